@@ -1,0 +1,61 @@
+# Every command of the project. Needs make and Python 3.11 or newer with its venv module; the rest comes from requirements.lock.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.synced
+SEEDS ?= 50
+ARGS ?=
+
+.PHONY: help setup dev test check lint tidy format sim conformance compat lock clean
+.DEFAULT_GOAL := help
+
+help: ## list the commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/'
+
+setup: $(STAMP) ## make .venv with exactly what requirements.lock says (does nothing when it is up to date)
+
+$(STAMP): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(VENV)/uv.txt
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+dev: setup ## run a whole cluster in this process; ARGS="--port 7300 --db-filename perdure.db"
+	$(BIN)/perdure dev $(ARGS)
+
+test: setup lint ## everything: checks and all suites; ARGS="-k timer"
+	$(BIN)/python -m pytest $(ARGS)
+
+check: setup lint tidy ## what must hold before a commit: style, types, directions, sizes
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+tidy: setup
+	$(BIN)/python -m pytest -q tests/tidy
+
+format: setup ## fix what ruff can fix
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+sim: setup ## whole clusters on virtual time under faults; SEEDS=500
+	$(BIN)/python -m perdure.testing.sim --seeds $(SEEDS) $(ARGS)
+
+conformance: setup ## the official SDK and CLI against Perdure and the reference server
+	$(BIN)/python -m pytest tests/conformance $(ARGS)
+
+compat: setup ## write docs/compatibility.md from the code
+	$(BIN)/python -m perdure.server.compatibility
+
+lock: setup ## bring requirements.lock in line with pyproject.toml; ARGS="--upgrade-package grpcio"
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+		--custom-compile-command "make lock" --all-extras --group dev $(ARGS) --output-file requirements.lock pyproject.toml
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

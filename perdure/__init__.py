@@ -1,0 +1,1 @@
+"""Perdure: a durable-execution cluster that speaks Temporal's public gRPC API."""
