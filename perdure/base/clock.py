@@ -1,0 +1,60 @@
+"""Time, as a parameter. The only module that reads the machine's clock.
+
+Wall time is an int of nanoseconds since 1970 (`*_ns`); durations are nanoseconds too. Waiting is always
+`asyncio` waiting on the running loop, so that a simulator with a virtual loop and a virtual clock jumps instead of waiting.
+"""
+
+import time
+from typing import Protocol
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+SECOND_NS = 1_000_000_000
+MS_NS = 1_000_000
+
+
+class Clock(Protocol):
+    """What may be asked about time."""
+
+    def now_ns(self) -> int:
+        """Wall time in nanoseconds since 1970; may jump."""
+        ...
+
+    def monotonic_ns(self) -> int:
+        """Nanoseconds that never go back and go on while the machine sleeps; only differences mean anything."""
+        ...
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    __slots__ = ()
+
+    def now_ns(self) -> int:
+        return time.time_ns()
+
+    def monotonic_ns(self) -> int:
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic_ns()
+
+
+def to_timestamp(time_ns: int) -> Timestamp:
+    """`time_ns` as a protobuf timestamp."""
+    seconds, nanos = divmod(time_ns, SECOND_NS)
+    return Timestamp(seconds=seconds, nanos=nanos)
+
+
+def from_timestamp(timestamp: Timestamp) -> int:
+    """A protobuf timestamp in nanoseconds; an unset one is 0."""
+    return timestamp.seconds * SECOND_NS + timestamp.nanos
+
+
+def to_duration(duration_ns: int) -> Duration:
+    """`duration_ns` as a protobuf duration."""
+    seconds, nanos = divmod(duration_ns, SECOND_NS)
+    return Duration(seconds=seconds, nanos=nanos)
+
+
+def from_duration(duration: Duration) -> int:
+    """A protobuf duration in nanoseconds; an unset one is 0."""
+    return duration.seconds * SECOND_NS + duration.nanos

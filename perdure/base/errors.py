@@ -1,0 +1,208 @@
+"""The one error tree.
+
+    PerdureError
+    ├── Refused               the caller's fault; repeating the same call changes nothing
+    │   ├── InvalidArgument       3
+    │   ├── NotFound              5    NamespaceNotFound, WorkflowNotFound
+    │   ├── AlreadyExists         6    WorkflowAlreadyStarted, NamespaceAlreadyExists
+    │   ├── PermissionDenied      7
+    │   ├── ResourceExhausted     8
+    │   ├── FailedPrecondition    9    WorkflowNotReady
+    │   ├── QueryFailed           3
+    │   └── Unimplemented        12
+    ├── Unavailable           14  try again: the shard moved, the store does not answer
+    │   ├── ShardLost             the owner lost the shard; nothing of this call is known to be done
+    │   └── StoreUnavailable      the store refused or could not be reached
+    ├── Aborted               10  the call lost to another one; try again
+    ├── DeadlineExceeded       4  the caller's time is over
+    └── Bug                   13  ours; fails its request and unloads its shard, never the process
+
+Each class carries the gRPC status code it becomes (`status`, google.rpc.Code) and, where the API defines one, the
+detail message that SDKs branch on. Only `perdure.rpc` turns these into a wire status.
+"""
+
+from typing import ClassVar
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from temporalio.api.enums.v1 import ResourceExhaustedCause, ResourceExhaustedScope
+from temporalio.api.errordetails.v1 import (
+    NamespaceAlreadyExistsFailure,
+    NamespaceNotFoundFailure,
+    NotFoundFailure,
+    PermissionDeniedFailure,
+    QueryFailedFailure,
+    ResourceExhaustedFailure,
+    WorkflowExecutionAlreadyStartedFailure,
+    WorkflowNotReadyFailure,
+)
+from temporalio.api.failure.v1 import Failure
+
+
+class PerdureError(Exception):
+    """Root of the tree. `status` is the google.rpc.Code of the class; `message` is what the caller reads."""
+
+    status: ClassVar[int] = 2
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def details(self) -> Message | None:
+        """The API's detail message for this error, or None where the API defines none."""
+        return None
+
+
+class Refused(PerdureError):
+    """The caller's fault: the same call would be refused again."""
+
+    status = 9
+
+
+class InvalidArgument(Refused):
+    """A field of the request is missing, malformed or over a limit."""
+
+    status = 3
+
+
+class Unimplemented(Refused):
+    """The API has it, this server does not yet; the message names it."""
+
+    status = 12
+
+
+class FailedPrecondition(Refused):
+    """The request is well-formed, but not for the state that things are in."""
+
+    status = 9
+
+
+class WorkflowNotReady(FailedPrecondition):
+    """The workflow can't serve the request yet, e.g. a query before its first task completed."""
+
+    def details(self) -> Message:
+        return WorkflowNotReadyFailure()
+
+
+class NotFound(Refused):
+    """What the request names does not exist (any more)."""
+
+    status = 5
+
+    def details(self) -> Message | None:
+        return NotFoundFailure()
+
+
+class NamespaceNotFound(NotFound):
+    """No namespace has this name or id."""
+
+    def __init__(self, namespace: str) -> None:
+        super().__init__(f"Namespace {namespace} is not found.")
+        self.namespace = namespace
+
+    def details(self) -> Message:
+        return NamespaceNotFoundFailure(namespace=self.namespace)
+
+
+class AlreadyExists(Refused):
+    """What the request would create is there already."""
+
+    status = 6
+
+
+class NamespaceAlreadyExists(AlreadyExists):
+    """A namespace of this name is registered already."""
+
+    def details(self) -> Message:
+        return NamespaceAlreadyExistsFailure()
+
+
+class WorkflowAlreadyStarted(AlreadyExists):
+    """A start was refused for an existing run; carries the winner's ids, which SDKs use to attach to it."""
+
+    def __init__(self, message: str, *, start_request_id: str, run_id: str) -> None:
+        super().__init__(message)
+        self.start_request_id = start_request_id
+        self.run_id = run_id
+
+    def details(self) -> Message:
+        return WorkflowExecutionAlreadyStartedFailure(start_request_id=self.start_request_id, run_id=self.run_id)
+
+
+class PermissionDenied(Refused):
+    """The principal may not do this; says nothing about what exists."""
+
+    status = 7
+
+    def details(self) -> Message:
+        return PermissionDeniedFailure(reason=self.message)
+
+
+class QueryFailed(Refused):
+    """The worker answered a query with a failure."""
+
+    status = 3
+
+    def __init__(self, message: str, failure: Failure | None = None) -> None:
+        super().__init__(message)
+        self.failure = failure
+
+    def details(self) -> Message:
+        return QueryFailedFailure(failure=self.failure)
+
+
+class ResourceExhausted(Refused):
+    """A limit was met. `cause` and `scope` are the API's enums; SDKs back off on this status."""
+
+    status = 8
+
+    def __init__(
+        self,
+        message: str,
+        cause: ResourceExhaustedCause.ValueType,
+        scope: ResourceExhaustedScope.ValueType = ResourceExhaustedScope.RESOURCE_EXHAUSTED_SCOPE_NAMESPACE,
+    ) -> None:
+        super().__init__(message)
+        self.cause = cause
+        self.scope = scope
+
+    def details(self) -> Message:
+        return ResourceExhaustedFailure(cause=self.cause, scope=self.scope)
+
+
+class Unavailable(PerdureError):
+    """Try again: nothing is wrong with the request. Whether it was done is unknown to the caller."""
+
+    status = 14
+
+
+class ShardLost(Unavailable):
+    """The shard's owner lost it while the call ran; whatever the call saw is thrown away."""
+
+
+class StoreUnavailable(Unavailable):
+    """The store refused the operation or could not be reached; the operation was definitely not done."""
+
+
+class Aborted(PerdureError):
+    """The call lost to a concurrent one, or to a change of owner; the caller may repeat it."""
+
+    status = 10
+
+
+class DeadlineExceeded(PerdureError):
+    """The caller's deadline passed before an answer was there."""
+
+    status = 4
+
+
+class Bug(PerdureError):
+    """An invariant of ours does not hold. The request fails and its shard is unloaded; the process goes on."""
+
+    status = 13
+
+
+def retry_after(seconds: float) -> Duration:
+    """A protobuf duration of `seconds`, for retry information."""
+    whole = int(seconds)
+    return Duration(seconds=whole, nanos=int((seconds - whole) * 1e9))

@@ -1,0 +1,55 @@
+"""Every limit in one place; the defaults are the reference's. Enforced before memory is spent.
+
+Sizes are bytes, times nanoseconds. `invariants.md` of the design names the source of each figure.
+"""
+
+import msgspec
+
+from perdure.base.clock import SECOND_NS
+
+KIB = 1 << 10
+MIB = 1 << 20
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one namespace may use. An instance is part of every decision's context."""
+
+    id_bytes_max: int = 1000
+    blob_bytes_max: int = 2 * MIB
+    memo_bytes_max: int = 2 * MIB
+    transaction_bytes_max: int = 4 * MIB
+    history_bytes_max: int = 50 * MIB
+    history_bytes_suggest_continue: int = 4 * MIB
+    history_events_max: int = 51_200
+    history_events_suggest_continue: int = 4_096
+    state_bytes_max: int = 8 * MIB
+    activity_failure_bytes_max: int = 4 * KIB
+    search_attributes_max: int = 100
+    search_attribute_bytes_max: int = 2 * KIB
+    search_attributes_bytes_max: int = 40 * KIB
+    pending_activities_max: int = 2_000
+    pending_children_max: int = 2_000
+    pending_external_signals_max: int = 2_000
+    pending_external_cancels_max: int = 2_000
+    signals_max: int = 10_000
+    buffered_events_max: int = 100
+    buffered_events_bytes_max: int = 2 * MIB
+    buffered_queries_max: int = 1
+    callbacks_max: int = 32
+    links_max: int = 10
+    history_page_max: int = 256
+    list_page_max: int = 1_000
+    workflow_task_timeout_ns: int = 10 * SECOND_NS
+    workflow_task_timeout_ns_max: int = 120 * SECOND_NS
+    sticky_poller_ns: int = 10 * SECOND_NS
+    long_poll_ns: int = 20 * SECOND_NS
+    matching_poll_ns: int = 60 * SECOND_NS
+    workflow_task_attempts_backoff: int = 3
+    retry_initial_interval_ns: int = SECOND_NS
+    retry_maximum_coefficient: int = 100
+    retry_backoff_coefficient: float = 2.0
+    waiting_polls_max: int = 1_200
+    host_rps: int = 2_400
+    namespace_rps: int = 2_400
+    visibility_rps: int = 10
+    burst_ratio: float = 2.0

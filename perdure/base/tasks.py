@@ -1,0 +1,42 @@
+"""Background tasks that cannot vanish. The only module that creates asyncio tasks.
+
+A bare task that nobody awaits may be collected while it runs and hides its exception. `Background` owns its tasks: it keeps
+them, cancels them on `close`, and hands an unexpected exception to `on_error` at once.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+
+class Background:
+    """A set of running tasks with one owner, one loop and one error handler."""
+
+    __slots__ = ("_on_error", "_tasks")
+
+    def __init__(self, on_error: Callable[[BaseException], None]) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._on_error = on_error
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def spawn(self, work: Coroutine[Any, Any, Any], name: str | None = None) -> asyncio.Task[Any]:
+        """Run `work` on the running loop; its exception, unless it is a cancellation, goes to the error handler."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_error(error)
+
+    async def close(self) -> None:
+        """Cancel what still runs and wait until it has ended."""
+        pending = list(self._tasks)
+        for task in pending:
+            task.cancel()
+        if pending:
+            await asyncio.wait(pending)

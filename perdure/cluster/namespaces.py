@@ -1,0 +1,97 @@
+"""Namespaces: documents in the store, cached in every process.
+
+Invariant: a namespace's id never changes and is never used again. A cache entry is at most `REFRESH_NS` old when it is used; what
+this process writes it sees at once.
+"""
+
+import msgspec
+from temporalio.api.enums.v1 import NamespaceState
+
+from perdure.base.clock import SECOND_NS, Clock
+from perdure.base.errors import Aborted, NamespaceAlreadyExists, NamespaceNotFound
+from perdure.store.contract import Document, Documents
+
+KIND = "namespace"
+REFRESH_NS = 10 * SECOND_NS
+
+
+class Namespace(msgspec.Struct, frozen=True):
+    """A namespace. `retention_ns`: how long closed runs stay. `search_attributes`: custom name -> IndexedValueType."""
+
+    id: str
+    name: str
+    retention_ns: int
+    description: str = ""
+    owner_email: str = ""
+    state: int = NamespaceState.NAMESPACE_STATE_REGISTERED
+    data: dict[str, str] = {}
+    search_attributes: dict[str, int] = {}
+    version: int = 0
+
+
+class Namespaces:
+    """Look-up by name and by id, and registration."""
+
+    def __init__(self, documents: Documents, clock: Clock) -> None:
+        self._documents = documents
+        self._clock = clock
+        self._by_name: dict[str, tuple[Namespace, int]] = {}
+        self._names: dict[str, str] = {}
+
+    async def by_name(self, name: str) -> Namespace:
+        """The namespace called `name`. Raises NamespaceNotFound."""
+        cached = self._by_name.get(name)
+        now = self._clock.monotonic_ns()
+        if cached is not None and now - cached[1] < REFRESH_NS:
+            return cached[0]
+        document = await self._documents.read_document(KIND, name)
+        if document is None:
+            self._by_name.pop(name, None)
+            raise NamespaceNotFound(name)
+        return self._keep(_decode(document), now)
+
+    async def by_id(self, namespace_id: str) -> Namespace:
+        """The namespace with this id. Raises NamespaceNotFound."""
+        name = self._names.get(namespace_id)
+        if name is None:
+            await self.list()
+            name = self._names.get(namespace_id)
+            if name is None:
+                raise NamespaceNotFound(namespace_id)
+        return await self.by_name(name)
+
+    async def list(self) -> list[Namespace]:
+        """All namespaces by name."""
+        now = self._clock.monotonic_ns()
+        return [self._keep(_decode(document), now) for document in await self._documents.list_documents(KIND)]
+
+    async def register(self, namespace: Namespace) -> None:
+        """Create a namespace. Raises NamespaceAlreadyExists."""
+        if not await self._documents.replace_document(_document(namespace, 0)):
+            raise NamespaceAlreadyExists("Namespace already exists.")
+        self._keep(namespace, self._clock.monotonic_ns())
+
+    async def replace(self, namespace: Namespace) -> Namespace:
+        """Write a changed namespace over the version it was read at. Raises Aborted if another change came between."""
+        changed = msgspec.structs.replace(namespace, version=namespace.version + 1)
+        if not await self._documents.replace_document(_document(changed, changed.version)):
+            self._by_name.pop(namespace.name, None)
+            raise Aborted("The namespace was changed by another call; read it again.")
+        return self._keep(changed, self._clock.monotonic_ns())
+
+    def _keep(self, namespace: Namespace, now: int) -> Namespace:
+        self._by_name[namespace.name] = (namespace, now)
+        self._names[namespace.id] = namespace.name
+        return namespace
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Namespace)
+
+
+def _document(namespace: Namespace, version: int) -> Document:
+    return Document(KIND, namespace.name, version, _encoder.encode(namespace))
+
+
+def _decode(document: Document) -> Namespace:
+    return msgspec.structs.replace(_decoder.decode(document.body), version=document.version)

@@ -1,0 +1,178 @@
+"""The contracts between roles. In one process they are method calls, across processes gRPC; no role knows which.
+
+Every method may raise the error tree of `perdure.base.errors`; `Unavailable` means: look the owner up again and repeat.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+from temporalio.api.taskqueue.v1 import PollerInfo
+from temporalio.api.workflowservice.v1 import (
+    QueryWorkflowRequest,
+    QueryWorkflowResponse,
+    RespondQueryTaskCompletedRequest,
+)
+
+from perdure.base.slots import ChainKey
+from perdure.workflow.context import Caller
+from perdure.workflow.requests import CompleteWorkflowTask, StartActivityTask, StartWorkflowTask
+from perdure.workflow.tasks import Backlog, Offer, QueueKey
+from perdure.workflow.tokens import QueryToken
+
+
+class Call(msgspec.Struct, frozen=True):
+    """What travels with every call between roles. `timeout_ns`: what is left of the caller's deadline, 0 = none."""
+
+    caller: Caller = Caller()
+    timeout_ns: int = 0
+    request_id: str = ""
+
+
+class HistoryRead(msgspec.Struct, frozen=True):
+    """A page of a run's history. `run_id` "" = current. `token`: of the page before. `limit`: events, counted in whole batches."""
+
+    run_id: str
+    limit: int
+    token: bytes = b""
+    wait_new_event: bool = False
+    close_event_only: bool = False
+    reverse: bool = False
+
+
+class HistoryPage(msgspec.Struct, frozen=True):
+    """`history`: an encoded temporal.api.history.v1.History. `token` b"" = the end."""
+
+    history: bytes
+    token: bytes
+
+
+class HistoryRole(Protocol):
+    """The owner of a chain's shard."""
+
+    async def transact(self, key: ChainKey, request: Any, call: Call) -> Any:
+        """Decide a request of `perdure.workflow.requests` and commit; the reply is the request's."""
+        ...
+
+    async def start_workflow_task(self, key: ChainKey, request: StartWorkflowTask, call: Call) -> bytes:
+        """Start an offered task; an encoded PollWorkflowTaskQueueResponse with token and history."""
+        ...
+
+    async def complete_workflow_task(self, key: ChainKey, request: CompleteWorkflowTask, call: Call) -> bytes:
+        """An encoded RespondWorkflowTaskCompletedResponse."""
+        ...
+
+    async def start_activity_task(self, key: ChainKey, request: StartActivityTask, call: Call) -> bytes:
+        """Start an offered attempt; an encoded PollActivityTaskQueueResponse."""
+        ...
+
+    async def read_history(self, key: ChainKey, read: HistoryRead, call: Call) -> HistoryPage:
+        """A page of history, or a long poll for one."""
+        ...
+
+    async def query(self, key: ChainKey, request: QueryWorkflowRequest, call: Call) -> QueryWorkflowResponse:
+        """Answer a query by whatever way is open: direct, or with a workflow task."""
+        ...
+
+    async def query_task(self, key: ChainKey, task: "QueryTask", sticky: bool, call: Call) -> bytes:
+        """The encoded PollWorkflowTaskQueueResponse that hands a direct query to a worker."""
+        ...
+
+    async def pull(self, shard: str, partition: QueueKey, after: Offer | None, limit: int) -> "Pulled":
+        """The next outstanding offers of one shard for a partition."""
+        ...
+
+
+class Pulled(msgspec.Struct, frozen=True):
+    """Offers in order, and the shard's figures for the partition."""
+
+    offers: list[Offer]
+    backlog: Backlog
+
+
+class QueryTask(msgspec.Struct, frozen=True):
+    """A direct query on its way to a worker. `query` is an encoded WorkflowQuery; `token` leads the answer back."""
+
+    key: ChainKey
+    run_id: str
+    query: bytes
+    token: QueryToken
+
+
+class Offered(msgspec.Struct, frozen=True):
+    """`accepted`: the first so many offers were taken; for the rest matching will pull. `sticky_unavailable`: none was, nobody
+    polls this sticky queue; offer on the normal one."""
+
+    accepted: int
+    sticky_unavailable: bool = False
+
+
+class Poll(msgspec.Struct, frozen=True):
+    """A worker that waits. `normal_queue`: the normal queue's name if `partition` is sticky. `timeout_ns`: answer empty by then."""
+
+    partition: QueueKey
+    identity: str
+    timeout_ns: int
+    normal_queue: str = ""
+    worker_instance_key: str = ""
+    max_tasks_per_second: float | None = None
+    capabilities: bytes = b""  # WorkerVersionCapabilities
+    deployment_options: bytes = b""
+
+
+class PartitionView(msgspec.Struct, frozen=True):
+    """What DescribeTaskQueue tells of one partition."""
+
+    pollers: list[PollerInfo]
+    backlog_count: int
+    backlog_age_ns: int
+    add_rate: float = 0.0
+    dispatch_rate: float = 0.0
+
+
+class MatchingRole(Protocol):
+    """The owner of a task-queue partition."""
+
+    async def offer(self, partition: QueueKey, offers: Sequence[Offer], backlog: Backlog) -> Offered:
+        """References to outstanding tasks of one shard, in order."""
+        ...
+
+    async def withdraw(self, partition: QueueKey, offers: Sequence[Offer], backlog: Backlog) -> None:
+        """These references are void."""
+        ...
+
+    async def poll(self, poll: Poll, call: Call) -> bytes:
+        """Wait for a task: the encoded poll response, b"" when time is over. Cancelling gives the place up."""
+        ...
+
+    async def query(self, partition: QueueKey, task: QueryTask, call: Call) -> RespondQueryTaskCompletedRequest:
+        """Hand a query to a worker and wait for its answer. Raises DeadlineExceeded; Unavailable if nobody polls a sticky queue."""
+        ...
+
+    async def answer_query(self, token: QueryToken, answer: RespondQueryTaskCompletedRequest) -> None:
+        """A worker's answer. Raises NotFound if nobody waits for it."""
+        ...
+
+    async def describe(self, partition: QueueKey) -> PartitionView:
+        """Who polls, and how much waits."""
+        ...
+
+    async def end_polls(self, namespace_id: str, worker_instance_key: str, sticky_queue: str) -> None:
+        """ShutdownWorker: the instance's polls get empty answers, now and for the next 30 s; its sticky partition is unloaded."""
+        ...
+
+
+class Directory(Protocol):
+    """Who owns what, as far as this process knows; a stale answer costs a refused call, never a wrong commit."""
+
+    def history(self, slot: int) -> HistoryRole:
+        """The role that owns the slot's shard. Raises Unavailable while nobody does."""
+        ...
+
+    def history_of_shard(self, shard: str) -> HistoryRole:
+        """The role that owns a shard."""
+        ...
+
+    def matching(self, partition: QueueKey) -> MatchingRole:
+        """The role that owns the partition."""
+        ...

@@ -1,0 +1,301 @@
+"""What a store must do: five small interfaces.
+
+`LogStore` and `ShardStore` take conditional writes only; `Checkpoints` takes plain, idempotent, stamped writes only; no table has
+both. Rules and the interleavings behind them: docs/decisions on the shard log.
+
+Errors, for every method of every interface:
+- a definite failure (refused, disk full before anything was written, row over a limit) raises `StoreUnavailable`;
+- an outcome that is not known (time-out, connection loss, a failed fsync) raises `OutcomeUnknown`: it may have happened, and may
+  still happen later. For a conditional write the caller sends the same bytes again until the answer is definite.
+Cancelling a call leaves its outcome unknown.
+
+A *stamp* is a whole number of microseconds, given by a shard's owner, rising with each checkpoint row that it writes. For one row
+the write with the highest stamp wins, whatever the order of arrival; a deletion is a write.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from perdure.base.errors import Unavailable
+from perdure.base.slots import ChainKey, SlotRange
+from perdure.visibility.rows import VisibilityPage, VisibilityQuery, VisibilityRow
+from perdure.workflow.tasks import Offer, QueueKey, Timer
+
+
+class OutcomeUnknown(Unavailable):
+    """The write may or may not have been done, and may still land."""
+
+
+# ---------------------------------------------------------------- the log
+
+
+class SegmentId(msgspec.Struct, frozen=True, order=True, array_like=True):
+    """A log segment: never used again once dropped. `shard` is the shard's incarnation id (a UUID)."""
+
+    shard: str
+    epoch: int
+    number: int
+
+
+class SegmentHeader(msgspec.Struct, frozen=True, array_like=True):
+    """A segment's head, which every conditional write compares.
+
+    `epoch`: who may append. `last`: number of the newest group in the chain. `ceiling_us`: stamps up to here may be in use.
+    `next`: None while the segment is the end of the chain; else the segment that follows. `end`: set with `next`: groups beyond it
+    are to be ignored.
+    """
+
+    epoch: int
+    last: int
+    ceiling_us: int
+    next: SegmentId | None = None
+    end: int | None = None
+
+
+class Group(msgspec.Struct, frozen=True, array_like=True):
+    """One committed group: number `n` in the chain, `body` opaque bytes (at most 16 MiB)."""
+
+    n: int
+    body: bytes
+    ceiling_us: int
+
+
+class Written(msgspec.Struct, frozen=True):
+    """A conditional write's definite answer. `applied` False leaves everything as it was; `header` is what stands then, None if
+    there is no such segment."""
+
+    applied: bool
+    header: SegmentHeader | None
+
+
+class LogStore(Protocol):
+    """Segments of the shard logs. Conditional statements only."""
+
+    async def open_segment(self, segment: SegmentId, header: SegmentHeader) -> Written:
+        """Create the segment with this header if it does not exist."""
+        ...
+
+    async def append(self, segment: SegmentId, epoch: int, group: Group) -> Written:
+        """Add `group` if header.epoch == epoch, header.last == group.n - 1 and header.next is None; sets last and ceiling.
+
+        Not applied to a segment that does not exist. Durable when it returns applied.
+        """
+        ...
+
+    async def link(self, segment: SegmentId, epoch: int, last: int, following: SegmentId, new_epoch: int) -> Written:
+        """Set next=following, end=last, epoch=new_epoch if header.epoch == epoch, header.last == last and header.next is None.
+
+        The owner links its next segment with new_epoch == epoch; a new owner seals with its own, higher epoch.
+        """
+        ...
+
+    async def read_header(self, segment: SegmentId) -> SegmentHeader | None:
+        """The header, after any write in doubt was settled (a serial read); None if there is no such segment."""
+        ...
+
+    async def read_groups(self, segment: SegmentId, after: int, limit: int) -> list[Group]:
+        """Up to `limit` groups with n > after, ascending; never beyond header.end where that is set."""
+        ...
+
+    async def drop_segment(self, segment: SegmentId) -> None:
+        """Remove a segment for ever, header and groups. Idempotent; later appends to it are not applied."""
+        ...
+
+
+# ---------------------------------------------------------------- shards
+
+
+class ShardRow(msgspec.Struct, frozen=True, array_like=True):
+    """A shard: its slots, the newest epoch that was drawn for it, and the first segment of its log still needed."""
+
+    shard: str
+    slots: SlotRange
+    epoch: int
+    first: SegmentId | None
+    version: int = 0
+
+
+class ShardStore(Protocol):
+    """Shard rows. Conditional statements only."""
+
+    async def list_shards(self) -> list[ShardRow]:
+        """All shards, ordered by their first slot; they cover the hash space without overlap once it was initialised."""
+        ...
+
+    async def initialise(self, rows: Sequence[ShardRow]) -> list[ShardRow]:
+        """Create these shards if the store has none yet, all or nothing; returns the rows that stand."""
+        ...
+
+    async def read_shard(self, shard: str) -> ShardRow | None:
+        """One row, after any write in doubt was settled."""
+        ...
+
+    async def replace_shard(self, row: ShardRow) -> bool:
+        """Write `row` if the stored version is row.version - 1; False if it is not (or the row is missing)."""
+        ...
+
+
+# ---------------------------------------------------------------- checkpoints
+
+
+class Snapshot(msgspec.Struct, frozen=True, array_like=True):
+    """The state of a run as of log position `applied`, in one cell; body None = the run was deleted at that position."""
+
+    key: ChainKey
+    run_id: str
+    applied: int
+    body: bytes | None
+
+
+class Pointer(msgspec.Struct, frozen=True, array_like=True):
+    """The current-run pointer as of log position `applied`; body None = there is none."""
+
+    key: ChainKey
+    applied: int
+    body: bytes | None
+
+
+class Node(msgspec.Struct, frozen=True, array_like=True):
+    """A history batch: events `first`..`end`-1 on a branch. `body` is an encoded temporal.api.history.v1.History with them."""
+
+    branch: str
+    first: int
+    end: int
+    body: bytes
+
+
+class Checkpoint(msgspec.Struct):
+    """Rows of any number of chains. Row by row idempotent; a torn checkpoint (part of the rows) is harmless."""
+
+    stamp_us: int
+    snapshots: list[Snapshot]
+    pointers: list[Pointer]
+    nodes: list[Node]
+    dropped_branches: list[tuple[ChainKey, str]]
+    added_offers: list[Offer]
+    removed_offers: list[Offer]
+    added_timers: list[Timer]
+    removed_timers: list[Timer]
+
+
+class QueueCount(msgspec.Struct, frozen=True, array_like=True):
+    """How many offer rows a queue has within a slot range, and the oldest scheduled time among them."""
+
+    queue: QueueKey
+    count: int
+    oldest_ns: int
+
+
+class Checkpoints(Protocol):
+    """Checkpoint tables: plain idempotent writes, the highest stamp wins per row. Nothing is keyed by shard."""
+
+    async def write(self, checkpoint: Checkpoint) -> None:
+        """Write all rows; returns when all are durable."""
+        ...
+
+    async def read_snapshot(self, key: ChainKey, run_id: str) -> Snapshot | None:
+        """A run's snapshot; None if there never was one (or it was deleted long ago)."""
+        ...
+
+    async def read_pointer(self, key: ChainKey) -> Pointer | None:
+        """The chain's current-run pointer."""
+        ...
+
+    async def read_nodes(self, branch: str, first: int, end: int, limit_bytes: int) -> list[Node]:
+        """Nodes of the branch that overlap `first` <= id < `end`, ascending; stops after the node that passes limit_bytes."""
+        ...
+
+    async def read_nodes_back(self, branch: str, first: int, end: int, limit_bytes: int) -> list[Node]:
+        """The same, descending from the end."""
+        ...
+
+    async def read_offers(self, slots: SlotRange, queue: QueueKey, after: Offer | None, limit: int) -> list[Offer]:
+        """Outstanding offers of a queue in `Offer.order`, beyond `after`."""
+        ...
+
+    async def count_offers(self, slots: SlotRange) -> list[QueueCount]:
+        """The queues that have outstanding offers within the slots."""
+        ...
+
+    async def read_timers(self, slots: SlotRange, after: Timer | None, limit: int) -> list[Timer]:
+        """Timers by (due_ns, key, run id, kind, event id, attempt, stamp), beyond `after`."""
+        ...
+
+
+# ---------------------------------------------------------------- lists and small documents
+
+
+class VisibilityStore(Protocol):
+    """Rows that lists and counts read. Eventually consistent with histories."""
+
+    async def upsert(self, rows: Sequence[VisibilityRow]) -> None:
+        """Write rows; per run the highest `version` wins, and a row with `deleted` hides all lower ones for ever."""
+        ...
+
+    async def list(self, query: VisibilityQuery) -> VisibilityPage:
+        """One page, newest start first (close time first where all are closed is the caller's wish in the query)."""
+        ...
+
+    async def count(self, query: VisibilityQuery) -> int:
+        """How many rows match."""
+        ...
+
+
+class Document(msgspec.Struct, frozen=True, array_like=True):
+    """A small versioned value: a namespace, a queue's configuration, the search attributes."""
+
+    kind: str
+    key: str
+    version: int
+    body: bytes
+
+
+class Documents(Protocol):
+    """Small versioned documents, changed by compare-and-set. Kinds: `namespace`, `queue`, `cluster`."""
+
+    async def read_document(self, kind: str, key: str) -> Document | None:
+        """One document."""
+        ...
+
+    async def list_documents(self, kind: str) -> list[Document]:
+        """All documents of a kind, by key."""
+        ...
+
+    async def replace_document(self, document: Document) -> bool:
+        """Write it if the stored version is document.version - 1 (0 = must not exist); False if not."""
+        ...
+
+
+class Store(Protocol):
+    """A whole store. The five interfaces may be one object or several."""
+
+    @property
+    def log(self) -> LogStore:
+        """Log segments."""
+        ...
+
+    @property
+    def shards(self) -> ShardStore:
+        """Shard rows."""
+        ...
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """Checkpoint tables."""
+        ...
+
+    @property
+    def visibility(self) -> VisibilityStore:
+        """List rows."""
+        ...
+
+    @property
+    def documents(self) -> Documents:
+        """Small documents."""
+        ...
+
+    async def close(self) -> None:
+        """Release everything; calls in flight may end with OutcomeUnknown."""
+        ...

@@ -1,0 +1,50 @@
+"""The commands of a workflow task's completion: one file each, registered by type.
+
+A handler sees the state that the commands before it made. `BadCommand` discards everything of the completion: the workflow task fails
+with its cause instead.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from temporalio.api.command.v1 import Command
+from temporalio.api.enums.v1 import CommandType, WorkflowTaskFailedCause
+
+from perdure.workflow.draft import Draft
+
+
+class BadCommand(Exception):  # noqa: N818  # it is the API's word for the thing, not an error of ours
+    """A command that can't be carried out: the workflow task fails with `cause`, and the worker reads `message`."""
+
+    def __init__(self, cause: WorkflowTaskFailedCause.ValueType, message: str) -> None:
+        super().__init__(message)
+        self.cause = cause
+        self.message = message
+
+
+class Completion:
+    """A completion at work. `completed_event_id`: of the WorkflowTaskCompleted event that carries the commands."""
+
+    __slots__ = ("completed_event_id", "draft", "eager_activities", "identity", "unhandled")
+
+    def __init__(self, draft: Draft, completed_event_id: int, identity: str) -> None:
+        self.draft = draft
+        self.completed_event_id = completed_event_id
+        self.identity = identity
+        self.unhandled = False
+        self.eager_activities: list[int] = []
+
+
+Handler = Callable[[Completion, Command, Any], None]
+HANDLERS: dict[int, tuple[str, Handler]] = {}
+
+
+def commands(command_type: CommandType.ValueType) -> Callable[[Handler], Handler]:
+    """Registers the handler `(completion, command, attributes)` of a command type."""
+    name = CommandType.Name(command_type).removeprefix("COMMAND_TYPE_").lower() + "_command_attributes"
+
+    def register(handler: Handler) -> Handler:
+        HANDLERS[command_type] = (name, handler)
+        return handler
+
+    return register

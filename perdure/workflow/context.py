@@ -1,0 +1,48 @@
+"""Everything a decision may know besides the chain and the request: one frozen value, built outside.
+
+`evolve` and `apply` never see it. What replay needs of it is written into an event or a delta by the decision.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from perdure.base.entropy import derive_id
+from perdure.base.limits import Limits
+
+
+class NamespaceView(msgspec.Struct, frozen=True):
+    """The namespace as decisions see it. `retention_ns` is how long closed runs stay."""
+
+    id: str
+    name: str
+    retention_ns: int
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who calls: the SDK's name and version headers, the authenticated principal, "" where unknown."""
+
+    client_name: str = ""
+    client_version: str = ""
+    principal: str = ""
+
+    @property
+    def is_sdk(self) -> bool:
+        """True for workers' SDKs, which understand the unwritten tail of a history; false for the CLI and the Web UI."""
+        return self.client_name not in ("", "temporal-cli", "temporal-ui")
+
+
+class Context(msgspec.Struct, frozen=True):
+    """`now_ns`: the execution's time. `seed`: 16 bytes for ids. `position`: the log position this decision will get."""
+
+    now_ns: int
+    seed: bytes
+    position: int
+    namespace: NamespaceView
+    limits: Limits
+    caller: Caller = Caller()
+    search_attribute_types: Mapping[str, int] = {}
+
+    def new_id(self, *parts: str | int) -> str:
+        """A UUID that is unique to this decision and `parts`."""
+        return derive_id(self.seed, *parts)

@@ -1,0 +1,186 @@
+"""A working copy of one run while a decision is made.
+
+Every change goes through it: it changes the forked state at once, so that later parts of the decision see it, and notes the step.
+Throwing the draft away undoes everything. Events keep being messages until `mutation` freezes them into bytes.
+"""
+
+from typing import Any
+
+from google.protobuf.message import Message
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+
+from perdure.base.clock import to_timestamp
+from perdure.base.errors import Bug
+from perdure.workflow import evolve
+from perdure.workflow.context import Context
+from perdure.workflow.state import Durable, Run
+from perdure.workflow.steps import Append, Assign, Buffer, Create, Delete, Drop, Flush, Mutation, Put, Step, Unbuffer
+
+_FIELD_OF: dict[str, tuple[int, str]] = {
+    HistoryEvent.DESCRIPTOR.fields_by_name[name].message_type.full_name: (event_type, name)
+    for event_type, name in evolve._ATTRIBUTES.items()
+    if name in HistoryEvent.DESCRIPTOR.fields_by_name
+}
+
+_BUFFERED = frozenset(
+    getattr(EventType, "EVENT_TYPE_" + name)
+    for name in (
+        "ACTIVITY_TASK_STARTED",
+        "ACTIVITY_TASK_COMPLETED",
+        "ACTIVITY_TASK_FAILED",
+        "ACTIVITY_TASK_TIMED_OUT",
+        "ACTIVITY_TASK_CANCELED",
+        "TIMER_FIRED",
+        "WORKFLOW_EXECUTION_SIGNALED",
+        "WORKFLOW_EXECUTION_CANCEL_REQUESTED",
+        "WORKFLOW_EXECUTION_OPTIONS_UPDATED",
+        "START_CHILD_WORKFLOW_EXECUTION_FAILED",
+        "CHILD_WORKFLOW_EXECUTION_STARTED",
+        "CHILD_WORKFLOW_EXECUTION_COMPLETED",
+        "CHILD_WORKFLOW_EXECUTION_FAILED",
+        "CHILD_WORKFLOW_EXECUTION_CANCELED",
+        "CHILD_WORKFLOW_EXECUTION_TIMED_OUT",
+        "CHILD_WORKFLOW_EXECUTION_TERMINATED",
+        "SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_FAILED",
+        "EXTERNAL_WORKFLOW_EXECUTION_SIGNALED",
+        "REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED",
+        "EXTERNAL_WORKFLOW_EXECUTION_CANCEL_REQUESTED",
+    )
+)
+_TASK_ID_BITS = 16
+
+
+class Draft:
+    """One run under change. `run` is the working copy: read it freely, change it only through this class."""
+
+    __slots__ = ("_batch_starts", "_event_count", "_steps", "context", "deleted", "run")
+
+    def __init__(self, run: Run, context: Context) -> None:
+        self.run = run
+        self.context = context
+        self.deleted = False
+        self._steps: list[Step | HistoryEvent | list[HistoryEvent]] = []
+        self._batch_starts: list[int] = [0]
+        self._event_count = 0
+
+    @classmethod
+    def of(cls, run: Run, context: Context) -> "Draft":
+        """A draft of an existing run, which stays untouched."""
+        return cls(run.fork(), context)
+
+    @classmethod
+    def create(cls, durable: Durable, context: Context) -> "Draft":
+        """A draft of a run that does not exist yet."""
+        draft = cls(evolve.new_run(durable), context)
+        draft._steps.append(Create(_copy(durable)))
+        draft.run.touched.add(("run_id", None))
+        return draft
+
+    @property
+    def changed(self) -> bool:
+        """True once anything durable was changed."""
+        return bool(self._steps)
+
+    def add(self, attributes: Message, *, time_ns: int | None = None, **fields: Any) -> HistoryEvent:
+        """Add the event with these attributes: numbered now, or buffered if a workflow task is started and its type allows.
+
+        `fields` are HistoryEvent's own (`user_metadata`, `links`, `worker_may_ignore`, `principal`). The event's id is 0 while
+        it is buffered. Do not change the event afterwards.
+        """
+        event_type, name = _FIELD_OF[attributes.DESCRIPTOR.full_name]
+        event = HistoryEvent(
+            event_type=event_type,  # type: ignore[arg-type]  # the stub wants the enum's own int type
+            event_time=to_timestamp(self.context.now_ns if time_ns is None else time_ns),
+            **fields,
+        )
+        getattr(event, name).CopyFrom(attributes)
+        task = self.run.durable.workflow_task
+        if event_type in _BUFFERED and task is not None and task.started_event_id and not task.speculative:
+            encoded = event.SerializeToString()
+            evolve.buffer(self.run, event, encoded)
+            self._steps.append(Buffer(encoded))
+            return event
+        self._number(event)
+        evolve.arrive(self.run, event)
+        evolve.number(self.run, event)
+        self._steps.append(event)
+        return event
+
+    def _number(self, event: HistoryEvent, offset: int = 0) -> None:
+        event.event_id = self.run.facts.next_event_id + offset
+        event.task_id = (self.context.position << _TASK_ID_BITS) + self._event_count
+        self._event_count += 1
+
+    def assign(self, field: str, value: Any) -> None:
+        """Set a durable field."""
+        self.run.assign(field, value)
+        self._steps.append(Assign(field, value))
+
+    def put(self, field: str, key: Any, value: Any) -> None:
+        """Set an entry of a durable map."""
+        self.run.put(field, key, value)
+        self._steps.append(Put(field, key, value))
+
+    def drop(self, field: str, key: Any) -> None:
+        """Remove an entry of a durable map, if it is there."""
+        if key in getattr(self.run.durable, field):
+            self.run.drop(field, key)
+            self._steps.append(Drop(field, key))
+
+    def buffered(self) -> list[HistoryEvent]:
+        """The events that wait for an id, in order of arrival (copies)."""
+        return [HistoryEvent.FromString(body) for body in self.run.durable.buffered]
+
+    def unbuffer(self, index: int) -> None:
+        """Take back the buffered event at `index`."""
+        evolve.unbuffer(self.run, index)
+        self._steps.append(Unbuffer(index))
+
+    def flush(self, events: list[HistoryEvent]) -> None:
+        """Number the whole buffer, given in its final order; what refers to ids inside is patched by `number` handlers' callers.
+
+        `events` come from `buffered()`. An empty list drops the buffer (a close).
+        """
+        evolve.clear_buffer(self.run)
+        for event in events:
+            self._number(event)
+            evolve.number(self.run, event)
+        self._steps.append(events)
+
+    def new_batch(self) -> None:
+        """Events from here on form a history batch of their own."""
+        if self._event_count > self._batch_starts[-1]:
+            self._batch_starts.append(self._event_count)
+
+    def delete(self) -> None:
+        """The run goes, with its history."""
+        self.deleted = True
+        self._steps.append(Delete())
+
+    def mutation(self) -> Mutation:
+        """Freeze: encode the events and do the end-of-mutation bookkeeping. Called once, by `decide`."""
+        steps: list[Step] = []
+        history_bytes = 0
+        for step in self._steps:
+            frozen: Step
+            if isinstance(step, HistoryEvent):
+                frozen = Append(step.SerializeToString())
+            elif isinstance(step, list):
+                frozen = Flush(tuple(event.SerializeToString() for event in step))
+            else:
+                frozen = step
+            history_bytes += sum(map(len, evolve.numbered_events(frozen)))
+            steps.append(frozen)
+        ends = [*self._batch_starts[1:], self._event_count]
+        batches = tuple(end - start for start, end in zip(self._batch_starts, ends, strict=True) if end > start)
+        evolve.finish(self.run, batches, history_bytes)
+        return Mutation(self.run.run_id, steps, batches)
+
+
+def _copy(durable: Durable) -> Durable:
+    """`durable` as it is now: the live one goes on changing, the step does not."""
+    for field in ("attempts", "request_ids"):
+        if getattr(durable, field):
+            raise Bug(f"a run is created with {field} already filled")
+    return Durable(**{name: getattr(durable, name) for name in durable.__struct_fields__ if name not in ("attempts", "request_ids")})

@@ -1,0 +1,29 @@
+"""Finding the run that a request is for."""
+
+from perdure.base.errors import NotFound
+from perdure.workflow.decide import Work
+from perdure.workflow.draft import Draft
+from perdure.workflow.state import Run
+
+MISSING = "workflow not found for ID: {}"
+COMPLETED = "workflow execution already completed"
+
+
+def find_run(work: Work, run_id: str) -> Run:
+    """The run `run_id`, or the current one if that is "". Raises NotFound."""
+    if not run_id:
+        if work.current is None:
+            raise NotFound(MISSING.format(work.chain.key.workflow_id))
+        run_id = work.current.run_id
+    run = work.chain.runs.get(run_id)
+    if run is None:
+        raise NotFound(MISSING.format(work.chain.key.workflow_id))
+    return run
+
+
+def open_draft(work: Work, run_id: str) -> Draft:
+    """A draft of the run `run_id` ("" = current). Raises NotFound if there is none or it is closed."""
+    run = find_run(work, run_id)
+    if not run.is_open:
+        raise NotFound(COMPLETED)
+    return work.draft(run.run_id)

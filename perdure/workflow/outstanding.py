@@ -1,0 +1,81 @@
+"""What a run wants from the world, derived from its state: the one place that says so.
+
+`tasks_of` answers for one entity of a run (its workflow task, one activity, one timer, the run as a whole); `outstanding` is the
+union over all entities, used by recovery and by the auditor. A decision's task changes are the difference of `tasks_of` over the
+entities that it touched, so no code path can forget a task, and the auditor can prove it.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from perdure.workflow.state import Run
+from perdure.workflow.tasks import Task
+
+Entity = tuple[str, Any]
+
+# Which entity an entry belongs to, by the name of the map or field that holds it; every other field belongs to the run itself.
+_ENTITY_OF_FIELD = {
+    "activities": "activity",
+    "attempts": "activity",
+    "timers": "timer",
+    "workflow_task": "workflow_task",
+}
+
+DERIVE: dict[str, Callable[[Run, Any], Iterable[Task]]] = {}
+
+
+def derives(entity: str) -> Callable[[Callable[[Run, Any], Iterable[Task]]], Callable[[Run, Any], Iterable[Task]]]:
+    """Registers the function that derives the tasks of one kind of entity, given the run and the entity's key."""
+
+    def register(derive: Callable[[Run, Any], Iterable[Task]]) -> Callable[[Run, Any], Iterable[Task]]:
+        DERIVE[entity] = derive
+        return derive
+
+    return register
+
+
+def tasks_of(run: Run, entity: Entity) -> set[Task]:
+    """The tasks that one entity of the run needs now; empty if the entity does not exist."""
+    return set(DERIVE[entity[0]](run, entity[1]))
+
+
+def entities(run: Run) -> list[Entity]:
+    """All entities of the run."""
+    found: list[Entity] = [("run", None), ("workflow_task", None)]
+    found += [("activity", key) for key in run.facts.activities]
+    found += [("timer", key) for key in run.facts.timers]
+    return found
+
+
+def outstanding(run: Run) -> set[Task]:
+    """Everything the run needs now."""
+    return {task for entity in entities(run) for task in tasks_of(run, entity)}
+
+
+def touched_entities(run: Run) -> set[Entity]:
+    """The entities whose entries were written since the run was forked."""
+    found: set[Entity] = {("run", None)}
+    for field, key in run.touched:
+        entity = _ENTITY_OF_FIELD.get(field)
+        if entity is not None:
+            found.add((entity, key))
+    return found
+
+
+def difference(before: Run | None, after: Run | None) -> tuple[list[Task], list[Task]]:
+    """The tasks (added, removed) between a run and its fork after a decision; None where the run does not exist.
+
+    Where the run closed or was created everything is compared, else only what was touched.
+    """
+    if before is None or after is None or before.is_open != after.is_open:
+        old = outstanding(before) if before is not None else set()
+        new = outstanding(after) if after is not None else set()
+    else:
+        touched = touched_entities(after)
+        old = {task for entity in touched for task in tasks_of(before, entity)}
+        new = {task for entity in touched for task in tasks_of(after, entity)}
+    return sorted(new - old, key=_order), sorted(old - new, key=_order)
+
+
+def _order(task: Task) -> tuple[str, str]:
+    return type(task).__name__, repr(task)

@@ -1,0 +1,286 @@
+"""The vocabulary of the core: every request a chain can be asked to decide, and the replies that are not API messages.
+
+Requests are already validated as far as that needs no state (the frontend's part), and name namespaces by id in the chain key.
+The decider of each lives in the module of the same name. API messages stay as they are: they are the vocabulary.
+"""
+
+from dataclasses import dataclass
+
+import msgspec
+from temporalio.api.common.v1 import Payloads, WorkerVersionCapabilities, WorkerVersionStamp
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.query.v1 import WorkflowQuery
+from temporalio.api.workflowservice.v1 import (
+    DescribeWorkflowExecutionRequest,
+    RequestCancelWorkflowExecutionRequest,
+    RespondWorkflowTaskCompletedRequest,
+    RespondWorkflowTaskFailedRequest,
+    SignalWithStartWorkflowExecutionRequest,
+    SignalWorkflowExecutionRequest,
+    StartWorkflowExecutionRequest,
+    TerminateWorkflowExecutionRequest,
+)
+
+from perdure.workflow.state import Activity, ActivityAttempt, WorkflowTask
+from perdure.workflow.tasks import Offer, Timer
+from perdure.workflow.tokens import TaskToken
+
+
+@dataclass(frozen=True, slots=True)
+class StartWorkflow:
+    """Reply: StartWorkflowExecutionResponse. Refusals: WorkflowAlreadyStarted. Module `start`."""
+
+    request: StartWorkflowExecutionRequest
+
+
+@dataclass(frozen=True, slots=True)
+class SignalWorkflow:
+    """Reply: SignalWorkflowExecutionResponse. Refusals: NotFound, ResourceExhausted. Module `signal`."""
+
+    request: SignalWorkflowExecutionRequest
+
+
+@dataclass(frozen=True, slots=True)
+class SignalWithStart:
+    """Reply: SignalWithStartWorkflowExecutionResponse. Module `signal_with_start`."""
+
+    request: SignalWithStartWorkflowExecutionRequest
+
+
+@dataclass(frozen=True, slots=True)
+class RequestCancel:
+    """Reply: RequestCancelWorkflowExecutionResponse. Module `cancel`."""
+
+    request: RequestCancelWorkflowExecutionRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Terminate:
+    """Reply: TerminateWorkflowExecutionResponse. Module `terminate`."""
+
+    request: TerminateWorkflowExecutionRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Describe:
+    """Reply: DescribeWorkflowExecutionResponse. Changes nothing. Module `describe`."""
+
+    request: DescribeWorkflowExecutionRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Where a run stands, for history reads and long polls. Reply: `Seen`. Refusals: NotFound. Module `look`.
+
+    `run_id` "" = the current run.
+    """
+
+    run_id: str = ""
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What `Look` saw: enough to read the run's history up to `next_event_id` and to add the unwritten tail for SDKs.
+
+    `tail`: the provisional Scheduled/Started events (encoded) of a transient or speculative workflow task, not in history.
+    """
+
+    run_id: str
+    first_run_id: str
+    next_event_id: int
+    last_first_event_id: int
+    is_open: bool
+    status: int
+    close_event_id: int
+    segments: tuple[tuple[str, int, int], ...]  # (branch, first, end); end 0 = open
+    previous_started_event_id: int
+    workflow_type: str
+    task_queue: str
+    sticky_queue: str
+    sticky_timeout_ns: int
+    tail: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StartWorkflowTask:
+    """Matching found a poller. Reply: `WorkflowTaskStarted`. Idempotent by `request_id`. Module `start_workflow_task`.
+
+    `sticky_poll`: the poller asked for its own sticky queue. Refusals: NotFound (the task is obsolete: drop the reference).
+    """
+
+    offer: Offer
+    request_id: str
+    identity: str
+    sticky_poll: bool
+    poll_queue: str
+    capabilities: WorkerVersionCapabilities | None = None
+    client_name: str = ""
+    client_version: str = ""
+
+
+class WorkflowTaskStarted(msgspec.Struct, frozen=True):
+    """A workflow task that a worker may have now; the history role turns it into the poll's answer."""
+
+    run_id: str
+    workflow_type: str
+    task: WorkflowTask
+    previous_started_event_id: int  # of the newest completed task; 0 = none
+    next_event_id: int  # history goes up to here, exclusive; the tail follows
+    segments: tuple[tuple[str, int, int], ...]
+    tail: tuple[bytes, ...]  # provisional Scheduled and Started events, encoded, of a transient task
+    partial: bool  # sticky: the worker has everything up to previous_started_event_id
+    queries: dict[str, bytes]  # query id -> WorkflowQuery, encoded: to be answered with this task
+    normal_queue: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteWorkflowTask:
+    """Reply: `WorkflowTaskCompleted`. Refusals: NotFound (outdated token), InvalidArgument (bad command; the failure is recorded).
+    """
+
+    token: TaskToken
+    request: RespondWorkflowTaskCompletedRequest
+
+
+class WorkflowTaskCompleted(msgspec.Struct, frozen=True):
+    """What the worker gets back: the next task at once if it asked for it (already started), else None."""
+
+    next_task: WorkflowTaskStarted | None = None
+    reset_history_event_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FailWorkflowTask:
+    """Reply: RespondWorkflowTaskFailedResponse. Module `fail_workflow_task`."""
+
+    token: TaskToken
+    request: RespondWorkflowTaskFailedRequest
+
+
+@dataclass(frozen=True, slots=True)
+class ResetSticky:
+    """Reply: ResetStickyTaskQueueResponse. Module `reset_sticky`."""
+
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartActivityTask:
+    """Matching found a poller. Reply: `ActivityTaskStarted`. Idempotent by `request_id`. Module `start_activity_task`."""
+
+    offer: Offer
+    request_id: str
+    identity: str
+    capabilities: WorkerVersionCapabilities | None = None
+
+
+class ActivityTaskStarted(msgspec.Struct, frozen=True):
+    """An activity attempt that a worker may run; the history role adds the scheduled event's input and header."""
+
+    run_id: str
+    workflow_type: str
+    activity: Activity
+    attempt: ActivityAttempt
+    segments: tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityRef:
+    """Which activity an answer is for: a task's token, or (run id, activity id) for the forms by id. Exactly one is set."""
+
+    token: TaskToken | None = None
+    run_id: str = ""
+    activity_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteActivity:
+    """Reply: None. Refusals: NotFound. Module `complete_activity`."""
+
+    ref: ActivityRef
+    result: Payloads | None
+    identity: str
+    worker_version: WorkerVersionStamp | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FailActivity:
+    """Retries by its policy or fails it. Reply: None. Module `fail_activity`."""
+
+    ref: ActivityRef
+    failure: Failure
+    identity: str
+    last_heartbeat_details: Payloads | None = None
+    worker_version: WorkerVersionStamp | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelActivity:
+    """Reply: None. Refusals: NotFound; InvalidArgument where cancellation was never requested. Module `cancel_activity`."""
+
+    ref: ActivityRef
+    details: Payloads | None
+    identity: str
+    worker_version: WorkerVersionStamp | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatActivity:
+    """Reply: `HeartbeatRecorded`. Refusals: NotFound. Module `heartbeat_activity`."""
+
+    ref: ActivityRef
+    details: Payloads | None
+    identity: str
+
+
+class HeartbeatRecorded(msgspec.Struct, frozen=True):
+    """What the worker learns with its heartbeat."""
+
+    cancel_requested: bool
+    activity_paused: bool = False
+    activity_reset: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FireTimer:
+    """A timer is due by the shard's clock. Obsolete ones change nothing. Reply: None. Module `fire_timer`."""
+
+    timer: Timer
+
+
+@dataclass(frozen=True, slots=True)
+class BeginQuery:
+    """How a query can be answered now. Reply: `QueryPlan`. Refusals: NotFound, WorkflowNotReady, … Module `query`.
+
+    `reject_condition`: temporal.api.enums.v1.QueryRejectCondition. `query_id` is unique to the call.
+    """
+
+    run_id: str
+    query: WorkflowQuery
+    query_id: str
+    reject_condition: int = 0
+
+
+class QueryPlan(msgspec.Struct, frozen=True):
+    """`rejected_status` != 0: rejected with this status. `buffered`: wait for a notice. Else: dispatch directly."""
+
+    run_id: str
+    rejected_status: int = 0
+    buffered: bool = False
+    task_queue: str = ""
+    sticky_queue: str = ""
+    sticky_timeout_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AbandonQuery:
+    """The client of a buffered query is gone. Reply: None. Module `query`."""
+
+    run_id: str
+    query_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteRun:
+    """Retention is over: the run goes. Reply: None. Module `delete_run`."""
+
+    run_id: str

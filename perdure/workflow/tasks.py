@@ -1,0 +1,126 @@
+"""What a run wants from the world outside, as values.
+
+A task is never stored on its own in the log: it is derived from the run's state (`perdure.workflow.outstanding`). The index rows
+that a checkpoint writes are hints for paging and for cold recovery; firing or starting one validates it against the state again.
+Equality is identity: two equal tasks are the same task.
+"""
+
+from enum import IntEnum
+
+import msgspec
+
+from perdure.base.slots import ChainKey
+
+
+class QueueKind(IntEnum):
+    """The two task types a task queue serves; the values are those of `temporal.api.enums.v1.TaskQueueType`."""
+
+    WORKFLOW = 1
+    ACTIVITY = 2
+
+
+class QueueKey(msgspec.Struct, frozen=True, order=True, array_like=True):
+    """One task-queue partition's address. `version` is the worker version the queue is split by, "" for unversioned."""
+
+    namespace_id: str
+    name: str
+    kind: QueueKind
+    version: str = ""
+
+
+class Offer(msgspec.Struct, frozen=True, array_like=True, tag="o"):
+    """A reference to a workflow or activity task that is scheduled and not started.
+
+    Keyed by (run, scheduled event id, attempt, stamp). `queue` is the normal queue; `sticky` is the worker's own queue, "" if
+    there is none. `order` sorts a backlog: (priority 1..5, fairness pass, scheduled time in ns).
+    """
+
+    key: ChainKey
+    run_id: str
+    queue: QueueKey
+    scheduled_event_id: int
+    attempt: int
+    stamp: int
+    scheduled_time_ns: int
+    sticky: str = ""
+    priority: int = 3
+    fairness_key: str = ""
+    fairness_weight: float = 1.0
+    schedule_to_start_ns: int = 0
+
+    @property
+    def order(self) -> tuple[int, int, int, str, int, int, int]:
+        """Where this offer stands in its queue; unique per offer."""
+        return (
+            self.priority,
+            0,
+            self.scheduled_time_ns,
+            self.run_id,
+            self.scheduled_event_id,
+            self.attempt,
+            self.stamp,
+        )
+
+
+class TimerKind(IntEnum):
+    """What a timer is for. Stored: values never change."""
+
+    USER = 1
+    WORKFLOW_TASK_SCHEDULE_TO_START = 2
+    WORKFLOW_TASK_START_TO_CLOSE = 3
+    WORKFLOW_TASK_BACKOFF = 4
+    ACTIVITY_SCHEDULE_TO_START = 5
+    ACTIVITY_SCHEDULE_TO_CLOSE = 6
+    ACTIVITY_START_TO_CLOSE = 7
+    ACTIVITY_HEARTBEAT = 8
+    ACTIVITY_RETRY = 9
+    RUN_TIMEOUT = 10
+    EXECUTION_TIMEOUT = 11
+    RETENTION = 12
+
+
+class Timer(msgspec.Struct, frozen=True, array_like=True, tag="t"):
+    """Wakes a run at `due_ns` (the run's workflow time). `event_id`, `attempt` and `stamp` say which entry it belongs to."""
+
+    due_ns: int
+    key: ChainKey
+    run_id: str
+    kind: TimerKind
+    event_id: int = 0
+    attempt: int = 0
+    stamp: int = 0
+
+
+class EffectKind(IntEnum):
+    """One-shot work after a commit. Stored: values never change."""
+
+    VISIBILITY = 1
+    VISIBILITY_DELETE = 2
+
+
+class Effect(msgspec.Struct, frozen=True, array_like=True, tag="e"):
+    """Work to be done at least once, idempotent by (run, kind, version). `version` is the run's transition count."""
+
+    key: ChainKey
+    run_id: str
+    kind: EffectKind
+    version: int
+
+
+Task = Offer | Timer | Effect
+
+
+class Backlog(msgspec.Struct, frozen=True, array_like=True):
+    """Absolute figures of one shard for one partition, so that a lost message heals. `oldest_ns` 0 = none."""
+
+    shard: str
+    epoch: int
+    count: int
+    oldest_ns: int
+
+
+def partition_of(offer: Offer) -> QueueKey:
+    """The matching partition an offer goes to first: the worker's sticky queue if it has one."""
+    if not offer.sticky:
+        return offer.queue
+    return QueueKey(offer.queue.namespace_id, offer.sticky, offer.queue.kind, offer.queue.version)
