@@ -1,0 +1,99 @@
+"""The two servers of a conformance session, and the transcripts of the chosen scenarios on both."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.harness.rpc import Client
+from tests.conformance.harness.scenario import Scenario, run_all
+from tests.conformance.harness.servers import Server, perdure_command, reference_command, running
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of the conformance suite."""
+    group = parser.getgroup("conformance")
+    group.addoption(
+        "--reference-only",
+        action="store_true",
+        help="run every scenario twice on the reference, to see that its transcript is the same each time",
+    )
+    group.addoption("--reference-address", help="host:port of a reference server that runs already")
+    group.addoption("--perdure-address", help="host:port of a Perdure that runs already")
+    group.addoption(
+        "--transcripts", type=Path, help="a folder to write the transcripts to, one per server and scenario"
+    )
+
+
+class Comparison:
+    """Transcripts of the scenarios on both servers, made topic by topic, all scenarios of a topic at once."""
+
+    def __init__(self, runner: asyncio.Runner, servers: tuple[Server, Server], folder: Path | None) -> None:
+        self._runner = runner
+        self._servers = servers
+        self._folder = folder
+        self._found: dict[str, tuple[str, str]] = {}
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """The names of the two servers."""
+        return self._servers[0].name, self._servers[1].name
+
+    def transcripts(self, wanted: Scenario, chosen: list[Scenario]) -> tuple[str, str]:
+        """The transcripts of a scenario on both servers; runs the chosen ones of its topic if it has none yet."""
+        if wanted.name not in self._found:
+            self._runner.run(self._run([one for one in chosen if one.topic == wanted.topic]))
+        return self._found[wanted.name]
+
+    async def _run(self, listed: list[Scenario]) -> None:
+        clients = [Client(server.address) for server in self._servers]
+        try:
+            first, second = await asyncio.gather(*(run_all(listed, client) for client in clients))
+        finally:
+            for client in clients:
+                await client.close()
+        for one in listed:
+            self._found[one.name] = first[one.name], second[one.name]
+            if self._folder is not None:
+                for server, text in zip(self._servers, self._found[one.name], strict=True):
+                    path = self._folder / server.name / f"{one.name}.txt"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_text(text)
+
+
+async def _servers(config: pytest.Config, stack: contextlib.AsyncExitStack) -> tuple[Server, Server]:
+    address = config.getoption("--reference-address", None)
+    reference = (
+        Server("reference", address)
+        if address
+        else await stack.enter_async_context(running("reference", reference_command()))
+    )
+    if config.getoption("--reference-only", False):
+        return reference, Server("reference-again", reference.address)
+    address = config.getoption("--perdure-address", None)
+    if address:
+        return reference, Server("perdure", address)
+    return reference, await stack.enter_async_context(running("perdure", perdure_command()))
+
+
+@pytest.fixture(scope="session")
+def comparison(request: pytest.FixtureRequest) -> Iterator[Comparison]:
+    """Both servers, running until the end of the session."""
+    with asyncio.Runner() as runner:
+        stack = contextlib.AsyncExitStack()
+        try:
+            servers = runner.run(_servers(request.config, stack))
+            yield Comparison(runner, servers, request.config.getoption("--transcripts", None))
+        finally:
+            runner.run(stack.aclose())
+
+
+@pytest.fixture(scope="session")
+def chosen(request: pytest.FixtureRequest) -> list[Scenario]:
+    """The scenarios that this session was asked for."""
+    listed = [item.callspec.params.get("one") for item in request.session.items if hasattr(item, "callspec")]
+    return [one for one in listed if isinstance(one, Scenario)]
