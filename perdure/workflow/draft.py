@@ -1,7 +1,8 @@
 """A working copy of one run while a decision is made.
 
-Every change goes through it: it changes the forked state at once, so that later parts of the decision see it, and notes the step.
-Throwing the draft away undoes everything. Events keep being messages until `mutation` freezes them into bytes.
+Every change goes through it: it changes the forked state at once, so that later parts of the decision see it, and notes
+the step. Throwing the draft away undoes everything. Events keep being messages until `mutation` freezes them into
+bytes.
 """
 
 from typing import Any
@@ -17,8 +18,15 @@ from perdure.workflow.context import Context
 from perdure.workflow.state import Durable, Run
 from perdure.workflow.steps import Append, Assign, Buffer, Create, Delete, Drop, Flush, Mutation, Put, Step, Unbuffer
 
+
+def _message_type(field: str) -> str:
+    descriptor = HistoryEvent.DESCRIPTOR.fields_by_name[field].message_type
+    assert descriptor is not None
+    return str(descriptor.full_name)
+
+
 _FIELD_OF: dict[str, tuple[int, str]] = {
-    HistoryEvent.DESCRIPTOR.fields_by_name[name].message_type.full_name: (event_type, name)
+    _message_type(name): (event_type, name)
     for event_type, name in evolve._ATTRIBUTES.items()
     if name in HistoryEvent.DESCRIPTOR.fields_by_name
 }
@@ -54,12 +62,14 @@ _TASK_ID_BITS = 16
 class Draft:
     """One run under change. `run` is the working copy: read it freely, change it only through this class."""
 
-    __slots__ = ("_batch_starts", "_event_count", "_steps", "context", "deleted", "run")
+    __slots__ = ("_batch_starts", "_event_count", "_steps", "context", "deleted", "holding", "run", "woken")
 
     def __init__(self, run: Run, context: Context) -> None:
         self.run = run
         self.context = context
         self.deleted = False
+        self.holding = False  # the commands of a completion are at work: what may be buffered goes after their events
+        self.woken = False  # `workflow_task.wake` was called while holding
         self._steps: list[Step | HistoryEvent | list[HistoryEvent]] = []
         self._batch_starts: list[int] = [0]
         self._event_count = 0
@@ -83,10 +93,12 @@ class Draft:
         return bool(self._steps)
 
     def add(self, attributes: Message, *, time_ns: int | None = None, **fields: Any) -> HistoryEvent:
-        """Add the event with these attributes: numbered now, or buffered if a workflow task is started and its type allows.
+        """Add the event with these attributes: numbered now, or buffered if its type allows and a workflow task is
+        started, or its commands are at work (`holding`).
 
-        `fields` are HistoryEvent's own (`user_metadata`, `links`, `worker_may_ignore`, `principal`). The event's id is 0 while
-        it is buffered. Do not change the event afterwards.
+        `fields` are HistoryEvent's own (`user_metadata`, `links`, `worker_may_ignore`, `principal`). The event's id
+        is 0
+        while it is buffered. Do not change the event afterwards.
         """
         event_type, name = _FIELD_OF[attributes.DESCRIPTOR.full_name]
         event = HistoryEvent(
@@ -95,8 +107,7 @@ class Draft:
             **fields,
         )
         getattr(event, name).CopyFrom(attributes)
-        task = self.run.durable.workflow_task
-        if event_type in _BUFFERED and task is not None and task.started_event_id and not task.speculative:
+        if event_type in _BUFFERED and (self.holding or self._task_started()):
             encoded = event.SerializeToString()
             evolve.buffer(self.run, event, encoded)
             self._steps.append(Buffer(encoded))
@@ -107,8 +118,12 @@ class Draft:
         self._steps.append(event)
         return event
 
-    def _number(self, event: HistoryEvent, offset: int = 0) -> None:
-        event.event_id = self.run.facts.next_event_id + offset
+    def _task_started(self) -> bool:
+        task = self.run.durable.workflow_task
+        return task is not None and task.started_event_id != 0 and not task.speculative
+
+    def _number(self, event: HistoryEvent) -> None:
+        event.event_id = self.run.facts.next_event_id
         event.task_id = (self.context.position << _TASK_ID_BITS) + self._event_count
         self._event_count += 1
 
@@ -138,7 +153,8 @@ class Draft:
         self._steps.append(Unbuffer(index))
 
     def flush(self, events: list[HistoryEvent]) -> None:
-        """Number the whole buffer, given in its final order; what refers to ids inside is patched by `number` handlers' callers.
+        """Number the whole buffer, given in its final order (`perdure.workflow.flush` makes it, and fills in ids
+        inside).
 
         `events` come from `buffered()`. An empty list drops the buffer (a close).
         """
@@ -183,4 +199,10 @@ def _copy(durable: Durable) -> Durable:
     for field in ("attempts", "request_ids"):
         if getattr(durable, field):
             raise Bug(f"a run is created with {field} already filled")
-    return Durable(**{name: getattr(durable, name) for name in durable.__struct_fields__ if name not in ("attempts", "request_ids")})
+    return Durable(
+        **{
+            name: getattr(durable, name)
+            for name in durable.__struct_fields__
+            if name not in ("attempts", "request_ids")
+        }
+    )

@@ -38,9 +38,11 @@ _ALLOWED = frozenset(
 )
 # The owners of time, randomness and tasks: pure code gets their values as arguments.
 _OWNERS = frozenset({"perdure.base.clock", "perdure.base.entropy", "perdure.base.tasks"})
-# What in them is a pure function all the same.
+# What in them is a constant or a pure function all the same.
 _PURE_PARTS = frozenset(
     {
+        "perdure.base.clock.MS_NS",
+        "perdure.base.clock.SECOND_NS",
         "perdure.base.clock.from_duration",
         "perdure.base.clock.from_timestamp",
         "perdure.base.clock.to_duration",
