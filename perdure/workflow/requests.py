@@ -181,6 +181,7 @@ class ActivityTaskStarted(msgspec.Struct, frozen=True):
     activity: Activity
     attempt: ActivityAttempt
     segments: tuple[tuple[str, int, int], ...]
+    priority: bytes = b""  # temporal.api.common.v1.Priority: the run's, overridden by the activity's
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,12 +39,17 @@ class Activity(msgspec.Struct, frozen=True):
     started_event_id: int = 0  # 0 while not started, or while the Started event waits for the completion (retry policy)
 
 
-class ActivityAttempt(msgspec.Struct, frozen=True):
-    """The durable part of a pending activity: its current attempt. `started_time_ns` 0 = not started."""
+class ActivityAttempt(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The durable part of a pending activity: its current attempt. `started_time_ns` 0 = not started.
+
+    `waiting`: in backoff, not to be offered before `scheduled_time_ns`. The retry timer ends it with a delta, so that what a
+    run wants follows from its state without a clock.
+    """
 
     attempt: int = 1
     stamp: int = 0
     scheduled_time_ns: int = 0  # of this attempt; while in backoff: when the next attempt becomes due
+    waiting: bool = False
     first_scheduled_time_ns: int = 0
     started_time_ns: int = 0
     started_identity: str = ""

@@ -14,12 +14,16 @@ from perdure.workflow.draft import Draft
 
 
 class BadCommand(Exception):  # noqa: N818  # it is the API's word for the thing, not an error of ours
-    """A command that can't be carried out: the workflow task fails with `cause`, and the worker reads `message`."""
+    """A command that can't be carried out: the workflow task fails with `cause`, and the worker reads `message`.
 
-    def __init__(self, cause: WorkflowTaskFailedCause.ValueType, message: str) -> None:
+    `terminate`: no other attempt can do better (a payload over its limit), so the run is terminated too.
+    """
+
+    def __init__(self, cause: WorkflowTaskFailedCause.ValueType, message: str, *, terminate: bool = False) -> None:
         super().__init__(message)
         self.cause = cause
         self.message = message
+        self.terminate = terminate
 
 
 class Completion:
@@ -33,6 +37,16 @@ class Completion:
         self.identity = identity
         self.unhandled = False
         self.eager_activities: list[int] = []
+
+
+def marks(command: Command) -> dict[str, Any]:
+    """What every event of a command takes over from it, as `Draft.add`'s fields: user metadata and group markers."""
+    fields: dict[str, Any] = {}
+    if command.HasField("user_metadata"):
+        fields["user_metadata"] = command.user_metadata
+    if command.event_group_markers:
+        fields["event_group_markers"] = command.event_group_markers
+    return fields
 
 
 Handler = Callable[[Completion, Command, Any], None]
