@@ -1,7 +1,8 @@
 """Time, as a parameter. The only module that reads the machine's clock.
 
 Wall time is an int of nanoseconds since 1970 (`*_ns`); durations are nanoseconds too. Waiting is always
-`asyncio` waiting on the running loop, so that a simulator with a virtual loop and a virtual clock jumps instead of waiting.
+`asyncio` waiting on the running loop, so that a simulator with a virtual loop and a virtual clock jumps instead of
+waiting.
 """
 
 import time
@@ -12,6 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 SECOND_NS = 1_000_000_000
 MS_NS = 1_000_000
+DURATION_NS_MAX = 100 * 366 * 24 * 3600 * SECOND_NS  # with any time of this century it fits 64 bits
 
 
 class Clock(Protocol):
@@ -56,5 +58,5 @@ def to_duration(duration_ns: int) -> Duration:
 
 
 def from_duration(duration: Duration) -> int:
-    """A protobuf duration in nanoseconds; an unset one is 0."""
-    return duration.seconds * SECOND_NS + duration.nanos
+    """A protobuf duration in nanoseconds, at most `DURATION_NS_MAX`; an unset one is 0."""
+    return min(duration.seconds * SECOND_NS + duration.nanos, DURATION_NS_MAX)

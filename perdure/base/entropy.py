@@ -1,7 +1,7 @@
 """Randomness, as a parameter. The only module that reads the machine's entropy.
 
-The core takes no randomness while it decides: it gets 16 bytes with its context and derives every id from them (`derive_id`),
-so that the same decision made twice gives the same ids.
+The core takes no randomness while it decides: it gets 16 bytes with its context and derives every id from them
+(`derive_id`), so that the same decision made twice gives the same ids.
 """
 
 import hashlib

@@ -120,13 +120,18 @@ class NamespaceAlreadyExists(AlreadyExists):
 class WorkflowAlreadyStarted(AlreadyExists):
     """A start was refused for an existing run; carries the winner's ids, which SDKs use to attach to it."""
 
-    def __init__(self, message: str, *, start_request_id: str, run_id: str) -> None:
+    def __init__(self, message: str, *, start_request_id: str, run_id: str, first_execution_run_id: str = "") -> None:
         super().__init__(message)
         self.start_request_id = start_request_id
         self.run_id = run_id
+        self.first_execution_run_id = first_execution_run_id
 
     def details(self) -> Message:
-        return WorkflowExecutionAlreadyStartedFailure(start_request_id=self.start_request_id, run_id=self.run_id)
+        return WorkflowExecutionAlreadyStartedFailure(
+            start_request_id=self.start_request_id,
+            run_id=self.run_id,
+            first_execution_run_id=self.first_execution_run_id,
+        )
 
 
 class PermissionDenied(Refused):

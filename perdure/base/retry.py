@@ -9,7 +9,9 @@ from perdure.base.clock import from_duration
 
 
 def backoff_ns(policy: RetryPolicy, attempt: int) -> int:
-    """Nanoseconds between the end of attempt `attempt` (1-based) and the start of the next, capped by the policy's maximum."""
+    """Nanoseconds between the end of attempt `attempt` (1-based) and the start of the next, capped by the policy's
+    maximum.
+    """
     initial = from_duration(policy.initial_interval)
     maximum = from_duration(policy.maximum_interval)
     coefficient = policy.backoff_coefficient or 1.0

@@ -1,9 +1,11 @@
 """The fixed hash space that shards are ranges of.
 
-Every workflow id of a namespace lives in one of 65,536 slots, found by a stable hash of (namespace id, workflow id) and never of
-a run id, so that all runs of an id stay together. A shard is a contiguous range of slots; nothing that is stored is keyed by a
-shard's number, so that ranges can be split and merged.
+Every workflow id of a namespace lives in one of 65,536 slots, found by a stable hash of (namespace id, workflow id)
+and never of a run id, so that all runs of an id stay together. A shard is a contiguous range of slots; nothing that
+is stored is keyed by a shard's number, so that ranges can be split and merged.
 """
+
+from itertools import pairwise
 
 import msgspec
 import xxhash
@@ -41,4 +43,4 @@ def slot_of(namespace_id: str, workflow_id: str) -> int:
 def even_ranges(shards: int) -> list[SlotRange]:
     """`shards` (1..65536) ranges of nearly equal size that cover the hash space."""
     bounds = [SLOTS * i // shards for i in range(shards + 1)]
-    return [SlotRange(first, end) for first, end in zip(bounds, bounds[1:], strict=False)]
+    return [SlotRange(first, end) for first, end in pairwise(bounds)]

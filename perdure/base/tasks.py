@@ -1,7 +1,7 @@
 """Background tasks that cannot vanish. The only module that creates asyncio tasks.
 
-A bare task that nobody awaits may be collected while it runs and hides its exception. `Background` owns its tasks: it keeps
-them, cancels them on `close`, and hands an unexpected exception to `on_error` at once.
+A bare task that nobody awaits may be collected while it runs and hides its exception. `Background` owns its tasks: it
+keeps them, cancels them on `close`, and hands an unexpected exception to `on_error` at once.
 """
 
 import asyncio

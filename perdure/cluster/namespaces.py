@@ -1,7 +1,7 @@
 """Namespaces: documents in the store, cached in every process.
 
-Invariant: a namespace's id never changes and is never used again. A cache entry is at most `REFRESH_NS` old when it is used; what
-this process writes it sees at once.
+Invariant: a namespace's id never changes and is never used again. A cache entry is at most `REFRESH_NS` old when it
+is used; what this process writes it sees at once.
 """
 
 import msgspec
@@ -58,7 +58,10 @@ class Namespaces:
             name = self._names.get(namespace_id)
             if name is None:
                 raise NamespaceNotFound(namespace_id)
-        return await self.by_name(name)
+        namespace = await self.by_name(name)
+        if namespace.id != namespace_id:
+            raise NamespaceNotFound(namespace_id)
+        return namespace
 
     async def list(self) -> list[Namespace]:
         """All namespaces by name."""
@@ -80,6 +83,9 @@ class Namespaces:
         return self._keep(changed, self._clock.monotonic_ns())
 
     def _keep(self, namespace: Namespace, now: int) -> Namespace:
+        cached = self._by_name.get(namespace.name)
+        if cached is not None and cached[0].id == namespace.id and cached[0].version > namespace.version:
+            return cached[0]
         self._by_name[namespace.name] = (namespace, now)
         self._names[namespace.id] = namespace.name
         return namespace

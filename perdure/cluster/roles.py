@@ -30,7 +30,9 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class HistoryRead(msgspec.Struct, frozen=True):
-    """A page of a run's history. `run_id` "" = current. `token`: of the page before. `limit`: events, counted in whole batches."""
+    """A page of a run's history. `run_id` "" = current. `token`: of the page before. `limit`: events, counted in
+    whole batches.
+    """
 
     run_id: str
     limit: int
@@ -100,15 +102,18 @@ class QueryTask(msgspec.Struct, frozen=True):
 
 
 class Offered(msgspec.Struct, frozen=True):
-    """`accepted`: the first so many offers were taken; for the rest matching will pull. `sticky_unavailable`: none was, nobody
-    polls this sticky queue; offer on the normal one."""
+    """`accepted`: the first so many offers were taken; for the rest matching will pull. `sticky_unavailable`: none
+    was, nobody polls this sticky queue; offer on the normal one.
+    """
 
     accepted: int
     sticky_unavailable: bool = False
 
 
 class Poll(msgspec.Struct, frozen=True):
-    """A worker that waits. `normal_queue`: the normal queue's name if `partition` is sticky. `timeout_ns`: answer empty by then."""
+    """A worker that waits. `normal_queue`: the normal queue's name if `partition` is sticky. `timeout_ns`: answer
+    empty by then.
+    """
 
     partition: QueueKey
     identity: str
@@ -146,7 +151,9 @@ class MatchingRole(Protocol):
         ...
 
     async def query(self, partition: QueueKey, task: QueryTask, call: Call) -> RespondQueryTaskCompletedRequest:
-        """Hand a query to a worker and wait for its answer. Raises DeadlineExceeded; Unavailable if nobody polls a sticky queue."""
+        """Hand a query to a worker and wait for its answer. Raises DeadlineExceeded; Unavailable if nobody polls a
+        sticky queue.
+        """
         ...
 
     async def answer_query(self, token: QueryToken, answer: RespondQueryTaskCompletedRequest) -> None:
@@ -158,7 +165,9 @@ class MatchingRole(Protocol):
         ...
 
     async def end_polls(self, namespace_id: str, worker_instance_key: str, sticky_queue: str) -> None:
-        """ShutdownWorker: the instance's polls get empty answers, now and for the next 30 s; its sticky partition is unloaded."""
+        """ShutdownWorker: the instance's polls get empty answers, now and for the next 30 s; its sticky partition is
+        unloaded.
+        """
         ...
 
 

@@ -1,16 +1,18 @@
 """The seam between a shard and the executions that live in it.
 
-A `Shard` is what the history role works with: it appends transitions, waits until they are durable, and reads the shard's clock.
-`Executions` is what a shard asks of the history role: replay this, give me the rows to checkpoint, act on these tasks.
+A `Shard` is what the history role works with: it appends transitions, waits until they are durable, and reads the
+shard's clock. `Executions` is what a shard asks of the history role: replay this, give me the rows to checkpoint, act
+on these tasks.
 
 Order of things, for every transition:
 1. the role decides under the chain's lock at `next_position`, and appends without awaiting in between;
 2. the shard commits groups of transitions, one conditional write in flight;
-3. once durable, in log order: index changes take effect, `Transition.committed` is called, waiters of `durable` go on, then the
+3. once durable, in log order: index changes take effect, `Transition.committed` is called, waiters of `durable` go
+on, then the
    pumps see the added tasks;
 4. some time later the chain's rows are checkpointed, and the log behind them is dropped.
-If a group is definitely not applied, or another owner has the shard, the shard is lost: every waiter gets ShardLost, `unload` is
-called, nothing more is acted on.
+If a group is definitely not applied, or another owner has the shard, the shard is lost: every waiter gets ShardLost,
+`unload` is called, nothing more is acted on.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +26,9 @@ from perdure.workflow.tasks import Backlog, Effect, Offer, QueueKey, Task, Timer
 
 
 class Transition(msgspec.Struct, frozen=True):
-    """One decision on its way into the log. `body` is opaque to the shard; `committed` is called once, when it is durable."""
+    """One decision on its way into the log. `body` is opaque to the shard; `committed` is called once, when it is
+    durable.
+    """
 
     key: ChainKey
     body: bytes
@@ -61,7 +65,9 @@ class Shard(Protocol):
         ...
 
     def append(self, transition: Transition) -> int:
-        """Put a transition into the next group; returns its position. Raises ShardLost; ResourceExhausted when too much is dirty."""
+        """Put a transition into the next group; returns its position. Raises ShardLost; ResourceExhausted when too
+        much is dirty.
+        """
         ...
 
     async def durable(self, position: int) -> None:
@@ -69,7 +75,9 @@ class Shard(Protocol):
         ...
 
     async def read_offers(self, partition: QueueKey, after: Offer | None, limit: int) -> tuple[list[Offer], Backlog]:
-        """Outstanding offers of a partition (`partition_of`) in order, committed ones only, dirty and checkpointed merged."""
+        """Outstanding offers of a partition (`partition_of`) in order, committed ones only, dirty and checkpointed
+        merged.
+        """
         ...
 
 
@@ -93,7 +101,8 @@ class Executions(Protocol):
     async def recover(self, shard: Shard, records: Sequence[tuple[int, bytes]]) -> dict[ChainKey, list[Task]]:
         """Load what these (position, body) records touch and replay them, skipping what a snapshot has already applied.
 
-        Returns all outstanding tasks of every chain touched. A chain whose replay fails is quarantined, never the shard.
+        Returns all outstanding tasks of every chain touched. A chain whose replay fails is quarantined, never the
+        shard.
         """
         ...
 
@@ -126,5 +135,7 @@ class Executions(Protocol):
         ...
 
     def audit(self, shard: Shard, limit: int) -> dict[ChainKey, list[Task]]:
-        """Outstanding tasks of up to `limit` further loaded chains, round robin, for the auditor to compare with its indexes."""
+        """Outstanding tasks of up to `limit` further loaded chains, round robin, for the auditor to compare with its
+        indexes.
+        """
         ...

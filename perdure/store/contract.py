@@ -1,16 +1,18 @@
 """What a store must do: five small interfaces.
 
-`LogStore` and `ShardStore` take conditional writes only; `Checkpoints` takes plain, idempotent, stamped writes only; no table has
-both. Rules and the interleavings behind them: docs/decisions on the shard log.
+`LogStore` and `ShardStore` take conditional writes only; `Checkpoints` takes plain, idempotent, stamped writes only;
+no table has both. Rules and the interleavings behind them: docs/decisions on the shard log.
 
 Errors, for every method of every interface:
 - a definite failure (refused, disk full before anything was written, row over a limit) raises `StoreUnavailable`;
-- an outcome that is not known (time-out, connection loss, a failed fsync) raises `OutcomeUnknown`: it may have happened, and may
-  still happen later. For a conditional write the caller sends the same bytes again until the answer is definite.
+- an outcome that is not known (time-out, connection loss, a failed fsync) raises `OutcomeUnknown`: it may have
+  happened, and may still happen later. For a conditional write the caller sends the same bytes again until the answer
+  is definite.
 Cancelling a call leaves its outcome unknown.
 
-A *stamp* is a whole number of microseconds, given by a shard's owner, rising with each checkpoint row that it writes. For one row
-the write with the highest stamp wins, whatever the order of arrival; a deletion is a write.
+A *stamp* is a whole number of microseconds, given by a shard's owner, rising with each checkpoint row that it writes.
+For one row the write with the highest stamp wins, whatever the order of arrival; a deletion is a write, and beats a
+write of the same stamp. A deletion's trace may be forgotten after an hour.
 """
 
 from collections.abc import Sequence
@@ -18,10 +20,16 @@ from typing import Protocol
 
 import msgspec
 
+from perdure.base.clock import SECOND_NS
 from perdure.base.errors import Unavailable
 from perdure.base.slots import ChainKey, SlotRange
 from perdure.visibility.rows import VisibilityPage, VisibilityQuery, VisibilityRow
 from perdure.workflow.tasks import Offer, QueueKey, Timer
+
+# A group's body may have so many bytes; more is refused before anything is written.
+GROUP_BYTES_MAX = 16 << 20
+# How long a visibility row's deletion hides older versions of it: no write from before it is on its way for so long.
+VISIBILITY_DELETION_NS = 24 * 3600 * SECOND_NS
 
 
 class OutcomeUnknown(Unavailable):
@@ -42,9 +50,9 @@ class SegmentId(msgspec.Struct, frozen=True, order=True, array_like=True):
 class SegmentHeader(msgspec.Struct, frozen=True, array_like=True):
     """A segment's head, which every conditional write compares.
 
-    `epoch`: who may append. `last`: number of the newest group in the chain. `ceiling_us`: stamps up to here may be in use.
-    `next`: None while the segment is the end of the chain; else the segment that follows. `end`: set with `next`: groups beyond it
-    are to be ignored.
+    `epoch`: who may append. `last`: number of the newest group in the chain. `ceiling_us`: stamps up to here may be
+    in use. `next`: None while the segment is the end of the chain; else the segment that follows. `end`: set with
+    `next`: groups beyond it are to be ignored.
     """
 
     epoch: int
@@ -52,6 +60,7 @@ class SegmentHeader(msgspec.Struct, frozen=True, array_like=True):
     ceiling_us: int
     next: SegmentId | None = None
     end: int | None = None
+    position: int = 0
 
 
 class Group(msgspec.Struct, frozen=True, array_like=True):
@@ -60,11 +69,13 @@ class Group(msgspec.Struct, frozen=True, array_like=True):
     n: int
     body: bytes
     ceiling_us: int
+    position: int = 0
 
 
 class Written(msgspec.Struct, frozen=True):
-    """A conditional write's definite answer. `applied` False leaves everything as it was; `header` is what stands then, None if
-    there is no such segment."""
+    """A conditional write's definite answer. `applied` False leaves everything as it was; `header` is what stands
+    then, None if there is no such segment.
+    """
 
     applied: bool
     header: SegmentHeader | None
@@ -78,14 +89,16 @@ class LogStore(Protocol):
         ...
 
     async def append(self, segment: SegmentId, epoch: int, group: Group) -> Written:
-        """Add `group` if header.epoch == epoch, header.last == group.n - 1 and header.next is None; sets last and ceiling.
+        """Add `group` if header.epoch == epoch, header.last == group.n - 1 and header.next is None; sets last,
+        position and ceiling.
 
         Not applied to a segment that does not exist. Durable when it returns applied.
         """
         ...
 
     async def link(self, segment: SegmentId, epoch: int, last: int, following: SegmentId, new_epoch: int) -> Written:
-        """Set next=following, end=last, epoch=new_epoch if header.epoch == epoch, header.last == last and header.next is None.
+        """Set next=following, end=last, epoch=new_epoch if header.epoch == epoch, header.last == last and header.next
+        is None.
 
         The owner links its next segment with new_epoch == epoch; a new owner seals with its own, higher epoch.
         """
@@ -121,7 +134,9 @@ class ShardStore(Protocol):
     """Shard rows. Conditional statements only."""
 
     async def list_shards(self) -> list[ShardRow]:
-        """All shards, ordered by their first slot; they cover the hash space without overlap once it was initialised."""
+        """All shards, ordered by their first slot; they cover the hash space without overlap once it was
+        initialised.
+        """
         ...
 
     async def initialise(self, rows: Sequence[ShardRow]) -> list[ShardRow]:
@@ -141,7 +156,9 @@ class ShardStore(Protocol):
 
 
 class Snapshot(msgspec.Struct, frozen=True, array_like=True):
-    """The state of a run as of log position `applied`, in one cell; body None = the run was deleted at that position."""
+    """The state of a run as of log position `applied`, in one cell; body None = the run was deleted at that
+    position.
+    """
 
     key: ChainKey
     run_id: str
@@ -158,7 +175,9 @@ class Pointer(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Node(msgspec.Struct, frozen=True, array_like=True):
-    """A history batch: events `first`..`end`-1 on a branch. `body` is an encoded temporal.api.history.v1.History with them."""
+    """A history batch: events `first`..`end`-1 on a branch. `body` is an encoded temporal.api.history.v1.History with
+    them.
+    """
 
     branch: str
     first: int
@@ -167,7 +186,11 @@ class Node(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Checkpoint(msgspec.Struct):
-    """Rows of any number of chains. Row by row idempotent; a torn checkpoint (part of the rows) is harmless."""
+    """Rows of any number of chains. Row by row idempotent; a torn checkpoint (part of the rows) is harmless.
+
+    An offer's row is named by (`partition_of`, `order`), a timer's by all its fields; one that is both removed and
+    added stands. A dropped branch loses its nodes up to the stamp, those of this checkpoint too.
+    """
 
     stamp_us: int
     snapshots: list[Snapshot]
@@ -181,7 +204,7 @@ class Checkpoint(msgspec.Struct):
 
 
 class QueueCount(msgspec.Struct, frozen=True, array_like=True):
-    """How many offer rows a queue has within a slot range, and the oldest scheduled time among them."""
+    """How many offer rows a partition has within a slot range, and the oldest scheduled time among them."""
 
     queue: QueueKey
     count: int
@@ -192,7 +215,11 @@ class Checkpoints(Protocol):
     """Checkpoint tables: plain idempotent writes, the highest stamp wins per row. Nothing is keyed by shard."""
 
     async def write(self, checkpoint: Checkpoint) -> None:
-        """Write all rows; returns when all are durable."""
+        """Write all rows; returns when all are durable.
+
+        Snapshots and pointers are written only after everything else is durable, so that what a snapshot covers is
+        covered everywhere, also after a crash in between.
+        """
         ...
 
     async def read_snapshot(self, key: ChainKey, run_id: str) -> Snapshot | None:
@@ -204,7 +231,9 @@ class Checkpoints(Protocol):
         ...
 
     async def read_nodes(self, branch: str, first: int, end: int, limit_bytes: int) -> list[Node]:
-        """Nodes of the branch that overlap `first` <= id < `end`, ascending; stops after the node that passes limit_bytes."""
+        """Nodes of the branch that overlap `first` <= id < `end`, ascending; stops after the node that passes
+        limit_bytes.
+        """
         ...
 
     async def read_nodes_back(self, branch: str, first: int, end: int, limit_bytes: int) -> list[Node]:
@@ -212,11 +241,13 @@ class Checkpoints(Protocol):
         ...
 
     async def read_offers(self, slots: SlotRange, queue: QueueKey, after: Offer | None, limit: int) -> list[Offer]:
-        """Outstanding offers of a queue in `Offer.order`, beyond `after`."""
+        """Outstanding offers of a partition (those whose `partition_of` is `queue`) in `Offer.order`, beyond
+        `after`.
+        """
         ...
 
     async def count_offers(self, slots: SlotRange) -> list[QueueCount]:
-        """The queues that have outstanding offers within the slots."""
+        """The partitions that have outstanding offers within the slots, in the order of their keys."""
         ...
 
     async def read_timers(self, slots: SlotRange, after: Timer | None, limit: int) -> list[Timer]:
@@ -231,11 +262,15 @@ class VisibilityStore(Protocol):
     """Rows that lists and counts read. Eventually consistent with histories."""
 
     async def upsert(self, rows: Sequence[VisibilityRow]) -> None:
-        """Write rows; per run the highest `version` wins, and a row with `deleted` hides all lower ones for ever."""
+        """Write rows; per run the highest `version` wins, and a row with `deleted` hides all up to its own for a day
+        at least.
+        """
         ...
 
     async def list(self, query: VisibilityQuery) -> VisibilityPage:
-        """One page, newest start first (close time first where all are closed is the caller's wish in the query)."""
+        """One page, newest start first, of equal starts the greater run id. Raises InvalidArgument for a strange
+        token.
+        """
         ...
 
     async def count(self, query: VisibilityQuery) -> int:

@@ -8,7 +8,8 @@ from perdure.visibility.tree import Filter
 class VisibilityRow(msgspec.Struct, frozen=True):
     """One run as lists show it. Times in ns, 0 = none. `version`: the run's transition count; the highest wins.
 
-    `memo` is an encoded temporal.api.common.v1.Memo, `search_attributes` maps name -> encoded Payload (with type metadata).
+    `memo` is an encoded temporal.api.common.v1.Memo, `search_attributes` maps name -> encoded Payload (with type
+    metadata).
     """
 
     namespace_id: str

@@ -4,7 +4,9 @@ import msgspec
 
 
 class Equals(msgspec.Struct, frozen=True, tag="="):
-    """`attribute` (a predefined or custom search attribute's name) has exactly `value` (str, int, float, bool; times in ns)."""
+    """`attribute` (a predefined or custom search attribute's name) has exactly `value` (str, int, float, bool; times
+    in ns).
+    """
 
     attribute: str
     value: str | int | float | bool

@@ -28,7 +28,9 @@ class Caller(msgspec.Struct, frozen=True):
 
     @property
     def is_sdk(self) -> bool:
-        """True for workers' SDKs, which understand the unwritten tail of a history; false for the CLI and the Web UI."""
+        """True for workers' SDKs, which understand the unwritten tail of a history; false for the CLI and the Web
+        UI.
+        """
         return self.client_name not in ("", "temporal-cli", "temporal-ui")
 
 

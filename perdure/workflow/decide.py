@@ -1,8 +1,9 @@
 """`decide(chain, request, context) -> Decision`: the one entrance of the core.
 
-Each request type has a decider, registered beside its definition with `@decides`. A decider reads the chain, drafts changes of one
-or more runs in a `Decision.Builder`-like `Work` and returns the reply; a `Refused` raised before anything was drafted is an
-answer that changes nothing. Nothing here mutates the chain: applying a decision is `Decision.chain`.
+Each request type has a decider, registered beside its definition with `@decides`. A decider reads the chain, drafts
+changes of one or more runs in a `Decision.Builder`-like `Work` and returns the reply; a `Refused` raised before
+anything was drafted is an answer that changes nothing. Nothing here mutates the chain: applying a decision is
+`Decision.chain`.
 """
 
 from collections.abc import Callable
@@ -41,10 +42,10 @@ Notice = QueryAnswered | QueryReleased
 class Decision(msgspec.Struct, frozen=True):
     """Everything that is to happen, and when it may.
 
-    `record`: what to commit; None if nothing durable changes. `chain`: the state afterwards (adopt it at once; it is visible to
-    later decisions, but nothing that was derived from it may leave the shard before the record's position is durable).
-    `added`, `removed`: tasks, to act on after the commit. `notices`: for waiters inside the owner, after the commit.
-    `reply` or `refusal`: the answer, after the commit; a refusal may come with a record.
+    `record`: what to commit; None if nothing durable changes. `chain`: the state afterwards (adopt it at once; it is
+    visible to later decisions, but nothing that was derived from it may leave the shard before the record's position
+    is durable). `added`, `removed`: tasks, to act on after the commit. `notices`: for waiters inside the owner, after
+    the commit. `reply` or `refusal`: the answer, after the commit; a refusal may come with a record.
     """
 
     chain: Chain
@@ -82,8 +83,11 @@ class Work:
         return draft
 
     def restart(self, run_id: str) -> Draft:
-        """Throw the run's draft away and begin another: a bad command discards everything of its completion."""
-        self.drafts.pop(run_id, None)
+        """Throw everything away and draft the run anew: a bad command discards all of its completion."""
+        self.drafts.clear()
+        self.notices.clear()
+        self.current = self.chain.current
+        self.refusal = None
         return self.draft(run_id)
 
 
@@ -102,7 +106,9 @@ def decides(request_type: type) -> Callable[[Decider], Decider]:
 
 
 def decide(chain: Chain, request: Any, context: Context) -> Decision:
-    """What `request` does to `chain`. Deterministic; changes none of its arguments. Refusals come back in the decision."""
+    """What `request` does to `chain`. Deterministic; changes none of its arguments. Refusals come back in the
+    decision.
+    """
     work = Work(chain, context)
     try:
         reply = DECIDERS[type(request)](work, request)
@@ -131,18 +137,22 @@ def _conclude(work: Work, reply: Any) -> Decision:
             after.touched.clear()
             runs[run_id] = after
     record = None
-    if mutations:
-        current = _pointer(work.current, runs)
+    current = _pointer(work, runs)
+    if mutations or current != work.chain.current:
         record = Record(work.chain.key, work.context.position, work.context.now_ns, mutations, current)
-    else:
-        current = work.current
     chain = Chain(work.chain.key, current, runs)
     return Decision(chain, record, added, removed, work.notices, reply, work.refusal)
 
 
-def _pointer(current: CurrentRun | None, runs: dict[str, Run]) -> CurrentRun | None:
-    """The pointer with the status of the run it names."""
-    run = runs.get(current.run_id) if current is not None else None
-    if current is None or run is None or run.facts.status == current.status:
+def _pointer(work: Work, runs: dict[str, Run]) -> CurrentRun | None:
+    """The pointer with the status of the run it names; None if that run was deleted."""
+    current = work.current
+    if current is None:
+        return None
+    draft = work.drafts.get(current.run_id)
+    if draft is not None and draft.deleted:
+        return None
+    run = runs.get(current.run_id)
+    if run is None or run.facts.status == current.status:
         return current
     return msgspec.structs.replace(current, status=run.facts.status, close_time_ns=run.facts.close_time_ns)

@@ -15,8 +15,21 @@ from perdure.base.clock import to_timestamp
 from perdure.base.errors import Bug
 from perdure.workflow import evolve
 from perdure.workflow.context import Context
-from perdure.workflow.state import Durable, Run
-from perdure.workflow.steps import Append, Assign, Buffer, Create, Delete, Drop, Flush, Mutation, Put, Step, Unbuffer
+from perdure.workflow.state import Durable, Run, section_of
+from perdure.workflow.steps import (
+    Append,
+    Assign,
+    Buffer,
+    Create,
+    Delete,
+    Drop,
+    Flush,
+    Mutation,
+    Put,
+    Step,
+    Unbuffer,
+    check_durable,
+)
 
 
 def _message_type(field: str) -> str:
@@ -56,7 +69,7 @@ _BUFFERED = frozenset(
         "EXTERNAL_WORKFLOW_EXECUTION_CANCEL_REQUESTED",
     )
 )
-_TASK_ID_BITS = 16
+_TASK_ID_BITS = 20  # events of one decision; the positions above them stay far below 2^43
 
 
 class Draft:
@@ -129,19 +142,34 @@ class Draft:
 
     def assign(self, field: str, value: Any) -> None:
         """Set a durable field."""
+        check_durable(field)
         self.run.assign(field, value)
         self._steps.append(Assign(field, value))
 
     def put(self, field: str, key: Any, value: Any) -> None:
         """Set an entry of a durable map."""
+        check_durable(field)
         self.run.put(field, key, value)
         self._steps.append(Put(field, key, value))
 
     def drop(self, field: str, key: Any) -> None:
         """Remove an entry of a durable map, if it is there."""
+        check_durable(field)
         if key in getattr(self.run.durable, field):
             self.run.drop(field, key)
             self._steps.append(Drop(field, key))
+
+    def note(self, field: str, key: Any, value: Any) -> None:
+        """Set an entry of an ephemeral map; nothing is logged."""
+        if section_of(field) != "ephemeral":
+            raise Bug(f"{field} is not ephemeral state")
+        self.run.put(field, key, value)
+
+    def forget(self, field: str, key: Any) -> None:
+        """Remove an entry of an ephemeral map; nothing is logged."""
+        if section_of(field) != "ephemeral":
+            raise Bug(f"{field} is not ephemeral state")
+        self.run.drop(field, key)
 
     def buffered(self) -> list[HistoryEvent]:
         """The events that wait for an id, in order of arrival (copies)."""
@@ -196,13 +224,8 @@ class Draft:
 
 def _copy(durable: Durable) -> Durable:
     """`durable` as it is now: the live one goes on changing, the step does not."""
-    for field in ("attempts", "request_ids"):
-        if getattr(durable, field):
-            raise Bug(f"a run is created with {field} already filled")
-    return Durable(
-        **{
-            name: getattr(durable, name)
-            for name in durable.__struct_fields__
-            if name not in ("attempts", "request_ids")
-        }
-    )
+    values = {name: getattr(durable, name) for name in durable.__struct_fields__}
+    maps = {name for name, value in values.items() if isinstance(value, dict)}
+    if any(values[name] for name in maps):
+        raise Bug("a run is created with maps already filled")
+    return Durable(**{name: value for name, value in values.items() if name not in maps})

@@ -1,8 +1,9 @@
 """How state follows from steps. The same functions run live and in replay.
 
-An event acts in two moments, because some events are buffered: `arrive` when it happens (a pending activity is gone, a signal
-is counted), `number` when it gets its id (ids are referred to, the next id moves on). An unbuffered event does both at once.
-Handlers are registered per event type in `ARRIVE` and `NUMBER`; an event without a handler only takes its id.
+An event acts in two moments, because some events are buffered: `arrive` when it happens (a pending activity is gone,
+a signal is counted), `number` when it gets its id (ids are referred to, the next id moves on). An unbuffered event
+does both at once. Handlers are registered per event type in `ARRIVE` and `NUMBER`; an event without a handler only
+takes its id.
 """
 
 from collections.abc import Callable, Iterable
@@ -133,9 +134,9 @@ def clear_buffer(run: Run) -> None:
     run.durable.buffered_bytes = 0
 
 
-def new_run(durable: Durable) -> Run:
+def new_run(durable: Durable, facts: Facts | None = None) -> Run:
     """A run as its first step makes it."""
-    return Run(Facts(), durable, Ephemeral())
+    return Run(facts if facts is not None else Facts(), durable, Ephemeral())
 
 
 def finish(run: Run, batches: Iterable[int], history_bytes: int) -> None:
@@ -152,7 +153,7 @@ def replay(run: Run | None, mutation: Mutation) -> Run | None:
     history_bytes = 0
     for step in mutation.steps:
         if isinstance(step, Create):
-            run = new_run(step.durable)
+            run = new_run(step.durable, step.facts)
             continue
         if isinstance(step, Delete):
             return None

@@ -1,22 +1,40 @@
 """A timer is due: the entry it belongs to decides what happens.
 
-Handlers are registered per kind beside the state they act on. A timer that the state does not derive any more, or that is not
-due by the run's time, is obsolete and changes nothing.
+Handlers are registered per kind beside the state they act on. A timer that the state does not derive any more is
+obsolete and changes nothing; one that is not due by the run's time is refused, to be fired again.
 """
 
 from collections.abc import Callable
 
+from perdure.base.errors import Unavailable
 from perdure.workflow.decide import Work, decides
 from perdure.workflow.draft import Draft
-from perdure.workflow.outstanding import outstanding
+from perdure.workflow.outstanding import outstanding, tasks_of
 from perdure.workflow.requests import FireTimer
-from perdure.workflow.tasks import Timer, TimerKind
+from perdure.workflow.state import Run
+from perdure.workflow.tasks import Task, Timer, TimerKind
 
 FIRE: dict[TimerKind, Callable[[Work, Draft, Timer], None]] = {}
 
+_RUN = frozenset(
+    {TimerKind.RUN_TIMEOUT, TimerKind.EXECUTION_TIMEOUT, TimerKind.RETENTION, TimerKind.WORKFLOW_TASK_BACKOFF}
+)
+_WORKFLOW_TASK = frozenset({TimerKind.WORKFLOW_TASK_SCHEDULE_TO_START, TimerKind.WORKFLOW_TASK_START_TO_CLOSE})
+_ACTIVITY = frozenset(
+    {
+        TimerKind.ACTIVITY_SCHEDULE_TO_START,
+        TimerKind.ACTIVITY_SCHEDULE_TO_CLOSE,
+        TimerKind.ACTIVITY_START_TO_CLOSE,
+        TimerKind.ACTIVITY_HEARTBEAT,
+        TimerKind.ACTIVITY_RETRY,
+    }
+)
+
 
 def fires(kind: TimerKind) -> Callable[[Callable[[Work, Draft, Timer], None]], Callable[[Work, Draft, Timer], None]]:
-    """Registers what a due timer of this kind does to its run; only called while the run's state still derives the timer."""
+    """Registers what a due timer of this kind does to its run; only called while the run's state still derives the
+    timer.
+    """
 
     def register(handler: Callable[[Work, Draft, Timer], None]) -> Callable[[Work, Draft, Timer], None]:
         FIRE[kind] = handler
@@ -25,11 +43,24 @@ def fires(kind: TimerKind) -> Callable[[Callable[[Work, Draft, Timer], None]], C
     return register
 
 
+def _wanted(run: Run, timer: Timer) -> set[Task]:
+    """The tasks of the entity that `timer` would belong to."""
+    if timer.kind in _RUN:
+        return tasks_of(run, ("run", None))
+    if timer.kind in _WORKFLOW_TASK:
+        return tasks_of(run, ("workflow_task", None))
+    if timer.kind in _ACTIVITY:
+        return tasks_of(run, ("activity", timer.event_id))
+    return outstanding(run)
+
+
 @decides(FireTimer)
 def fire_timer(work: Work, request: FireTimer) -> None:
-    """Fire `request.timer` if the run still wants it and its time has come."""
+    """Fire `request.timer` if the run still wants it. Raises Unavailable if its time has not come."""
     timer = request.timer
     run = work.chain.runs.get(timer.run_id)
-    if run is None or timer.due_ns > work.context.now_ns or timer not in outstanding(run):
+    if run is None or timer not in _wanted(run, timer):
         return
+    if timer.due_ns > work.context.now_ns:
+        raise Unavailable("The timer is not due yet.")
     FIRE[timer.kind](work, work.draft(timer.run_id), timer)

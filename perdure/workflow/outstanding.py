@@ -1,25 +1,32 @@
 """What a run wants from the world, derived from its state: the one place that says so.
 
-`tasks_of` answers for one entity of a run (its workflow task, one activity, one timer, the run as a whole); `outstanding` is the
-union over all entities, used by recovery and by the auditor. A decision's task changes are the difference of `tasks_of` over the
-entities that it touched, so no code path can forget a task, and the auditor can prove it.
+`tasks_of` answers for one entity of a run (its workflow task, one activity, one timer, the run as a whole);
+`outstanding` is the union over all entities, used by recovery and by the auditor. A decision's task changes are the
+difference of `tasks_of` over the entities that it touched, so no code path can forget a task, and the auditor can
+prove it.
 """
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from perdure.base.slots import ChainKey
 from perdure.workflow.state import Run
-from perdure.workflow.tasks import Task
+from perdure.workflow.tasks import Effect, EffectKind, Task
 
 Entity = tuple[str, Any]
 
-# Which entity an entry belongs to, by the name of the map or field that holds it; every other field belongs to the run itself.
+# Which entity an entry belongs to, by the name of the map or field that holds it; every other field belongs to the
+# run itself.
 _ENTITY_OF_FIELD = {
     "activities": "activity",
     "attempts": "activity",
     "timers": "timer",
     "workflow_task": "workflow_task",
 }
+
+# Fields that the tasks of many entities depend on: where one changed, everything is compared.
+_WIDE_FACTS = ("status", "task_queue", "priority")
+_WIDE_DURABLE = ("paused", "versioning", "assigned_build_id")
 
 DERIVE: dict[str, Callable[[Run, Any], Iterable[Task]]] = {}
 
@@ -35,7 +42,9 @@ def derives(entity: str) -> Callable[[Callable[[Run, Any], Iterable[Task]]], Cal
 
 
 def tasks_of(run: Run, entity: Entity) -> set[Task]:
-    """The tasks that one entity of the run needs now; empty if the entity does not exist."""
+    """The tasks that one entity of the run needs now; empty if the entity does not exist, or its run is closed."""
+    if entity[0] != "run" and not run.is_open:
+        return set()
     return set(DERIVE[entity[0]](run, entity[1]))
 
 
@@ -65,16 +74,31 @@ def touched_entities(run: Run) -> set[Entity]:
 def difference(before: Run | None, after: Run | None) -> tuple[list[Task], list[Task]]:
     """The tasks (added, removed) between a run and its fork after a decision; None where the run does not exist.
 
-    Where the run closed or was created everything is compared, else only what was touched.
+    Where the run closed, was created or changed in a wide field everything is compared, else only what was touched.
     """
-    if before is None or after is None or before.is_open != after.is_open:
+    if before is None or after is None or _changed_widely(before, after):
         old = outstanding(before) if before is not None else set()
         new = outstanding(after) if after is not None else set()
     else:
         touched = touched_entities(after)
         old = {task for entity in touched for task in tasks_of(before, entity)}
         new = {task for entity in touched for task in tasks_of(after, entity)}
+    if after is None and before is not None:
+        new.add(_farewell(before))
     return sorted(new - old, key=_order), sorted(old - new, key=_order)
+
+
+def _farewell(run: Run) -> Task:
+    """What a run that is being deleted leaves to do: lists have to forget it."""
+    durable = run.durable
+    key = ChainKey(durable.namespace_id, durable.workflow_id)
+    return Effect(key, durable.run_id, EffectKind.VISIBILITY_DELETE, durable.transition_count + 1)
+
+
+def _changed_widely(before: Run, after: Run) -> bool:
+    return any(getattr(before.facts, field) != getattr(after.facts, field) for field in _WIDE_FACTS) or any(
+        getattr(before.durable, field) != getattr(after.durable, field) for field in _WIDE_DURABLE
+    )
 
 
 def _order(task: Task) -> tuple[str, str]:

@@ -1,7 +1,8 @@
 """The vocabulary of the core: every request a chain can be asked to decide, and the replies that are not API messages.
 
-Requests are already validated as far as that needs no state (the frontend's part), and name namespaces by id in the chain key.
-The decider of each lives in the module of the same name. API messages stay as they are: they are the vocabulary.
+Requests are already validated as far as that needs no state (the frontend's part), and name namespaces by id in the
+chain key. The decider of each lives in the module of the same name. API messages stay as they are: they are the
+vocabulary.
 """
 
 from dataclasses import dataclass
@@ -81,7 +82,8 @@ class Look:
 class Seen(msgspec.Struct, frozen=True):
     """What `Look` saw: enough to read the run's history up to `next_event_id` and to add the unwritten tail for SDKs.
 
-    `tail`: the provisional Scheduled/Started events (encoded) of a transient or speculative workflow task, not in history.
+    `tail`: the provisional Scheduled/Started events (encoded) of a transient or speculative workflow task, not in
+    history.
     """
 
     run_id: str
@@ -104,7 +106,8 @@ class Seen(msgspec.Struct, frozen=True):
 class StartWorkflowTask:
     """Matching found a poller. Reply: `WorkflowTaskStarted`. Idempotent by `request_id`. Module `start_workflow_task`.
 
-    `sticky_poll`: the poller asked for its own sticky queue. Refusals: NotFound (the task is obsolete: drop the reference).
+    `sticky_poll`: the poller asked for its own sticky queue. Refusals: NotFound (the task is obsolete: drop the
+    reference).
     """
 
     offer: Offer
@@ -134,7 +137,8 @@ class WorkflowTaskStarted(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class CompleteWorkflowTask:
-    """Reply: `WorkflowTaskCompleted`. Refusals: NotFound (outdated token), InvalidArgument (bad command; the failure is recorded).
+    """Reply: `WorkflowTaskCompleted`. Refusals: NotFound (outdated token), InvalidArgument (bad command; the failure
+    is recorded).
     """
 
     token: TaskToken
@@ -165,7 +169,9 @@ class ResetSticky:
 
 @dataclass(frozen=True, slots=True)
 class StartActivityTask:
-    """Matching found a poller. Reply: `ActivityTaskStarted`. Idempotent by `request_id`. Module `start_activity_task`."""
+    """Matching found a poller. Reply: `ActivityTaskStarted`. Idempotent by `request_id`. Module
+    `start_activity_task`.
+    """
 
     offer: Offer
     request_id: str
@@ -186,7 +192,9 @@ class ActivityTaskStarted(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class ActivityRef:
-    """Which activity an answer is for: a task's token, or (run id, activity id) for the forms by id. Exactly one is set."""
+    """Which activity an answer is for: a task's token, or (run id, activity id) for the forms by id. Exactly one is
+    set.
+    """
 
     token: TaskToken | None = None
     run_id: str = ""
@@ -216,7 +224,9 @@ class FailActivity:
 
 @dataclass(frozen=True, slots=True)
 class CancelActivity:
-    """Reply: None. Refusals: NotFound; InvalidArgument where cancellation was never requested. Module `cancel_activity`."""
+    """Reply: None. Refusals: NotFound; InvalidArgument where cancellation was never requested. Module
+    `cancel_activity`.
+    """
 
     ref: ActivityRef
     details: Payloads | None
@@ -252,13 +262,16 @@ class FireTimer:
 class BeginQuery:
     """How a query can be answered now. Reply: `QueryPlan`. Refusals: NotFound, WorkflowNotReady, … Module `query`.
 
-    `reject_condition`: temporal.api.enums.v1.QueryRejectCondition. `query_id` is unique to the call.
+    `reject_condition`: temporal.api.enums.v1.QueryRejectCondition. `query_id` is unique to the call. `deadline_ns`:
+    when
+    the caller gives up (wall time; 0 = unknown): a query that would only wait for a delayed first task is refused.
     """
 
     run_id: str
     query: WorkflowQuery
     query_id: str
     reject_condition: int = 0
+    deadline_ns: int = 0
 
 
 class QueryPlan(msgspec.Struct, frozen=True):

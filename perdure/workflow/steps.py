@@ -1,33 +1,32 @@
 """The log record: what one decision changes, as an ordered list of steps per run.
 
-Replaying a record's steps on the state they were made from gives the live state without its ephemeral part. Steps carry results,
-never instructions: an event's bytes as they will be read for ever, a field's new value, an entry's new value. So replay does not
-depend on the decision code of the version that reads it.
+Replaying a record's steps on the state they were made from gives the live state without its ephemeral part. Steps
+carry results, never instructions: an event's bytes as they will be read for ever, a field's new value, an entry's new
+value. So replay does not depend on the decision code of the version that reads it.
 
-A record is framed as: format (1 byte), checksum (8 bytes, xxh64), body (msgpack). Reading an unknown format or a wrong checksum
-raises `CorruptRecord`; nothing is guessed.
+A record is a frame (format, checksum) around msgpack. Reading an unknown format or a wrong checksum raises
+`CorruptFrame`; nothing is guessed.
 """
 
 from typing import Any
 
 import msgspec
-import xxhash
 
 from perdure.base.errors import Bug
+from perdure.base.framing import CorruptFrame, frame, unframe
 from perdure.base.slots import ChainKey
 from perdure.workflow.state import CurrentRun, Durable, Ephemeral, Facts, section_of
 
 FORMAT = 1
 
 
-class CorruptRecord(Bug):
-    """The bytes are not a record of a format this version knows."""
-
-
 class Create(msgspec.Struct, frozen=True, array_like=True, tag="c"):
-    """A new run with this durable state and empty facts. Always the first step of its run."""
+    """A new run with this durable state, and empty facts unless it begins as a copy (a reset). Always a run's first
+    step.
+    """
 
     durable: Durable
+    facts: Facts | None = None
 
 
 class Append(msgspec.Struct, frozen=True, array_like=True, tag="a"):
@@ -49,7 +48,9 @@ class Unbuffer(msgspec.Struct, frozen=True, array_like=True, tag="u"):
 
 
 class Flush(msgspec.Struct, frozen=True, array_like=True, tag="f"):
-    """The whole buffer gets its ids: these are its events, reordered and numbered. Empty: the buffer is dropped (close)."""
+    """The whole buffer gets its ids: these are its events, reordered and numbered. Empty: the buffer is dropped
+    (close).
+    """
 
     events: tuple[bytes, ...]
 
@@ -111,24 +112,21 @@ _decoder = msgspec.msgpack.Decoder(Record)
 
 def encode_record(record: Record) -> bytes:
     """The framed bytes of a record."""
-    body = _encoder.encode(record)
-    return bytes((FORMAT,)) + xxhash.xxh64_digest(body) + body
+    return frame(FORMAT, _encoder.encode(record))
 
 
 def decode_record(data: bytes) -> Record:
-    """The record in `data`; field values of deltas have their declared types. Raises CorruptRecord."""
-    if len(data) < 9 or data[0] != FORMAT:
-        raise CorruptRecord(f"a log record of format {data[0] if data else None}, this version reads {FORMAT}")
-    body = data[9:]
-    if xxhash.xxh64_digest(body) != data[1:9]:
-        raise CorruptRecord("a log record whose checksum does not match its body")
-    record = _decoder.decode(body)
-    for mutation in record.mutations:
-        mutation.steps = [_typed(step) for step in mutation.steps]
+    """The record in `data`; field values of deltas have their declared types. Raises CorruptFrame."""
+    body = unframe(FORMAT, data, "a log record")
+    try:
+        record = _decoder.decode(body)
+        for mutation in record.mutations:
+            mutation.steps = [_typed(step) for step in mutation.steps]
+    except (msgspec.MsgspecError, KeyError) as error:
+        raise CorruptFrame(f"a log record that this version can't read: {error}") from error
     return record
 
 
-_SECTION_TYPES = {"facts": Facts, "durable": Durable, "ephemeral": Ephemeral}
 _FIELD_TYPES: dict[str, Any] = {
     field.name: field.type for struct in (Facts, Durable, Ephemeral) for field in msgspec.structs.fields(struct)
 }

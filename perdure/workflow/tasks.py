@@ -1,8 +1,8 @@
 """What a run wants from the world outside, as values.
 
-A task is never stored on its own in the log: it is derived from the run's state (`perdure.workflow.outstanding`). The index rows
-that a checkpoint writes are hints for paging and for cold recovery; firing or starting one validates it against the state again.
-Equality is identity: two equal tasks are the same task.
+A task is never stored on its own in the log: it is derived from the run's state (`perdure.workflow.outstanding`). The
+index rows that a checkpoint writes are hints for paging and for cold recovery; firing or starting one validates it
+against the state again. Equality is identity: two equal tasks are the same task.
 """
 
 from enum import IntEnum
@@ -31,8 +31,8 @@ class QueueKey(msgspec.Struct, frozen=True, order=True, array_like=True):
 class Offer(msgspec.Struct, frozen=True, array_like=True, tag="o"):
     """A reference to a workflow or activity task that is scheduled and not started.
 
-    Keyed by (run, scheduled event id, attempt, stamp). `queue` is the normal queue; `sticky` is the worker's own queue, "" if
-    there is none. `order` sorts a backlog: (priority 1..5, fairness pass, scheduled time in ns).
+    Keyed by (run, scheduled event id, attempt, stamp). `queue` is the normal queue; `sticky` is the worker's own
+    queue, "" if there is none. `order` sorts a backlog: (priority 1..5, fairness pass, scheduled time in ns).
     """
 
     key: ChainKey
@@ -80,7 +80,9 @@ class TimerKind(IntEnum):
 
 
 class Timer(msgspec.Struct, frozen=True, array_like=True, tag="t"):
-    """Wakes a run at `due_ns` (the run's workflow time). `event_id`, `attempt` and `stamp` say which entry it belongs to."""
+    """Wakes a run at `due_ns` (the run's workflow time). `event_id`, `attempt` and `stamp` say which entry it belongs
+    to.
+    """
 
     due_ns: int
     key: ChainKey

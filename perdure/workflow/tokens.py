@@ -1,7 +1,7 @@
 """Task tokens: what a worker sends back to name its task.
 
-Opaque to workers, versioned, bound to their namespace, and free of shard numbers: answers come minutes after an upgrade or a
-split. Layout: version byte, archetype byte (what kind of execution the task belongs to), msgpack body.
+Opaque to workers, versioned, bound to their namespace, and free of shard numbers: answers come minutes after an
+upgrade or a split. Layout: version byte, archetype byte (what kind of execution the task belongs to), msgpack body.
 """
 
 from enum import IntEnum

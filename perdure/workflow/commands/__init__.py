@@ -1,7 +1,7 @@
 """The commands of a workflow task's completion: one file each, registered by type.
 
-A handler sees the state that the commands before it made. `BadCommand` discards everything of the completion: the workflow task fails
-with its cause instead.
+A handler sees the state that the commands before it made. `BadCommand` discards everything of the completion: the
+workflow task fails with its cause instead.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from temporalio.api.enums.v1 import CommandType, WorkflowTaskFailedCause
 from perdure.workflow.draft import Draft
 
 
-class BadCommand(Exception):  # noqa: N818  # it is the API's word for the thing, not an error of ours
+class BadCommand(Exception):  # it is the API's word for the thing, not an error of ours
     """A command that can't be carried out: the workflow task fails with `cause`, and the worker reads `message`.
 
     `terminate`: no other attempt can do better (a payload over its limit), so the run is terminated too.
@@ -27,7 +27,14 @@ class BadCommand(Exception):  # noqa: N818  # it is the API's word for the thing
 
 
 class Completion:
-    """A completion at work. `completed_event_id`: of the WorkflowTaskCompleted event that carries the commands."""
+    """A completion at work. `completed_event_id`: of the WorkflowTaskCompleted event that carries the commands.
+
+    `unhandled`: events are buffered that this completion's worker has not seen, so the workflow may not close; a
+    cancelled
+    timer whose event was among them sets it anew. `eager_activities`: scheduled event ids that the worker asked to
+    start.
+    A handler that makes an event which the worker must see calls `workflow_task.wake`, as everywhere.
+    """
 
     __slots__ = ("completed_event_id", "draft", "eager_activities", "identity", "unhandled")
 
@@ -35,7 +42,7 @@ class Completion:
         self.draft = draft
         self.completed_event_id = completed_event_id
         self.identity = identity
-        self.unhandled = False
+        self.unhandled = bool(draft.run.durable.buffered)
         self.eager_activities: list[int] = []
 
 
@@ -62,3 +69,9 @@ def commands(command_type: CommandType.ValueType) -> Callable[[Handler], Handler
         return handler
 
     return register
+
+
+def check_size(size: int, limit: int, cause: WorkflowTaskFailedCause.ValueType, message: str) -> None:
+    """Raises BadCommand that ends the workflow if `size` is over `limit` (bytes)."""
+    if size > limit:
+        raise BadCommand(cause, message, terminates=True)

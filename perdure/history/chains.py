@@ -1,0 +1,251 @@
+"""The cache of chains of one shard: entries, what of them is dirty, and eviction by bytes.
+
+Invariant: an entry with anything that no checkpoint holds, or with a waiter, stays. What an entry knows is the newest
+state, durable or not; whoever answers from it waits for `position` first.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from perdure.base.errors import Bug, ShardLost
+from perdure.base.slots import ChainKey
+from perdure.history.snapshots import decode_pointer, decode_run
+from perdure.history.tails import Tail, history_of
+from perdure.shards.contract import Shard
+from perdure.store.contract import Checkpoints, Node
+from perdure.workflow.evolve import history_batches
+from perdure.workflow.outstanding import outstanding
+from perdure.workflow.state import Chain, Run
+from perdure.workflow.steps import Delete, Record
+from perdure.workflow.tasks import Effect, Task
+
+_ENTRY_BYTES = 4_096
+
+Rows = frozenset[Task]
+
+
+class StoredRows:
+    """What is known of a run's index rows in the store: `sure` are there, everything there is in `maybe`."""
+
+    __slots__ = ("maybe", "sure")
+
+    def __init__(self, sure: Rows, maybe: Rows) -> None:
+        self.sure = sure
+        self.maybe = maybe
+
+
+def index_tasks(run: Run) -> Rows:
+    """The run's tasks that have index rows: offers and timers."""
+    return frozenset(task for task in outstanding(run) if not isinstance(task, Effect))
+
+
+class Entry:
+    """One cached chain."""
+
+    __slots__ = (
+        "absent",
+        "bytes",
+        "chain",
+        "deleted",
+        "dirty_runs",
+        "dropped_branches",
+        "inflight",
+        "load_lock",
+        "pointer_dirty",
+        "position",
+        "quarantine",
+        "rows",
+        "tails",
+        "waiters",
+    )
+
+    def __init__(self, key: ChainKey) -> None:
+        self.chain = Chain(key, None, {})
+        self.absent: set[str] = set()
+        self.position = 0
+        self.bytes = _ENTRY_BYTES
+        self.tails: dict[str, Tail] = {}
+        self.rows: dict[str, StoredRows] = {}
+        self.dirty_runs: set[str] = set()
+        self.deleted: dict[str, int] = {}
+        self.dropped_branches: list[str] = []
+        self.pointer_dirty = False
+        self.inflight = 0
+        self.load_lock: asyncio.Lock | None = None
+        self.waiters: list[asyncio.Future[None]] = []
+        self.quarantine: Bug | None = None
+
+    @property
+    def is_dirty(self) -> bool:
+        """True while something of this chain is in the log only."""
+        return bool(self.dirty_runs or self.deleted or self.pointer_dirty or self.inflight)
+
+    @property
+    def is_needed(self) -> bool:
+        """True while somebody waits here, or something would be lost that the store can't bring back."""
+        return (
+            bool(self.waiters)
+            or self.load_lock is not None
+            or self.quarantine is not None
+            or any(run.ephemeral.queries for run in self.chain.runs.values())
+        )
+
+    @property
+    def key(self) -> ChainKey:
+        """The chain's key."""
+        return self.chain.key
+
+    def adopt(self, chain: Chain, record: Record, position: int, size: int) -> None:
+        """The chain after `record`, which went into the log at `position` with `size` bytes."""
+        before = self.chain
+        self.chain = chain
+        self.position = position
+        self.bytes += size
+        self.pointer_dirty = True
+        for mutation in record.mutations:
+            run = chain.runs.get(mutation.run_id)
+            if run is None:
+                self._forget(before.runs.get(mutation.run_id), mutation.run_id, position)
+                continue
+            self.absent.discard(mutation.run_id)
+            self.dirty_runs.add(mutation.run_id)
+            self.add_nodes(run, history_batches(mutation))
+
+    def _forget(self, run: Run | None, run_id: str, position: int) -> None:
+        self.deleted[run_id] = position
+        self.dirty_runs.discard(run_id)
+        self.absent.add(run_id)
+        if run is not None:
+            for segment in run.durable.segments:
+                self.dropped_branches.append(segment.branch)
+                self.tails.pop(segment.branch, None)
+
+    def add_nodes(self, run: Run, batches: list[list[bytes]]) -> None:
+        """Keep these newest history batches of the run until a checkpoint holds them."""
+        if not batches:
+            return
+        branch = run.durable.segments[-1].branch
+        tail = self.tails.setdefault(branch, Tail())
+        first = run.facts.next_event_id - sum(map(len, batches))
+        for batch in batches:
+            tail.add(Node(branch, first, first + len(batch), history_of(batch)))
+            first += len(batch)
+
+    def wake(self) -> None:
+        """Something was committed: whoever waits looks again."""
+        waiters, self.waiters = self.waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        """Nothing will be committed here any more."""
+        waiters, self.waiters = self.waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_exception(error)
+
+
+class ShardChains:
+    """The cached chains of one shard under one epoch."""
+
+    __slots__ = ("_bytes_max", "_checkpoints", "audit_cursor", "bytes", "entries", "lost", "shard")
+
+    def __init__(self, shard: Shard, checkpoints: Checkpoints, bytes_max: int) -> None:
+        self.shard = shard
+        self.entries: OrderedDict[ChainKey, Entry] = OrderedDict()
+        self.bytes = 0
+        self.lost = False
+        self.audit_cursor: list[ChainKey] = []
+        self._checkpoints = checkpoints
+        self._bytes_max = bytes_max
+
+    async def entry(self, key: ChainKey, run_ids: Iterable[str] = ()) -> Entry:
+        """The chain with its current run and the named ones loaded, as far as they exist. Raises ShardLost, Bug
+        (quarantine).
+        """
+        while True:
+            entry = self.entries.get(key)
+            if entry is None:
+                entry = Entry(key)
+                entry.load_lock = asyncio.Lock()
+                self.entries[key] = entry
+                async with entry.load_lock:
+                    await self._load_pointer(entry)
+            missing = self._missing(entry, run_ids)
+            if entry.load_lock is None and not missing:
+                break
+            await self._load_runs(entry, missing)
+        if self.lost:
+            raise ShardLost("The shard of this workflow id has moved.")
+        if entry.quarantine is not None:
+            raise entry.quarantine
+        self.entries.move_to_end(key)
+        return entry
+
+    def _missing(self, entry: Entry, run_ids: Iterable[str]) -> list[str]:
+        wanted = list(run_ids)
+        if entry.chain.current is not None:
+            wanted.append(entry.chain.current.run_id)
+        return [run_id for run_id in wanted if run_id and run_id not in entry.chain.runs and run_id not in entry.absent]
+
+    async def _load_pointer(self, entry: Entry) -> None:
+        try:
+            pointer = await self._checkpoints.read_pointer(entry.key)
+        except BaseException:
+            self.entries.pop(entry.key, None)
+            raise
+        if pointer is not None and pointer.body is not None:
+            entry.chain.current = decode_pointer(pointer.body)
+
+    async def _load_runs(self, entry: Entry, run_ids: Iterable[str]) -> None:
+        lock = entry.load_lock
+        if lock is None:
+            lock = entry.load_lock = asyncio.Lock()
+        async with lock:
+            for run_id in self._missing(entry, run_ids):
+                await self.load_run(entry, run_id)
+        if entry.load_lock is lock and not lock.locked():
+            entry.load_lock = None
+
+    async def load_run(self, entry: Entry, run_id: str) -> int:
+        """Load one run's snapshot into the entry; returns the position it was applied to, 0 if there is none."""
+        snapshot = await self._checkpoints.read_snapshot(entry.key, run_id)
+        if run_id in entry.chain.runs:
+            return 0
+        if snapshot is None or snapshot.body is None:
+            entry.absent.add(run_id)
+            return snapshot.applied if snapshot is not None else 0
+        run = decode_run(snapshot.body)
+        entry.chain.runs[run_id] = run
+        entry.bytes += 2 * len(snapshot.body)
+        self.bytes += 2 * len(snapshot.body)
+        rows = index_tasks(run)
+        entry.rows[run_id] = StoredRows(rows, rows)
+        return snapshot.applied
+
+    def evict(self) -> None:
+        """Drop the entries not used for longest until the cache is within its bytes; dirty and waited-for ones stay."""
+        self.bytes = max(self.bytes, 0)
+        if self.bytes <= self._bytes_max:
+            return
+        for key, entry in list(self.entries.items()):
+            if entry.is_dirty or entry.is_needed:
+                continue
+            del self.entries[key]
+            self.bytes -= entry.bytes
+            if self.bytes <= self._bytes_max:
+                return
+
+    def close(self, error: Exception) -> None:
+        """The shard is gone: forget everything and wake every waiter with `error`."""
+        self.lost = True
+        entries, self.entries = self.entries, OrderedDict()
+        for entry in entries.values():
+            entry.fail(error)
+
+
+def deleted_runs(record: Record) -> list[str]:
+    """The runs that a record deletes."""
+    return [m.run_id for m in record.mutations if m.steps and isinstance(m.steps[-1], Delete)]

@@ -1,0 +1,208 @@
+"""What a shard asks of the history role: recovery, rows to checkpoint, and acting on committed tasks."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import structlog
+
+from perdure.base.errors import ShardLost, Unavailable
+from perdure.base.slots import ChainKey
+from perdure.cluster.roles import Call, Directory
+from perdure.history.chains import Entry, ShardChains, StoredRows, index_tasks
+from perdure.history.recovery import Recovery
+from perdure.history.snapshots import encode_pointer, encode_run
+from perdure.shards.contract import ChainRows, Shard
+from perdure.store.contract import Checkpoints, Pointer, Snapshot, Store
+from perdure.visibility.rows import VisibilityRow
+from perdure.workflow.core import visibility_row
+from perdure.workflow.outstanding import outstanding
+from perdure.workflow.requests import FireTimer
+from perdure.workflow.tasks import Backlog, Effect, EffectKind, Offer, QueueKey, Task, Timer
+
+if TYPE_CHECKING:
+    from perdure.history.service import HistoryService
+
+log = structlog.get_logger(__name__)
+
+
+class HistoryExecutions:
+    """The `Executions` of `perdure.shards.contract`, over the role's caches."""
+
+    def __init__(self, store: Store, directory: Directory, cache_bytes_max: int) -> None:
+        self._store = store
+        self._directory = directory
+        self._cache_bytes_max = cache_bytes_max
+        self._chains: dict[str, ShardChains] = {}
+        self.service: HistoryService | None = None
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """Where snapshots and history nodes are."""
+        return self._store.checkpoints
+
+    def chains(self, shard: Shard) -> ShardChains:
+        """The cache of an owned shard. Raises ShardLost after it was unloaded."""
+        chains = self._chains.get(shard.shard_id)
+        if chains is None or chains.shard.epoch != shard.epoch:
+            raise ShardLost("The shard of this workflow id has moved.")
+        return chains
+
+    async def recover(self, shard: Shard, records: Sequence[tuple[int, bytes]]) -> dict[ChainKey, list[Task]]:
+        """Replay the tail into a new cache."""
+        chains = ShardChains(shard, self._store.checkpoints, self._cache_bytes_max)
+        tasks = await Recovery(chains, self._store.checkpoints).replay(records)
+        self._chains[shard.shard_id] = chains
+        return tasks
+
+    def rows(self, shard: Shard, key: ChainKey) -> ChainRows:
+        """The rows of a dirty chain as it is now."""
+        entry = self.chains(shard).entries[key]
+        entry.inflight += 1
+        position = entry.position
+        rows = ChainRows(position, [], [], [], [], [], [], [], [])
+        for run_id in sorted(entry.dirty_runs):
+            run = entry.chain.runs[run_id]
+            rows.snapshots.append(Snapshot(key, run_id, position, encode_run(run)))
+            known = entry.rows.get(run_id)
+            self._index_rows(rows, entry, run_id, index_tasks(run), known)
+        for run_id in entry.deleted:
+            rows.snapshots.append(Snapshot(key, run_id, position, None))
+            self._index_rows(rows, entry, run_id, frozenset(), entry.rows.get(run_id))
+        if entry.pointer_dirty:
+            current = entry.chain.current
+            rows.pointers.append(Pointer(key, position, None if current is None else encode_pointer(current)))
+        for tail in entry.tails.values():
+            rows.nodes.extend(tail.dirty())
+        rows.dropped_branches = [(key, branch) for branch in entry.dropped_branches]
+        entry.dirty_runs = set()
+        entry.deleted = {}
+        entry.dropped_branches = []
+        entry.pointer_dirty = False
+        return rows
+
+    def _index_rows(
+        self, rows: ChainRows, entry: Entry, run_id: str, wanted: frozenset[Task], known: StoredRows | None
+    ) -> None:
+        sure = known.sure if known is not None else frozenset()
+        maybe = known.maybe if known is not None else frozenset()
+        for task in wanted - sure:
+            _sort_in(task, rows.added_offers, rows.added_timers)
+        for task in maybe - wanted:
+            _sort_in(task, rows.removed_offers, rows.removed_timers)
+        if wanted or run_id in entry.chain.runs:
+            entry.rows[run_id] = StoredRows(wanted, wanted)
+        else:
+            entry.rows.pop(run_id, None)
+
+    def checkpointed(self, shard: Shard, key: ChainKey, rows: ChainRows) -> None:
+        """These rows are durable."""
+        chains = self.chains(shard)
+        entry = chains.entries.get(key)
+        if entry is None:
+            return
+        entry.inflight -= 1
+        ends: dict[str, int] = {}
+        for node in rows.nodes:
+            ends[node.branch] = max(ends.get(node.branch, 0), node.end)
+        for branch, end in ends.items():
+            tail = entry.tails.get(branch)
+            if tail is not None:
+                tail.clean(end)
+        if not entry.is_dirty:
+            self._resize(chains, entry, rows)
+        chains.evict()
+
+    def _resize(self, chains: ShardChains, entry: Entry, rows: ChainRows) -> None:
+        """Charge a clean entry what it holds, and let go of its closed former runs."""
+        current = entry.chain.current.run_id if entry.chain.current is not None else ""
+        for run_id in [r for r, run in entry.chain.runs.items() if r != current and not run.is_open]:
+            run = entry.chain.runs.pop(run_id)
+            entry.rows.pop(run_id, None)
+            for segment in run.durable.segments:
+                entry.tails.pop(segment.branch, None)
+        before = entry.bytes
+        states = sum(len(snapshot.body or b"") for snapshot in rows.snapshots)
+        entry.bytes = 4_096 + 2 * states + sum(tail.bytes for tail in entry.tails.values())
+        chains.bytes += entry.bytes - before
+
+    def unload(self, shard: Shard) -> None:
+        """The shard is lost or released."""
+        chains = self._chains.get(shard.shard_id)
+        if chains is not None and chains.shard.epoch == shard.epoch:
+            del self._chains[shard.shard_id]
+            chains.close(ShardLost("The shard of this workflow id has moved."))
+
+    async def fire(self, shard: Shard, timer: Timer) -> None:
+        """A committed timer is due."""
+        if self.service is None:
+            raise Unavailable("The history role is not started.")
+        try:
+            await self.service.transact_on(shard, timer.key, FireTimer(timer), Call())
+        except ShardLost:
+            return
+
+    async def offer(self, shard: Shard, partition: QueueKey, offers: Sequence[Offer], backlog: Backlog) -> None:
+        """Hand references to matching; where nobody polls a sticky queue, to the normal one."""
+        try:
+            answer = await self._directory.matching(partition).offer(partition, offers, backlog)
+            if answer.sticky_unavailable:
+                normal = offers[0].queue
+                await self._directory.matching(normal).offer(
+                    normal, offers, Backlog(backlog.shard, backlog.epoch, 0, 0)
+                )
+        except Unavailable as error:
+            log.warning("matching unavailable, offers come again", queue=partition.name, error=error.message)
+
+    async def withdraw(self, shard: Shard, partition: QueueKey, offers: Sequence[Offer], backlog: Backlog) -> None:
+        """Take references back, from the normal queue too where a sticky one may have fallen back."""
+        try:
+            await self._directory.matching(partition).withdraw(partition, offers, backlog)
+            normal = offers[0].queue
+            if normal != partition:
+                fallen = Backlog(backlog.shard, backlog.epoch, 0, 0)
+                await self._directory.matching(normal).withdraw(normal, offers, fallen)
+        except Unavailable as error:
+            log.warning("matching unavailable, references stay until they are refused", error=error.message)
+
+    async def perform(self, shard: Shard, effects: Sequence[Effect]) -> None:
+        """Write what lists show of these runs: their newest state, once it is durable."""
+        rows: dict[str, VisibilityRow] = {}
+        position = 0
+        chains = self.chains(shard)
+        for effect in effects:
+            key = effect.key
+            if effect.kind == EffectKind.VISIBILITY_DELETE:
+                row = VisibilityRow(key.namespace_id, key.workflow_id, effect.run_id, effect.version, deleted=True)
+                rows[effect.run_id] = row
+                continue
+            entry = await chains.entry(key, (effect.run_id,))
+            run = entry.chain.runs.get(effect.run_id)
+            if run is not None and effect.run_id not in rows:
+                position = max(position, entry.position)
+                rows[effect.run_id] = visibility_row(run)
+        if position:
+            await shard.durable(position)
+        if rows:
+            await self._store.visibility.upsert(list(rows.values()))
+
+    def audit(self, shard: Shard, limit: int) -> dict[ChainKey, list[Task]]:
+        """What up to `limit` further cached chains have outstanding."""
+        chains = self.chains(shard)
+        found: dict[ChainKey, list[Task]] = {}
+        if not chains.audit_cursor:
+            chains.audit_cursor = list(chains.entries)
+        while chains.audit_cursor and len(found) < limit:
+            key = chains.audit_cursor.pop()
+            entry = chains.entries.get(key)
+            if entry is None or entry.quarantine is not None or entry.load_lock is not None:
+                continue
+            tasks = [task for run in entry.chain.runs.values() for task in outstanding(run)]
+            found[key] = [task for task in tasks if not isinstance(task, Effect)]
+        return found
+
+
+def _sort_in(task: Task, offers: list[Offer], timers: list[Timer]) -> None:
+    if isinstance(task, Offer):
+        offers.append(task)
+    elif isinstance(task, Timer):
+        timers.append(task)

@@ -1,0 +1,191 @@
+"""Queries: rejected, answered by a worker directly through matching, or carried by a workflow task.
+
+A query is a call, not a task: it lives in the process that waits for it. Direct dispatch is consistent only while no
+workflow task is outstanding; else the query waits for the task's completion, which answers it, fails it or lets it go
+directly.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from temporalio.api.common.v1 import Link
+from temporalio.api.enums.v1 import QueryResultType
+from temporalio.api.query.v1 import QueryRejected, WorkflowQueryResult
+from temporalio.api.workflowservice.v1 import (
+    QueryWorkflowRequest,
+    QueryWorkflowResponse,
+    RespondQueryTaskCompletedRequest,
+)
+
+from perdure.base.clock import SECOND_NS, Clock
+from perdure.base.entropy import Entropy, new_id
+from perdure.base.errors import Bug, DeadlineExceeded, NotFound, PerdureError, QueryFailed, Unavailable
+from perdure.base.slots import ChainKey
+from perdure.base.tasks import Background
+from perdure.cluster.roles import Call, Directory, QueryTask
+from perdure.workflow.decide import Notice, QueryAnswered
+from perdure.workflow.requests import AbandonQuery, BeginQuery, QueryPlan, ResetSticky
+from perdure.workflow.tasks import QueueKey, QueueKind
+from perdure.workflow.tokens import QueryToken
+
+if TYPE_CHECKING:
+    from perdure.history.service import HistoryService
+
+_MARGIN_NS = SECOND_NS // 10
+
+
+class Queries:
+    """The queries that this process waits for."""
+
+    def __init__(
+        self, service: "HistoryService", directory: Directory, clock: Clock, entropy: Entropy, timeout_ns: int
+    ) -> None:
+        self._service = service
+        self._directory = directory
+        self._clock = clock
+        self._entropy = entropy
+        self._timeout_ns = timeout_ns
+        self._waiting: dict[str, asyncio.Future[Notice]] = {}
+        self.background = Background(lambda error: None)
+
+    def notify(self, notice: Notice) -> None:
+        """A workflow task answered, failed or released a buffered query."""
+        waiter = self._waiting.get(notice.query_id)
+        if waiter is not None and not waiter.done():
+            waiter.set_result(notice)
+
+    async def query(self, key: ChainKey, request: QueryWorkflowRequest, call: Call) -> QueryWorkflowResponse:
+        """Answer `request` within the caller's time. Raises QueryFailed, NotFound, WorkflowNotReady,
+        DeadlineExceeded.
+        """
+        timeout_ns = call.timeout_ns or self._timeout_ns
+        deadline_ns = self._clock.monotonic_ns() + timeout_ns
+        query_id = new_id(self._entropy)
+        run_id = request.execution.run_id
+        plan = await self._begin(key, request, call, query_id)
+        if plan.rejected_status:
+            return self._linked(
+                key,
+                request,
+                plan,
+                "Query rejected",
+                QueryWorkflowResponse(
+                    query_rejected=QueryRejected(status=plan.rejected_status)  # type: ignore[arg-type]  # a number
+                ),
+            )
+        if plan.buffered:
+            answer = await self._buffered(key, plan, call, query_id, deadline_ns)
+            if answer is not None:
+                return self._linked(key, request, plan, "Query processed", answer)
+            plan = await self._begin(key, request, call, query_id, run_id or plan.run_id)
+            if plan.buffered:
+                await self._abandon(key, plan.run_id, query_id)
+        answer = await self._direct(key, request, plan, call, deadline_ns)
+        return self._linked(key, request, plan, "Query processed", answer)
+
+    async def _begin(
+        self, key: ChainKey, request: QueryWorkflowRequest, call: Call, query_id: str, run_id: str = ""
+    ) -> QueryPlan:
+        begin = BeginQuery(
+            run_id or request.execution.run_id, request.query, query_id, int(request.query_reject_condition)
+        )
+        self._waiting[query_id] = asyncio.get_running_loop().create_future()
+        try:
+            plan = await self._service.transact(key, begin, call)
+        except BaseException:
+            self._waiting.pop(query_id, None)
+            raise
+        assert isinstance(plan, QueryPlan)
+        if not plan.buffered:
+            self._waiting.pop(query_id, None)
+        return plan
+
+    async def _buffered(
+        self, key: ChainKey, plan: QueryPlan, call: Call, query_id: str, deadline_ns: int
+    ) -> QueryWorkflowResponse | None:
+        """Wait for the workflow task that carries the query; None: it may go directly now."""
+        waiter = self._waiting[query_id]
+        try:
+            async with asyncio.timeout(self._left(deadline_ns) / SECOND_NS):
+                notice = await waiter
+        except TimeoutError as error:
+            await self._abandon(key, plan.run_id, query_id)
+            raise DeadlineExceeded("context deadline exceeded") from error
+        except asyncio.CancelledError:
+            self.background.spawn(self._abandon(key, plan.run_id, query_id))
+            raise
+        finally:
+            self._waiting.pop(query_id, None)
+        if isinstance(notice, QueryAnswered):
+            return _result(WorkflowQueryResult.FromString(notice.result))
+        if notice.error is not None:
+            raise notice.error
+        return None
+
+    async def _abandon(self, key: ChainKey, run_id: str, query_id: str) -> None:
+        self._waiting.pop(query_id, None)
+        try:
+            await self._service.transact(key, AbandonQuery(run_id, query_id), Call())
+        except (NotFound, Unavailable):
+            return
+
+    async def _direct(
+        self, key: ChainKey, request: QueryWorkflowRequest, plan: QueryPlan, call: Call, deadline_ns: int
+    ) -> QueryWorkflowResponse:
+        if plan.sticky_queue:
+            limit_ns = min(self._left(deadline_ns), plan.sticky_timeout_ns or self._left(deadline_ns))
+            try:
+                return await self._dispatch(key, request, plan, call, plan.sticky_queue, limit_ns)
+            except (DeadlineExceeded, Unavailable):
+                try:
+                    await self._service.transact(key, ResetSticky(plan.run_id), call)
+                except NotFound:
+                    pass
+        return await self._dispatch(key, request, plan, call, plan.task_queue, self._left(deadline_ns))
+
+    async def _dispatch(
+        self, key: ChainKey, request: QueryWorkflowRequest, plan: QueryPlan, call: Call, queue: str, timeout_ns: int
+    ) -> QueryWorkflowResponse:
+        if timeout_ns <= 0:
+            raise DeadlineExceeded("context deadline exceeded")
+        partition = QueueKey(key.namespace_id, queue, QueueKind.WORKFLOW)
+        token = QueryToken(key.namespace_id, queue, new_id(self._entropy))
+        task = QueryTask(key, plan.run_id, request.query.SerializeToString(), token)
+        matching = self._directory.matching(partition)
+        limited = Call(caller=call.caller, timeout_ns=timeout_ns, request_id=call.request_id)
+        return _answer(await matching.query(partition, task, limited))
+
+    def _left(self, deadline_ns: int) -> int:
+        return max(0, deadline_ns - self._clock.monotonic_ns())
+
+    def _linked(
+        self,
+        key: ChainKey,
+        request: QueryWorkflowRequest,
+        plan: QueryPlan,
+        reason: str,
+        response: QueryWorkflowResponse,
+    ) -> QueryWorkflowResponse:
+        link = Link.Workflow(
+            namespace=request.namespace, workflow_id=key.workflow_id, run_id=plan.run_id, reason=reason
+        )
+        response.link.CopyFrom(Link(workflow=link))
+        return response
+
+
+def _result(result: WorkflowQueryResult) -> QueryWorkflowResponse:
+    """The response for what a workflow task said of a query."""
+    if result.result_type == QueryResultType.QUERY_RESULT_TYPE_ANSWERED:
+        return QueryWorkflowResponse(query_result=result.answer)
+    if result.result_type == QueryResultType.QUERY_RESULT_TYPE_FAILED:
+        raise QueryFailed(result.error_message, result.failure if result.HasField("failure") else None)
+    raise Bug("a query was answered with neither a result nor a failure")
+
+
+def _answer(answer: RespondQueryTaskCompletedRequest) -> QueryWorkflowResponse:
+    """The response for a worker's direct answer."""
+    if answer.completed_type == QueryResultType.QUERY_RESULT_TYPE_ANSWERED:
+        return QueryWorkflowResponse(query_result=answer.query_result)
+    if answer.completed_type == QueryResultType.QUERY_RESULT_TYPE_FAILED:
+        raise QueryFailed(answer.error_message, answer.failure if answer.HasField("failure") else None)
+    raise PerdureError("unknown query completion type")

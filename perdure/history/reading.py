@@ -1,0 +1,212 @@
+"""Reading a run's history: batches from memory and store, pages, long polls.
+
+A page ends on batch boundaries; its limit counts batches. A page token pins the run and the bound that the first page
+saw, so that pages fit together while the run goes on.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import msgspec
+from temporalio.api.history.v1 import HistoryEvent
+
+from perdure.base.clock import SECOND_NS
+from perdure.base.errors import Bug, InvalidArgument
+from perdure.base.slots import ChainKey
+from perdure.cluster.roles import Call, HistoryPage, HistoryRead
+from perdure.history.chains import ShardChains
+from perdure.history.tails import Tail, cut, events_of, history_of
+from perdure.store.contract import Checkpoints, Node
+from perdure.workflow.requests import Look, Seen
+
+if TYPE_CHECKING:
+    from perdure.history.service import HistoryService
+
+PAGE_BYTES_MAX = 2 << 20
+
+Segments = tuple[tuple[str, int, int], ...]
+
+
+class PageToken(msgspec.Struct, frozen=True, array_like=True):
+    """Where the next page begins. `first` == `bound`: everything seen was read; a long poll waits for more."""
+
+    run_id: str
+    first: int
+    bound: int
+    running: bool
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(PageToken)
+
+
+def encode_page_token(token: PageToken) -> bytes:
+    """The bytes a client gets."""
+    return _encoder.encode(token)
+
+
+def decode_page_token(data: bytes) -> PageToken:
+    """The token in `data`. Raises InvalidArgument."""
+    try:
+        return _decoder.decode(data)
+    except msgspec.MsgspecError as error:
+        raise InvalidArgument("Invalid NextPageToken.") from error
+
+
+class Reading:
+    """Reads history for workers and clients."""
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self._checkpoints = checkpoints
+
+    async def look(
+        self, service: "HistoryService", chains: ShardChains, key: ChainKey, run_id: str, call: Call
+    ) -> Seen:
+        """Where the run stands, durable."""
+        seen = await service.transact_on(chains.shard, key, Look(run_id), call)
+        assert isinstance(seen, Seen)
+        return seen
+
+    async def nodes(
+        self, chains: ShardChains, key: ChainKey, segments: Segments, first: int, end: int, batches: int
+    ) -> list[Node]:
+        """Up to `batches` nodes (and about 2 MiB) with the events `first` <= id < `end`, ascending, without a gap."""
+        found: list[Node] = []
+        size = 0
+        while first < end and len(found) < batches and size < PAGE_BYTES_MAX:
+            branch, _, segment_end = next(s for s in reversed(segments) if s[1] <= first)
+            stop = min(end, segment_end or end)
+            tail = self._tail(chains, key, branch)
+            if tail is not None and tail.first and tail.first <= first:
+                more = tail.overlapping(first, stop)
+            else:
+                more = await self._checkpoints.read_nodes(branch, first, stop, PAGE_BYTES_MAX - size)
+            if not more or more[0].first > first:
+                raise Bug(f"history of {branch} has no event {first}")
+            for node in more:
+                found.append(cut(node, first, end))
+                size += len(node.body)
+                first = node.end
+                if len(found) >= batches or size >= PAGE_BYTES_MAX:
+                    break
+        return found
+
+    def _tail(self, chains: ShardChains, key: ChainKey, branch: str) -> Tail | None:
+        entry = chains.entries.get(key)
+        return entry.tails.get(branch) if entry is not None else None
+
+    async def event(self, chains: ShardChains, key: ChainKey, segments: Segments, event_id: int) -> HistoryEvent:
+        """One event. Raises Bug if history has no such event."""
+        tail = self._tail(chains, key, segments[-1][0])
+        if tail is not None and tail.first and tail.first <= event_id:
+            node = tail.overlapping(event_id, event_id + 1)[0]
+        else:
+            node = (await self.nodes(chains, key, segments, event_id, event_id + 1, 1))[0]
+        return events_of(node)[event_id - node.first]
+
+    async def page(
+        self,
+        service: "HistoryService",
+        chains: ShardChains,
+        key: ChainKey,
+        read: HistoryRead,
+        call: Call,
+        long_poll_ns: int,
+    ) -> HistoryPage:
+        """One page; with `wait_new_event` waits for the first event that was not read yet, up to `long_poll_ns`."""
+        token = decode_page_token(read.token) if read.token else None
+        if token is not None and read.run_id and token.run_id != read.run_id:
+            raise InvalidArgument("RunId from NextPageToken does not match RunId in request.")
+        run_id = token.run_id if token is not None else read.run_id
+        seen = await self.look(service, chains, key, run_id, call)
+        if read.reverse:
+            return await self._reverse(chains, key, read, token, seen)
+        waits = read.wait_new_event and (token is None or (token.first >= token.bound and token.running))
+        if waits:
+            known = token.first if token is not None else 1
+            seen = await self._wait(service, chains, key, seen, read, known, call, long_poll_ns)
+        if read.close_event_only:
+            return await self._close_event(chains, key, read, seen)
+        first = token.first if token is not None else 1
+        bound = token.bound if token is not None and not waits else seen.next_event_id
+        return await self._forward(chains, key, read, call, seen, PageToken(seen.run_id, first, bound, seen.is_open))
+
+    async def _wait(
+        self,
+        service: "HistoryService",
+        chains: ShardChains,
+        key: ChainKey,
+        seen: Seen,
+        read: HistoryRead,
+        known: int,
+        call: Call,
+        long_poll_ns: int,
+    ) -> Seen:
+        """Look again at each commit until there is an event from `known` on (or the close event), or the time is
+        over.
+        """
+        if call.timeout_ns:
+            long_poll_ns = max(0, min(long_poll_ns, call.timeout_ns - SECOND_NS))
+        try:
+            async with asyncio.timeout(long_poll_ns / SECOND_NS):
+                while seen.is_open and (read.close_event_only or seen.next_event_id <= known):
+                    entry = await chains.entry(key, (seen.run_id,))
+                    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                    entry.waiters.append(waiter)
+                    try:
+                        fresh = await self.look(service, chains, key, seen.run_id, call)
+                        if fresh.next_event_id == seen.next_event_id:
+                            await waiter
+                            fresh = await self.look(service, chains, key, seen.run_id, call)
+                        seen = fresh
+                    finally:
+                        if waiter in entry.waiters:
+                            entry.waiters.remove(waiter)
+        except TimeoutError:
+            pass
+        return seen
+
+    async def _forward(
+        self, chains: ShardChains, key: ChainKey, read: HistoryRead, call: Call, seen: Seen, token: PageToken
+    ) -> HistoryPage:
+        nodes = await self.nodes(chains, key, seen.segments, token.first, token.bound, read.limit)
+        first = nodes[-1].end if nodes else token.first
+        at_end = first >= token.bound
+        bound = token.bound
+        if at_end and seen.next_event_id > bound and nodes:
+            # events were committed between the pages: the last page carries them too, so that the unwritten tail fits
+            nodes += await self.nodes(chains, key, seen.segments, bound, seen.next_event_id, read.limit)
+            first = nodes[-1].end
+            bound = seen.next_event_id
+            at_end = first >= bound
+        history = b"".join(node.body for node in nodes)
+        if at_end and nodes and call.caller.is_sdk:
+            history += history_of(seen.tail)
+        if at_end and not (read.wait_new_event and seen.is_open):
+            return HistoryPage(history, b"")
+        return HistoryPage(history, encode_page_token(PageToken(seen.run_id, first, bound, seen.is_open)))
+
+    async def _close_event(self, chains: ShardChains, key: ChainKey, read: HistoryRead, seen: Seen) -> HistoryPage:
+        if seen.is_open:
+            if not read.wait_new_event:
+                return HistoryPage(b"", b"")
+            waiting = PageToken(seen.run_id, seen.next_event_id, seen.next_event_id, running=True)
+            return HistoryPage(b"", encode_page_token(waiting))
+        last = seen.next_event_id - 1
+        nodes = await self.nodes(chains, key, seen.segments, last, last + 1, 1)
+        return HistoryPage(history_of([events_of(nodes[-1])[-1].SerializeToString()]), b"")
+
+    async def _reverse(
+        self, chains: ShardChains, key: ChainKey, read: HistoryRead, token: PageToken | None, seen: Seen
+    ) -> HistoryPage:
+        end = token.first if token is not None else seen.next_event_id
+        events: list[bytes] = []
+        for _ in range(read.limit):
+            if end <= 1 or sum(map(len, events)) >= PAGE_BYTES_MAX:
+                break
+            node = (await self.nodes(chains, key, seen.segments, end - 1, end, 1))[0]
+            events += [event.SerializeToString() for event in reversed(events_of(node)) if event.event_id < end]
+            end = node.first
+        if end <= 1:
+            return HistoryPage(history_of(events), b"")
+        return HistoryPage(history_of(events), encode_page_token(PageToken(seen.run_id, end, 1, seen.is_open)))

@@ -1,0 +1,205 @@
+"""The history role: `HistoryRole` over the shards this process owns.
+
+Invariant (rules of the log, L10): every answer, also of reads and refusals, waits until the newest transition its
+state saw is durable; if that is lost, the call answers Unavailable.
+"""
+
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+from temporalio.api.workflowservice.v1 import QueryWorkflowRequest, QueryWorkflowResponse
+
+from perdure.base.clock import Clock
+from perdure.base.entropy import Entropy
+from perdure.base.errors import Bug
+from perdure.base.limits import Limits
+from perdure.base.slots import ChainKey
+from perdure.cluster.namespaces import Namespace, Namespaces
+from perdure.cluster.roles import Call, Directory, HistoryPage, HistoryRead, Pulled, QueryTask
+from perdure.history.answers import Answers
+from perdure.history.chains import Entry, ShardChains, deleted_runs
+from perdure.history.executions import HistoryExecutions
+from perdure.history.queries import Queries
+from perdure.history.reading import Reading
+from perdure.history.recovery import DELETED_VERSION
+from perdure.history.targets import NEW_WORK, run_of
+from perdure.shards.contract import Shard, Transition
+from perdure.workflow.context import Context, NamespaceView
+from perdure.workflow.core import Decision, decide
+from perdure.workflow.requests import (
+    ActivityTaskStarted,
+    CompleteWorkflowTask,
+    StartActivityTask,
+    StartWorkflowTask,
+    WorkflowTaskCompleted,
+    WorkflowTaskStarted,
+)
+from perdure.workflow.steps import Record, encode_record
+from perdure.workflow.tasks import Effect, EffectKind, Offer, QueueKey, Task
+
+log = structlog.get_logger(__name__)
+
+
+class OwnedShards(Protocol):
+    """The shards of this process."""
+
+    def by_slot(self, slot: int) -> Shard:
+        """The owned shard of a slot. Raises Unavailable."""
+        ...
+
+    def by_id(self, shard: str) -> Shard:
+        """An owned shard. Raises Unavailable."""
+        ...
+
+
+class HistoryOptions(msgspec.Struct, frozen=True):
+    """`query_timeout_ns`: how long a query waits where its caller has no deadline."""
+
+    limits: Limits = Limits()
+    query_timeout_ns: int = 10_000_000_000
+
+
+class HistoryService:
+    """Decides and commits; answers when durable."""
+
+    def __init__(
+        self,
+        shards: OwnedShards,
+        executions: HistoryExecutions,
+        namespaces: Namespaces,
+        directory: Directory,
+        clock: Clock,
+        entropy: Entropy,
+        options: HistoryOptions,
+    ) -> None:
+        self._shards = shards
+        self._executions = executions
+        self._namespaces = namespaces
+        self._entropy = entropy
+        self._options = options
+        self._views: dict[str, tuple[Namespace, NamespaceView]] = {}
+        self._reading = Reading(executions.checkpoints)
+        self._answers = Answers(self._reading)
+        self.queries = Queries(self, directory, clock, entropy, options.query_timeout_ns)
+        executions.service = self
+
+    async def transact(self, key: ChainKey, request: Any, call: Call) -> Any:
+        """Decide, commit, answer."""
+        return await self.transact_on(self._shards.by_slot(key.slot), key, request, call)
+
+    async def transact_on(self, shard: Shard, key: ChainKey, request: Any, call: Call) -> Any:
+        """`transact` on a shard that is known to own the key."""
+        reply, _ = await self._settle(shard, key, request, call)
+        return reply
+
+    async def _settle(self, shard: Shard, key: ChainKey, request: Any, call: Call) -> tuple[Any, ShardChains]:
+        namespace = await self._namespaces.by_id(key.namespace_id)
+        chains = self._executions.chains(shard)
+        run_id = run_of(request)
+        entry = await chains.entry(key, (run_id,) if run_id else ())
+        decision = self._decide(chains, entry, request, namespace, call)
+        await shard.durable(entry.position if decision.record is None else decision.record.position)
+        if decision.record is None:
+            self._notify(decision)
+        if decision.refusal is not None:
+            if isinstance(decision.refusal, Bug):
+                log.error("a decision broke an invariant", wf_id=key.workflow_id, error=decision.refusal.message)
+            raise decision.refusal
+        return decision.reply, chains
+
+    def _decide(self, chains: ShardChains, entry: Entry, request: Any, namespace: Namespace, call: Call) -> Decision:
+        """Decide on the newest state, put the record into the log and adopt the new state; nothing is awaited."""
+        shard = chains.shard
+        context = Context(
+            now_ns=shard.now_ns(),
+            seed=self._entropy.seed(),
+            position=shard.next_position,
+            namespace=self._view(namespace),
+            limits=self._options.limits,
+            caller=call.caller,
+            search_attribute_types=namespace.search_attributes,
+        )
+        decision = decide(entry.chain, request, context)
+        record = decision.record
+        if record is None:
+            entry.chain = decision.chain
+            return decision
+        body = encode_record(record)
+        transition = Transition(
+            key=entry.key,
+            body=body,
+            added=[*decision.added, *_deletions(record)],
+            removed=decision.removed,
+            committed=lambda: self._committed(entry, decision),
+        )
+        position = shard.append(transition, urgent=type(request) not in NEW_WORK)
+        if position != record.position:
+            raise Bug(f"position {position} for a record that was decided at {record.position}")
+        entry.adopt(decision.chain, record, position, len(body))
+        chains.bytes += len(body)
+        return decision
+
+    def _committed(self, entry: Entry, decision: Decision) -> None:
+        entry.wake()
+        self._notify(decision)
+
+    def _notify(self, decision: Decision) -> None:
+        for notice in decision.notices:
+            self.queries.notify(notice)
+
+    def _view(self, namespace: Namespace) -> NamespaceView:
+        cached = self._views.get(namespace.id)
+        if cached is None or cached[0] is not namespace:
+            cached = namespace, NamespaceView(namespace.id, namespace.name, namespace.retention_ns)
+            self._views[namespace.id] = cached
+        return cached[1]
+
+    async def start_workflow_task(self, key: ChainKey, request: StartWorkflowTask, call: Call) -> bytes:
+        """An encoded PollWorkflowTaskQueueResponse."""
+        started, chains = await self._settle(self._shards.by_slot(key.slot), key, request, call)
+        assert isinstance(started, WorkflowTaskStarted)
+        return await self._answers.workflow_task(chains, key, started)
+
+    async def complete_workflow_task(self, key: ChainKey, request: CompleteWorkflowTask, call: Call) -> bytes:
+        """An encoded RespondWorkflowTaskCompletedResponse."""
+        completed, chains = await self._settle(self._shards.by_slot(key.slot), key, request, call)
+        assert isinstance(completed, WorkflowTaskCompleted)
+        return await self._answers.completed(chains, key, completed)
+
+    async def start_activity_task(self, key: ChainKey, request: StartActivityTask, call: Call) -> bytes:
+        """An encoded PollActivityTaskQueueResponse."""
+        started, chains = await self._settle(self._shards.by_slot(key.slot), key, request, call)
+        assert isinstance(started, ActivityTaskStarted)
+        namespace = await self._namespaces.by_id(key.namespace_id)
+        return await self._answers.activity_task(chains, key, started, namespace.name)
+
+    async def read_history(self, key: ChainKey, read: HistoryRead, call: Call) -> HistoryPage:
+        """A page of history, or a long poll for one."""
+        shard = self._shards.by_slot(key.slot)
+        chains = self._executions.chains(shard)
+        long_poll_ns = self._options.limits.long_poll_ns
+        return await self._reading.page(self, chains, key, read, call, long_poll_ns)
+
+    async def query(self, key: ChainKey, request: QueryWorkflowRequest, call: Call) -> QueryWorkflowResponse:
+        """Answer a query, directly or with a workflow task."""
+        return await self.queries.query(key, request, call)
+
+    async def query_task(self, key: ChainKey, task: QueryTask, sticky: bool, call: Call) -> bytes:
+        """The poll response that hands a direct query to a worker."""
+        shard = self._shards.by_slot(key.slot)
+        chains = self._executions.chains(shard)
+        seen = await self._reading.look(self, chains, key, task.run_id, call)
+        return await self._answers.query_task(chains, key, task, seen, sticky)
+
+    async def pull(self, shard: str, partition: QueueKey, after: Offer | None, limit: int) -> Pulled:
+        """The next outstanding offers of one shard for a partition."""
+        offers, backlog = await self._shards.by_id(shard).read_offers(partition, after, limit)
+        return Pulled(offers, backlog)
+
+
+def _deletions(record: Record) -> list[Task]:
+    """The effects of deleting runs, which no state derives any more."""
+    return [
+        Effect(record.key, run_id, EffectKind.VISIBILITY_DELETE, DELETED_VERSION) for run_id in deleted_runs(record)
+    ]

@@ -1,0 +1,80 @@
+"""Which run of a chain a request is for: what has to be loaded before it is decided."""
+
+from collections.abc import Callable
+from typing import Any
+
+from perdure.workflow.requests import (
+    AbandonQuery,
+    BeginQuery,
+    CancelActivity,
+    CompleteActivity,
+    CompleteWorkflowTask,
+    DeleteRun,
+    Describe,
+    FailActivity,
+    FailWorkflowTask,
+    FireTimer,
+    HeartbeatActivity,
+    Look,
+    RequestCancel,
+    ResetSticky,
+    SignalWithStart,
+    SignalWorkflow,
+    StartActivityTask,
+    StartWorkflow,
+    StartWorkflowTask,
+    Terminate,
+)
+
+
+def _named(request: Any) -> str:
+    return str(request.run_id)
+
+
+def _offered(request: Any) -> str:
+    return str(request.offer.run_id)
+
+
+def _by_token(request: Any) -> str:
+    return str(request.token.run_id)
+
+
+def _by_ref(request: Any) -> str:
+    ref = request.ref
+    return str(ref.token.run_id if ref.token is not None else ref.run_id)
+
+
+def _by_execution(request: Any) -> str:
+    return str(request.request.workflow_execution.run_id)
+
+
+TARGETS: dict[type, Callable[[Any], str]] = {
+    StartWorkflow: lambda _: "",
+    SignalWithStart: lambda _: "",
+    SignalWorkflow: _by_execution,
+    RequestCancel: _by_execution,
+    Terminate: _by_execution,
+    Describe: lambda request: str(request.request.execution.run_id),
+    Look: _named,
+    StartWorkflowTask: _offered,
+    CompleteWorkflowTask: _by_token,
+    FailWorkflowTask: _by_token,
+    ResetSticky: _named,
+    StartActivityTask: _offered,
+    CompleteActivity: _by_ref,
+    FailActivity: _by_ref,
+    CancelActivity: _by_ref,
+    HeartbeatActivity: _by_ref,
+    FireTimer: lambda request: str(request.timer.run_id),
+    BeginQuery: _named,
+    AbandonQuery: _named,
+    DeleteRun: _named,
+}
+
+# Requests that make new work. Under back-pressure they are refused; whatever finishes work passes.
+NEW_WORK = frozenset({StartWorkflow, SignalWithStart, SignalWorkflow})
+
+
+def run_of(request: Any) -> str:
+    """The run id a request names, "" for the current run."""
+    return TARGETS[type(request)](request)
