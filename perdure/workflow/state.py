@@ -1,13 +1,13 @@
 """The state of a run, in three declared classes, and the chain of runs of one workflow id.
 
 - `Facts` come from events and nothing else: `evolve` alone writes them, live and in replay.
-- `Durable` is what was acknowledged but is not in history: attempts, heartbeats, request ids, buffered events before they are
-  numbered. Deltas write it; they travel in the same log record as the events.
-- `Ephemeral` is lost with the shard's owner, whose clients are told at once: buffered queries, later admitted updates and
-  speculative tasks.
+- `Durable` is what was acknowledged but is not in history: attempts, heartbeats, request ids, buffered events before
+  they are numbered. Deltas write it; they travel in the same log record as the events.
+- `Ephemeral` is lost with the shard's owner, whose clients are told at once: buffered queries, later admitted updates
+  and speculative tasks.
 
-Every entry in a map is frozen; maps are copied on the first write after a fork, so a fork costs a few small copies and a decision
-can be thrown away. Invariant: (events, deltas) replayed = live state without `Ephemeral`.
+Every entry in a map is frozen; maps are copied on the first write after a fork, so a fork costs a few small copies
+and a decision can be thrown away. Invariant: (events, deltas) replayed = live state without `Ephemeral`.
 """
 
 import copy
@@ -42,8 +42,8 @@ class Activity(msgspec.Struct, frozen=True):
 class ActivityAttempt(msgspec.Struct, frozen=True, omit_defaults=True):
     """The durable part of a pending activity: its current attempt. `started_time_ns` 0 = not started.
 
-    `waiting`: in backoff, not to be offered before `scheduled_time_ns`. The retry timer ends it with a delta, so that what a
-    run wants follows from its state without a clock.
+    `waiting`: in backoff, not to be offered before `scheduled_time_ns`. The retry timer ends it with a delta, so that
+    what a run wants follows from its state without a clock.
     """
 
     attempt: int = 1
@@ -81,7 +81,9 @@ class PendingTimer(msgspec.Struct, frozen=True):
 
 
 class PendingChild(msgspec.Struct, frozen=True):
-    """A child whose start was initiated. `run_id` is derived from (parent run, initiated id); `started_event_id` 0 = not yet."""
+    """A child whose start was initiated. `run_id` is derived from (parent run, initiated id); `started_event_id` 0 =
+    not yet.
+    """
 
     initiated_event_id: int
     namespace_id: str
@@ -104,7 +106,9 @@ class PendingExternal(msgspec.Struct, frozen=True):
 
 
 class WorkflowTask(msgspec.Struct, frozen=True):
-    """The one outstanding workflow task. Ids are provisional while its events are not written (`transient`, `speculative`)."""
+    """The one outstanding workflow task. Ids are provisional while its events are not written (`transient`,
+    `speculative`).
+    """
 
     scheduled_event_id: int
     scheduled_time_ns: int
@@ -212,7 +216,8 @@ class Durable(msgspec.Struct):
     attempts: dict[int, ActivityAttempt] = {}
     buffered: tuple[bytes, ...] = ()  # encoded HistoryEvents that have arrived and have no id yet
     buffered_bytes: int = 0
-    request_ids: dict[str, RequestRecord] = {}
+    request_ids: dict[str, RequestRecord] = {}  # of the start, and of starts that attached themselves
+    signal_requests: dict[str, bool] = {}  # request ids of signals, for deduplication: a name space of its own
     activity_stamp: int = 0
     reset_run_id: str = ""
     was_reset: bool = False
@@ -258,7 +263,9 @@ ALL_SHARED = frozenset(field for _, field in _MAPS)
 
 
 class Run:
-    """One run. Read the three sections freely; write only through `put`, `drop` and `assign`, which copy shared maps first."""
+    """One run. Read the three sections freely; write only through `put`, `drop` and `assign`, which copy shared maps
+    first.
+    """
 
     __slots__ = ("durable", "ephemeral", "facts", "shared", "touched")
 
@@ -279,7 +286,9 @@ class Run:
         return self.facts.status == RUNNING
 
     def fork(self) -> "Run":
-        """A working copy that shares its maps with this one until one side writes; this one must not be written any more."""
+        """A working copy that shares its maps with this one until one side writes; this one must not be written any
+        more.
+        """
         other = Run(copy.copy(self.facts), copy.copy(self.durable), copy.copy(self.ephemeral))
         other.shared = set(ALL_SHARED)
         return other
@@ -323,7 +332,9 @@ class CurrentRun(msgspec.Struct, frozen=True):
 
 
 class Chain:
-    """The runs of one workflow id that a decision may look at; `current` is None where the id was never used or was deleted."""
+    """The runs of one workflow id that a decision may look at; `current` is None where the id was never used or was
+    deleted.
+    """
 
     __slots__ = ("current", "key", "runs")
 

@@ -29,11 +29,9 @@ class BadCommand(Exception):  # it is the API's word for the thing, not an error
 class Completion:
     """A completion at work. `completed_event_id`: of the WorkflowTaskCompleted event that carries the commands.
 
-    `unhandled`: events are buffered that this completion's worker has not seen, so the workflow may not close; a
-    cancelled
-    timer whose event was among them sets it anew. `eager_activities`: scheduled event ids that the worker asked to
-    start.
-    A handler that makes an event which the worker must see calls `workflow_task.wake`, as everywhere.
+    `unhandled`: events are buffered that this completion's worker has not seen, so the workflow may not close; whoever
+    cancels a timer whose event was among them sets it anew. `eager_activities`: scheduled event ids that the worker
+    asked to start. A handler that makes an event which the worker must see calls `workflow_task.wake`, as everywhere.
     """
 
     __slots__ = ("completed_event_id", "draft", "eager_activities", "identity", "unhandled")
@@ -74,4 +72,4 @@ def commands(command_type: CommandType.ValueType) -> Callable[[Handler], Handler
 def check_size(size: int, limit: int, cause: WorkflowTaskFailedCause.ValueType, message: str) -> None:
     """Raises BadCommand that ends the workflow if `size` is over `limit` (bytes)."""
     if size > limit:
-        raise BadCommand(cause, message, terminates=True)
+        raise BadCommand(cause, message, terminate=True)
