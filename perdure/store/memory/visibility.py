@@ -1,0 +1,62 @@
+"""List rows in memory, per namespace sorted by (start time, run id). Invariant: per run the highest version stands."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sortedcontainers import SortedDict
+
+from perdure.base.clock import Clock
+from perdure.store.contract import VISIBILITY_DELETION_NS
+from perdure.store.memory.tombstones import Tombstones
+from perdure.visibility.evaluate import matches
+from perdure.visibility.rows import VisibilityPage, VisibilityQuery, VisibilityRow
+from perdure.visibility.token import after_row, position_of
+
+
+class MemoryVisibility:
+    """`perdure.store.contract.VisibilityStore` in sorted dicts."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._runs: dict[tuple[str, str], VisibilityRow] = {}
+        # namespace id -> (start time, run id) -> row
+        self._sorted: dict[str, Any] = {}
+        self._dead = Tombstones(clock, VISIBILITY_DELETION_NS)
+
+    async def upsert(self, rows: Sequence[VisibilityRow]) -> None:
+        for row in rows:
+            at = (row.namespace_id, row.run_id)
+            found = self._runs.get(at)
+            if (found is not None and found.version > row.version) or self._dead.get(at) >= row.version:
+                continue
+            if found is not None:
+                del self._sorted[row.namespace_id][found.start_time_ns, found.run_id]
+                del self._runs[at]
+            if row.deleted:
+                self._dead.add(at, row.version)
+            else:
+                self._runs[at] = row
+                self._sorted.setdefault(row.namespace_id, SortedDict())[row.start_time_ns, row.run_id] = row
+        self._dead.sweep()
+
+    async def list(self, query: VisibilityQuery) -> VisibilityPage:
+        rows: list[VisibilityRow] = []
+        for row in self._newest_first(query):
+            if len(rows) == query.limit:
+                return VisibilityPage(rows, after_row(rows[-1]))
+            rows.append(row)
+        return VisibilityPage(rows, b"")
+
+    async def count(self, query: VisibilityQuery) -> int:
+        if query.filter is None:
+            return len(self._sorted.get(query.namespace_id, ()))
+        return sum(1 for _ in self._newest_first(VisibilityQuery(query.namespace_id, query.filter)))
+
+    def _newest_first(self, query: VisibilityQuery) -> Iterator[VisibilityRow]:
+        rows = self._sorted.get(query.namespace_id)
+        if rows is None:
+            return
+        below = position_of(query.token)
+        for at in rows.irange(maximum=below, inclusive=(True, False), reverse=True):
+            row = rows[at]
+            if matches(query.filter, row):
+                yield row

@@ -1,0 +1,24 @@
+"""The token of a list's next page: where the page before ended, as (start time in ns, run id). Opaque to callers."""
+
+import msgspec
+
+from perdure.base.errors import InvalidArgument
+from perdure.visibility.rows import VisibilityRow
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(tuple[int, str])
+
+
+def after_row(row: VisibilityRow) -> bytes:
+    """The token of the page that follows `row`."""
+    return _encoder.encode((row.start_time_ns, row.run_id))
+
+
+def position_of(token: bytes) -> tuple[int, str] | None:
+    """Where the page begins, None for the first. Raises InvalidArgument for what is no such token."""
+    if not token:
+        return None
+    try:
+        return _decoder.decode(token)
+    except msgspec.DecodeError as error:
+        raise InvalidArgument("Invalid NextPageToken.") from error
