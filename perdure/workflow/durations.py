@@ -1,7 +1,8 @@
 """Checks of durations that callers send: not negative, and capped.
 
-The cap (100 years) keeps every due time inside what clients and databases can hold; a longer duration is shortened without
-an error, as the reference does. Refuses to know what a duration is for: callers name the field in their own message.
+The cap (100 years) keeps every due time inside what clients and databases can hold; a longer duration is shortened
+without an error, as the reference does. Refuses to know what a duration is for: callers name the field in their own
+message.
 """
 
 from google.protobuf.duration_pb2 import Duration

@@ -1,7 +1,8 @@
-"""Priority and fairness of a task, from the encoded `temporal.api.common.v1.Priority` of a run and of what it schedules.
+"""Priority and fairness of a task, from the encoded `temporal.api.common.v1.Priority` of a run and of what it
+schedules.
 
-Values stay encoded in state; the few different ones are parsed once. Source of defaults: the API (priority key 1..5, 3 in the
-middle; weight 1).
+Values stay encoded in state; the few different ones are parsed once. Source of defaults: the API (priority key 1..5, 3
+in the middle; weight 1).
 """
 
 from functools import lru_cache

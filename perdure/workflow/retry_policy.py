@@ -1,7 +1,8 @@
 """Retry policies: filling in defaults, validating, and deciding whether and when there is a next attempt.
 
-Used for activities and for whole runs. Refuses to know what is retried: callers bring the attempt's number, the failure, and the
-time after which a retry makes no sense. Source: the semantics of `temporal.api.common.v1.RetryPolicy` and the reference's limits.
+Used for activities and for whole runs. Refuses to know what is retried: callers bring the attempt's number, the
+failure, and the time after which a retry makes no sense. Source: the semantics of `temporal.api.common.v1.RetryPolicy`
+and the reference's limits.
 """
 
 from google.protobuf.duration_pb2 import Duration
@@ -109,8 +110,8 @@ def next_attempt(
 ) -> tuple[RetryState.ValueType, int]:
     """(IN_PROGRESS, nanoseconds until attempt `attempt` + 1), or (why there is none, 0).
 
-    `expiration_ns`: a retry that would begin later is not made; 0 = never expires. `delay_ns` replaces the exponential interval,
-    `maximum_ns` the policy's maximum.
+    `expiration_ns`: a retry that would begin later is not made; 0 = never expires. `delay_ns` replaces the exponential
+    interval, `maximum_ns` the policy's maximum.
     """
     if 0 < policy.maximum_attempts <= attempt:
         return RetryState.RETRY_STATE_MAXIMUM_ATTEMPTS_REACHED, 0

@@ -1,0 +1,140 @@
+"""The command that schedules an activity: validated, its timeouts and retry policy made complete, and offered.
+
+Timeouts: schedule-to-close stands in for the two others that are missing and bounds them; without it start-to-close is
+needed, and the run's timeout stands in for the rest. None exceeds the run's. An eager execution is a request, which may
+be ignored. Source: the reference (`chasm/lib/activity/validator.go`, `command_attr_validator.go`).
+"""
+
+from google.protobuf.duration_pb2 import Duration
+from temporalio.api.command.v1 import Command, ScheduleActivityTaskCommandAttributes
+from temporalio.api.enums.v1 import CommandType, TaskQueueKind, WorkflowTaskFailedCause
+from temporalio.api.history.v1 import ActivityTaskScheduledEventAttributes
+from temporalio.api.taskqueue.v1 import TaskQueue
+
+from perdure.base.clock import to_duration
+from perdure.base.errors import InvalidArgument
+from perdure.base.limits import Limits
+from perdure.workflow.commands import BadCommand, Completion, commands, marks
+from perdure.workflow.durations import capped_ns, duration_fault
+from perdure.workflow.priorities import priority_fault
+from perdure.workflow.retry_policy import check, filled
+from perdure.workflow.state import ActivityAttempt
+from perdure.workflow.task_queue_names import check_task_queue
+
+_BAD = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_BAD_SCHEDULE_ACTIVITY_ATTRIBUTES
+_DUPLICATE = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_SCHEDULE_ACTIVITY_DUPLICATE_ID
+_TOO_MANY = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_PENDING_ACTIVITIES_LIMIT_EXCEEDED
+
+
+@commands(CommandType.COMMAND_TYPE_SCHEDULE_ACTIVITY_TASK)
+def schedule_activity(
+    completion: Completion, command: Command, attributes: ScheduleActivityTaskCommandAttributes
+) -> None:
+    """The activity is scheduled and offered. Raises BadCommand."""
+    if not command.HasField("schedule_activity_task_command_attributes"):
+        raise BadCommand(_BAD, "ScheduleActivityTaskCommandAttributes is not set on ScheduleActivityTaskCommand.")
+    draft = completion.draft
+    run, limits = draft.run, draft.context.limits
+    try:
+        event = _event(attributes, run.facts.run_timeout_ns, run.facts.task_queue, limits)
+    except InvalidArgument as fault:
+        raise BadCommand(_BAD, fault.message) from fault
+    if attributes.use_workflow_build_id and attributes.task_queue.name != run.facts.task_queue:
+        raise BadCommand(_BAD, "Activity with UseCompatibleVersion cannot run on different task queue.")
+    if attributes.input.ByteSize() > limits.blob_bytes_max:
+        message = "ScheduleActivityTaskCommandAttributes.Input exceeds size limit."
+        raise BadCommand(_BAD, message, terminate=True)
+    pending = len(run.facts.activities)
+    if pending >= limits.pending_activities_max:
+        limit = limits.pending_activities_max
+        message = f"the number of pending activities, {pending}, has reached the per-workflow limit of {limit}"
+        raise BadCommand(_TOO_MANY, message)
+    if attributes.activity_id in run.facts.activity_ids:
+        action = "add-activitytask-scheduled-event"
+        details = f"{action}, ActivityID: {attributes.activity_id}"
+        raise BadCommand(_DUPLICATE, f"invalid history builder state for action: {details}")
+    event.workflow_task_completed_event_id = completion.completed_event_id
+    scheduled_event_id = draft.add(event, **marks(command)).event_id
+    now_ns = draft.context.now_ns
+    attempt = ActivityAttempt(scheduled_time_ns=now_ns, first_scheduled_time_ns=now_ns)
+    draft.put("attempts", scheduled_event_id, attempt)
+    if attributes.request_eager_execution:
+        completion.eager_activities.append(scheduled_event_id)
+
+
+def _event(
+    attributes: ScheduleActivityTaskCommandAttributes, run_timeout_ns: int, workflow_queue: str, limits: Limits
+) -> ActivityTaskScheduledEventAttributes:
+    """The event's attributes with everything filled in, checked in the reference's order. Raises InvalidArgument."""
+    if not attributes.HasField("task_queue"):
+        raise InvalidArgument("taskQueue is not set")
+    check_task_queue(attributes.task_queue.name, limits.id_bytes_max, parent=workflow_queue)
+    if not attributes.activity_id:
+        raise InvalidArgument("activityId is not set")
+    if not attributes.activity_type.name:
+        raise InvalidArgument("activityType is not set")
+    policy = filled(attributes.retry_policy, limits)
+    check(policy)
+    for name, text in (("activityId", attributes.activity_id), ("activityType", attributes.activity_type.name)):
+        if (length := len(text.encode())) > limits.id_bytes_max:
+            raise InvalidArgument(f"{name} exceeds length limit. Length={length} Limit={limits.id_bytes_max}")
+    if fault := priority_fault(attributes.priority):
+        raise InvalidArgument(f"invalid priorities: {fault}")
+    schedule_to_close, schedule_to_start, start_to_close, heartbeat = _timeouts(attributes, run_timeout_ns)
+    return ActivityTaskScheduledEventAttributes(
+        activity_id=attributes.activity_id,
+        activity_type=attributes.activity_type,
+        task_queue=_queue(attributes.task_queue),
+        header=attributes.header if attributes.HasField("header") else None,
+        input=attributes.input if attributes.HasField("input") else None,
+        schedule_to_close_timeout=schedule_to_close,
+        schedule_to_start_timeout=schedule_to_start,
+        start_to_close_timeout=start_to_close,
+        heartbeat_timeout=heartbeat,
+        retry_policy=policy,
+        use_workflow_build_id=attributes.use_workflow_build_id,
+        priority=attributes.priority if attributes.HasField("priority") else None,
+    )
+
+
+def _queue(given: TaskQueue) -> TaskQueue:
+    kind = given.kind or TaskQueueKind.TASK_QUEUE_KIND_NORMAL
+    return TaskQueue(name=given.name, kind=kind, normal_name=given.normal_name)
+
+
+def _timeouts(attributes: ScheduleActivityTaskCommandAttributes, run_timeout_ns: int) -> list[Duration]:
+    """[schedule to close, schedule to start, start to close, heartbeat]. Raises InvalidArgument."""
+    for name, timeout in (
+        ("ScheduleToCloseTimeout", attributes.schedule_to_close_timeout),
+        ("ScheduleToStartTimeout", attributes.schedule_to_start_timeout),
+        ("StartToCloseTimeout", attributes.start_to_close_timeout),
+        ("HeartbeatTimeout", attributes.heartbeat_timeout),
+    ):
+        if fault := duration_fault(timeout):
+            raise InvalidArgument(f"invalid {name}: {fault}")
+    schedule_to_close = capped_ns(attributes.schedule_to_close_timeout)
+    schedule_to_start = capped_ns(attributes.schedule_to_start_timeout)
+    start_to_close = capped_ns(attributes.start_to_close_timeout)
+    if schedule_to_close:
+        schedule_to_start = min(schedule_to_start or schedule_to_close, schedule_to_close)
+        start_to_close = min(start_to_close or schedule_to_close, schedule_to_close)
+    elif start_to_close:
+        schedule_to_close = run_timeout_ns
+        schedule_to_start = schedule_to_start or run_timeout_ns
+    else:
+        raise InvalidArgument(
+            "a valid StartToCloseTimeout or ScheduleToCloseTimeout must be set on the activity. "
+            f"ActivityId={attributes.activity_id} ActivityType={attributes.activity_type.name}"
+        )
+    bound = run_timeout_ns or max(schedule_to_close, schedule_to_start, start_to_close)
+    start_to_close = min(start_to_close, bound)
+    heartbeat = min(capped_ns(attributes.heartbeat_timeout), start_to_close)
+    return [
+        to_duration(timeout_ns)
+        for timeout_ns in (
+            min(schedule_to_close, bound),
+            min(schedule_to_start, bound),
+            start_to_close,
+            heartbeat,
+        )
+    ]
