@@ -121,9 +121,11 @@ class Reading:
         seen = await self.look(service, chains, key, run_id, call)
         if read.reverse:
             return await self._reverse(chains, key, read, token, seen)
-        waits = read.wait_new_event and (token is None or (token.first >= token.bound and token.running))
+        waits = read.close_event_only or read.wait_new_event
+        if token is not None:
+            waits = waits and token.first >= token.bound and token.running
         if waits:
-            known = token.first if token is not None else 1
+            known = token.first if token is not None else 1  # the event that the caller waits for
             seen = await self._wait(service, chains, key, seen, read, known, call, long_poll_ns)
         if read.close_event_only:
             return await self._close_event(chains, key, read, seen)
@@ -187,7 +189,7 @@ class Reading:
         return HistoryPage(history, encode_page_token(PageToken(seen.run_id, first, bound, seen.is_open)))
 
     async def _close_event(self, chains: ShardChains, key: ChainKey, read: HistoryRead, seen: Seen) -> HistoryPage:
-        if seen.is_open:
+        if seen.is_open:  # the wait is over without a close
             if not read.wait_new_event:
                 return HistoryPage(b"", b"")
             waiting = PageToken(seen.run_id, seen.next_event_id, seen.next_event_id, running=True)

@@ -31,7 +31,7 @@ class Caller(msgspec.Struct, frozen=True):
         """True for workers' SDKs, which understand the unwritten tail of a history; false for the CLI and the Web
         UI.
         """
-        return self.client_name not in ("", "temporal-cli", "temporal-ui")
+        return self.client_name not in ("temporal-cli", "temporal-ui")
 
 
 class Context(msgspec.Struct, frozen=True):

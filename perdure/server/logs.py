@@ -1,0 +1,37 @@
+"""How log records are written: one JSON object a line with `ts level msg service`, or text for people. Always to stderr."""
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+LEVELS = {"debug": 10, "info": 20, "warn": 30, "error": 40, "never": 60}
+
+
+def _rename(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+    event["ts"] = event.pop("timestamp", None)
+    event["msg"] = event.pop("event", "")
+    return event
+
+
+def configure(level: str, log_format: str, service: str) -> None:
+    """Write records of `level` and above as `json` or `text`."""
+    number = LEVELS[level]
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if log_format == "json":
+        last: list[Any] = [structlog.processors.format_exc_info, _rename, structlog.processors.JSONRenderer()]
+        structlog.contextvars.bind_contextvars(service=service)
+    else:
+        last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    structlog.configure(
+        processors=[*shared, *last],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr)

@@ -1,0 +1,59 @@
+"""What a development server is told on its command line, checked before anything is opened."""
+
+from pathlib import Path
+
+import msgspec
+import orjson
+from temporalio.api.enums.v1 import IndexedValueType
+
+from perdure.base.errors import InvalidArgument
+from perdure.base.limits import Limits
+
+MEMORY = ":memory:"
+
+_TYPES = {
+    name.removeprefix("INDEXED_VALUE_TYPE_").replace("_", "").lower(): number
+    for name, number in IndexedValueType.items()
+    if number
+}
+
+
+class DevOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`database`: a file's path, or ":memory:". `retention_ns`: of namespaces made at start."""
+
+    ip: str = "127.0.0.1"
+    port: int = 7233
+    database: str = MEMORY
+    namespaces: tuple[str, ...] = ("default",)
+    search_attributes: dict[str, int] = {}
+    retention_ns: int = 24 * 3600 * 1_000_000_000
+    limits: Limits = Limits()
+    shards: int = 1
+
+    @property
+    def database_name(self) -> str:
+        """The database as people read it."""
+        return "in memory, gone when the server stops" if self.database == MEMORY else str(Path(self.database))
+
+
+def parse_search_attribute(text: str) -> tuple[str, int]:
+    """`Name=Type` with a type of the API (Text, Keyword, Int, Double, Bool, Datetime, KeywordList). Raises InvalidArgument."""
+    name, separator, type_name = text.partition("=")
+    number = _TYPES.get(type_name.strip().lower())
+    if not separator or not name.strip() or number is None:
+        raise InvalidArgument(
+            f"--search-attribute {text!r}: expected NAME=TYPE with TYPE one of "
+            "Text, Keyword, Int, Double, Bool, Datetime, KeywordList"
+        )
+    return name.strip(), number
+
+
+def parse_dynamic_value(text: str) -> tuple[str, object]:
+    """`key=JSON`. Raises InvalidArgument."""
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise InvalidArgument(f"--dynamic-config-value {text!r}: expected KEY=JSON_VALUE")
+    try:
+        return key.strip(), orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        raise InvalidArgument(f"--dynamic-config-value {key}: {value!r} is no JSON value: {error}") from error
