@@ -52,10 +52,10 @@ class MemoryVisibility:
         return sum(1 for _ in self._newest_first(VisibilityQuery(query.namespace_id, query.filter)))
 
     def _newest_first(self, query: VisibilityQuery) -> Iterator[VisibilityRow]:
+        below = position_of(query.token)
         rows = self._sorted.get(query.namespace_id)
         if rows is None:
             return
-        below = position_of(query.token)
         for at in rows.irange(maximum=below, inclusive=(True, False), reverse=True):
             row = rows[at]
             if matches(query.filter, row):
