@@ -1,0 +1,217 @@
+"""A gRPC server over a table of methods, with health checking and reflection.
+
+Invariants: a request that can't be parsed, an unknown method and an unexpected exception each become a status, never a
+broken stream; a caller that goes away or runs out of time cancels its handler. Requests are parsed and replies
+serialised here and nowhere else; a reply that is bytes already is sent as it is.
+
+Refuses to know what any method means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import grpc
+import grpc.aio
+import msgspec
+import structlog
+from google.protobuf.message import DecodeError, Message
+from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]  # it ships no annotations
+from grpc_health.v1.health import aio as health  # type: ignore[import-untyped]  # it ships no annotations
+from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]  # it ships no annotations
+
+from perdure.base.errors import PerdureError
+from perdure.base.limits import MIB
+from perdure.rpc.call import CallMeta, Method, MethodTable
+from perdure.rpc.status import INTERNAL_MESSAGE, headers_of, status_of
+
+log = structlog.get_logger(__name__)
+
+_NO_META = CallMeta()
+_HEADERS = {"client-name": "client_name", "client-version": "client_version", "authorization": "authorization"}
+
+if TYPE_CHECKING:
+    # Generic in the stubs only.
+    _Context = grpc.aio.ServicerContext[Any, Any]
+    _Handler = grpc.RpcMethodHandler[Any, Any]
+
+
+class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a listener permits; sizes in bytes. Defaults are the reference's.
+
+    `receive_bytes_max` is enforced above the transport, because workers know an oversized completion by the message
+    that this server gives; the transport itself refuses what is larger than `transport_bytes_max`. `connection_age_ms`
+    is jittered by gRPC by 10 %. Clients may ping every `ping_interval_ms_min` without a call: SDKs do so every 10 s and
+    would otherwise be cut off.
+    """
+
+    receive_bytes_max: int = 4 * MIB
+    transport_bytes_max: int = 32 * MIB
+    metadata_bytes_max: int = 64 * 1024
+    concurrent_streams_max: int = 10_000
+    ping_interval_ms_min: int = 5_000
+    keepalive_ms: int = 60_000
+    keepalive_timeout_ms: int = 10_000
+    connection_idle_ms: int = 120_000
+    connection_age_ms: int = 300_000
+    connection_grace_ms: int = 70_000
+
+
+def channel_arguments(options: ServerOptions) -> list[tuple[str, int]]:
+    """`options` in gRPC's own names."""
+    return [
+        ("grpc.max_receive_message_length", options.transport_bytes_max),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_metadata_size", options.metadata_bytes_max),
+        ("grpc.absolute_max_metadata_size", 2 * options.metadata_bytes_max),
+        ("grpc.max_concurrent_streams", options.concurrent_streams_max),
+        ("grpc.http2.min_ping_interval_without_data_ms", options.ping_interval_ms_min),
+        ("grpc.http2.max_ping_strikes", 0),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.keepalive_time_ms", options.keepalive_ms),
+        ("grpc.keepalive_timeout_ms", options.keepalive_timeout_ms),
+        ("grpc.max_connection_idle_ms", options.connection_idle_ms),
+        ("grpc.max_connection_age_ms", options.connection_age_ms),
+        ("grpc.max_connection_age_grace_ms", options.connection_grace_ms),
+        # A second server on the port is a mistake that must show.
+        ("grpc.so_reuseport", 0),
+    ]
+
+
+class RpcServer:
+    """One listener. `methods` are served; `absent` (full method names) are known and answer that they aren't there yet.
+
+    `health_names`: the services that health checks may ask for, besides "" for the whole process.
+    """
+
+    def __init__(
+        self,
+        methods: MethodTable,
+        *,
+        absent: Iterable[str] = (),
+        health_names: Sequence[str] = (),
+        options: ServerOptions = ServerOptions(),  # noqa: B008 - it is frozen
+    ) -> None:
+        self._options = options
+        self._health_names = ("", *health_names)
+        self._server = grpc.aio.server(options=channel_arguments(options))
+        self._health = health.HealthServicer()
+        self._server.add_generic_rpc_handlers((_Routes(methods, absent, options.receive_bytes_max),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        services = {name.split("/")[1] for name in methods}
+        reflection.enable_server_reflection(
+            [*sorted(services), health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME],
+            self._server,
+        )
+
+    async def start(self, address: str) -> int:
+        """Listen on `host:port` (port 0 = any free one) or `unix:path`, serve, and return the port. Raises OSError."""
+        try:
+            port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {address}") from error
+        await self._server.start()
+        return port
+
+    async def set_serving(self, serving: bool) -> None:
+        """What health checks answer from now on; NOT_SERVING until the first call."""
+        state = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in self._health_names:
+            await self._health.set(name, state)
+
+    async def stop(self, grace_s: float) -> None:
+        """Refuse new calls at once, cancel after `grace_s` what still runs, and return when all is over."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_s)
+
+
+class _Routes(grpc.GenericRpcHandler):
+    """Finds the handler of a method; every method has one, if only to say that it is unknown."""
+
+    def __init__(self, methods: MethodTable, absent: Iterable[str], receive_bytes_max: int) -> None:
+        self._handlers: dict[str, _Handler] = {
+            name: grpc.unary_unary_rpc_method_handler(_serve(name, method, receive_bytes_max))
+            for name, method in methods.items()
+        }
+        for name in absent:
+            method = name.rpartition("/")[2]
+            self._handlers[name] = _refuse(f"{method} is not implemented by this server")
+        self._services = {name.split("/")[1] for name in self._handlers}
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> _Handler | None:
+        name = handler_call_details.method
+        handler = self._handlers.get(name)
+        if handler is not None:
+            return handler
+        service, _, method = name.removeprefix("/").rpartition("/")
+        if service in self._services:
+            return _refuse(f"unknown method {method} for service {service}")
+        # Health and reflection have handlers of their own.
+        return None
+
+
+def _refuse(message: str) -> _Handler:
+    async def refuse(_request: bytes, context: _Context) -> bytes:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, message)
+        raise AssertionError("abort raises")
+
+    return grpc.unary_unary_rpc_method_handler(refuse)
+
+
+def _serve(name: str, method: Method, receive_bytes_max: int) -> Callable[[bytes, _Context], Awaitable[bytes]]:
+    parse, handler = method.request.FromString, method.handler
+
+    async def serve(body: bytes, context: _Context) -> bytes:
+        if len(body) > receive_bytes_max:
+            # Workers recognise this text and fail their workflow task with a cause of its own.
+            text = f"grpc: received message larger than max ({len(body)} vs. {receive_bytes_max})"
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+        try:
+            request = parse(body)
+        except DecodeError as error:
+            await context.abort(grpc.StatusCode.INTERNAL, f"grpc: error unmarshalling request: {_fault(error)}")
+        try:
+            reply = await handler(request, _meta(context))
+        except PerdureError as error:
+            await _abort(name, error, context)
+        except Exception:
+            # One failed call must not take anything else down.
+            log.exception("call failed unexpectedly", operation=name)
+            await context.abort(grpc.StatusCode.INTERNAL, INTERNAL_MESSAGE)
+        else:
+            return reply.SerializeToString() if isinstance(reply, Message) else reply
+        raise AssertionError("abort raises")
+
+    return serve
+
+
+async def _abort(name: str, error: PerdureError, context: _Context) -> None:
+    code, message, trailing = status_of(error)
+    if code is grpc.StatusCode.INTERNAL:
+        log.error("call failed", operation=name, exc_info=error)
+    headers = headers_of(error)
+    if headers:
+        await context.send_initial_metadata(headers)
+    await context.abort(code, message, trailing)
+
+
+def _fault(error: DecodeError) -> str:
+    """What is wrong with the bytes, in the reference's words."""
+    if "UTF-8" in str(error):
+        return "string field contains invalid UTF-8"
+    return "proto: cannot parse invalid wire-format data"
+
+
+def _meta(context: _Context) -> CallMeta:
+    # The stubs leave out that it is None where the caller has no deadline.
+    remaining = cast("float | None", context.time_remaining())
+    found: dict[str, Any] = {}
+    for key, value in context.invocation_metadata() or ():
+        field = _HEADERS.get(key)
+        if field is not None:
+            found[field] = value
+    if remaining is None:
+        return CallMeta(**found) if found else _NO_META
+    # A deadline that has just passed is not the same as none.
+    return CallMeta(timeout_ns=max(1, int(remaining * 1e9)), **found)
