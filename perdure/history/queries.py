@@ -70,7 +70,7 @@ class Queries:
                 plan,
                 "Query rejected",
                 QueryWorkflowResponse(
-                    query_rejected=QueryRejected(status=plan.rejected_status)  # type: ignore[arg-type]  # a number
+                    query_rejected=QueryRejected(status=plan.rejected_status)  # type: ignore[arg-type]  # an enum
                 ),
             )
         if plan.buffered:

@@ -21,14 +21,30 @@ _OPEN_RATE = 1_000_000  # a development server limits nobody's rate unless it is
 def _shared_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that both commands take; named as the reference's development server names them."""
     for option in (
-        click.option("--dynamic-config-value", "dynamic", multiple=True, metavar="KEY=JSON", help="Set a configuration value."),
-        click.option("--search-attribute", "attributes", multiple=True, metavar="NAME=TYPE", help="Register a search attribute."),
+        click.option(
+            "--dynamic-config-value", "dynamic", multiple=True, metavar="KEY=JSON", help="Set a configuration value."
+        ),
+        click.option(
+            "--search-attribute", "attributes", multiple=True, metavar="NAME=TYPE", help="Register a search attribute."
+        ),
         click.option("--namespace", "-n", "namespaces", multiple=True, help="Make these namespaces besides `default`."),
-        click.option("--log-format", type=click.Choice(["text", "json", "pretty"]), default=None, help="Default: text on a terminal."),
+        click.option(
+            "--log-format",
+            type=click.Choice(["text", "json", "pretty"]),
+            default=None,
+            help="Default: text on a terminal.",
+        ),
         click.option("--log-level", type=click.Choice(list(logs.LEVELS)), default="warn", show_default=True),
         click.option("--ui-port", type=click.IntRange(0, 65535), default=None, hidden=True),
         click.option("--headless", is_flag=True, help="No Web UI (there is none yet)."),
-        click.option("--port", "-p", type=click.IntRange(0, 65535), default=7233, show_default=True, help="gRPC; 0 = any free one."),
+        click.option(
+            "--port",
+            "-p",
+            type=click.IntRange(0, 65535),
+            default=7233,
+            show_default=True,
+            help="gRPC; 0 = any free one.",
+        ),
         click.option("--ip", default="127.0.0.1", show_default=True, help="The address to listen on."),
     ):
         command = option(command)
@@ -42,7 +58,9 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--db-filename", "-f", default="perdure.db", show_default=True, help="The database file; :memory: for none.")
+@click.option(
+    "--db-filename", "-f", default="perdure.db", show_default=True, help="The database file; :memory: for none."
+)
 @_shared_options
 def dev(db_filename: str, **options: Any) -> None:
     """Run a whole cluster in this process, with its data in a file."""
