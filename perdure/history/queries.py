@@ -6,6 +6,7 @@ directly.
 """
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from temporalio.api.common.v1 import Link
@@ -137,10 +138,8 @@ class Queries:
             try:
                 return await self._dispatch(key, request, plan, call, plan.sticky_queue, limit_ns)
             except (DeadlineExceeded, Unavailable):
-                try:
+                with suppress(NotFound):
                     await self._service.transact(key, ResetSticky(plan.run_id), call)
-                except NotFound:
-                    pass
         return await self._dispatch(key, request, plan, call, plan.task_queue, self._left(deadline_ns))
 
     async def _dispatch(

@@ -49,7 +49,7 @@ class Recovery:
                 await self._apply(entry, position, record, len(body))
             except (PerdureError, ArithmeticError, LookupError, TypeError, ValueError) as error:
                 entry.quarantine = Bug(f"The workflow id {record.key.workflow_id} is quarantined: {error}")
-                log.error("execution quarantined", wf_id=record.key.workflow_id, position=position, error=repr(error))
+                log.exception("execution quarantined", wf_id=record.key.workflow_id, position=position)
         return {key: self._tasks(entry) for key, entry in self._chains.entries.items()}
 
     def _tasks(self, entry: Entry) -> list[Task]:

@@ -1,5 +1,7 @@
 """Ids, slots, frames, durations and backoff: what every room takes for granted."""
 
+from itertools import pairwise
+
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -30,7 +32,7 @@ def test_even_ranges_cover_the_hash_space_without_overlap(shards: int) -> None:
     ranges = even_ranges(shards)
     assert ranges[0].first == 0
     assert ranges[-1].end == SLOTS
-    assert all(left.end == right.first for left, right in zip(ranges, ranges[1:], strict=False))
+    assert all(left.end == right.first for left, right in pairwise(ranges))
     assert max(r.end - r.first for r in ranges) - min(r.end - r.first for r in ranges) <= 1
 
 
