@@ -11,6 +11,7 @@
     │   ├── QueryFailed           3
     │   └── Unimplemented        12
     ├── Unavailable           14  try again: the shard moved, the store does not answer
+    │   ├── StickyUnavailable     nobody polls the worker's own queue
     │   ├── ShardLost             the owner lost the shard; nothing of this call is known to be done
     │   └── StoreUnavailable      the store refused or could not be reached
     ├── Aborted               10  the call lost to another one; try again
@@ -183,6 +184,10 @@ class Unavailable(PerdureError):
 
 class ShardLost(Unavailable):
     """The shard's owner lost it while the call ran; whatever the call saw is thrown away."""
+
+
+class StickyUnavailable(Unavailable):
+    """Nobody polls this sticky queue, or nobody did lately: use the normal one."""
 
 
 class StoreUnavailable(Unavailable):

@@ -93,12 +93,15 @@ class Pulled(msgspec.Struct, frozen=True):
 
 
 class QueryTask(msgspec.Struct, frozen=True):
-    """A direct query on its way to a worker. `query` is an encoded WorkflowQuery; `token` leads the answer back."""
+    """A direct query on its way to a worker. `query` is an encoded WorkflowQuery; `token` leads the answer back.
+    `sticky`: the partition is a worker's own, and nobody's polling it is answered at once with StickyUnavailable.
+    """
 
     key: ChainKey
     run_id: str
     query: bytes
     token: QueryToken
+    sticky: bool = False
 
 
 class Offered(msgspec.Struct, frozen=True):

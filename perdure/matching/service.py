@@ -1,0 +1,189 @@
+"""The matching role in one process: it owns whatever partitions it is asked for.
+
+Invariant: a partition exists while something is held, awaited or lately seen there, and its memory and that of all
+together is bounded. Which process owns which partition, and what a task means, is decided elsewhere.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from temporalio.api.enums.v1 import ResourceExhaustedCause
+from temporalio.api.workflowservice.v1 import RespondQueryTaskCompletedRequest
+
+from perdure.base.clock import SECOND_NS, Clock
+from perdure.base.entropy import Entropy
+from perdure.base.errors import NotFound, ResourceExhausted, StickyUnavailable
+from perdure.base.limits import Limits
+from perdure.base.tasks import Background
+from perdure.cluster.roles import Call, Directory, Offered, PartitionView, Poll, QueryTask
+from perdure.matching.matcher import Bounds, Room
+from perdure.matching.partition import Partition, Surroundings
+from perdure.matching.waiting import Question, Waiter
+from perdure.workflow.tasks import Backlog, Offer, QueueKey, QueueKind
+from perdure.workflow.tokens import QueryToken
+
+# After ShutdownWorker: `service/matching/matching_engine.go`, shutdownWorkers.
+SHUTDOWN_NS = 30 * SECOND_NS
+_SWEEP_NS = 60 * SECOND_NS
+
+_Instance = tuple[str, str]  # namespace id, worker instance key
+
+
+class MatchingService:
+    """Implements `MatchingRole`. Construct it anywhere; use it on one loop; `close` it there."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        clock: Clock,
+        entropy: Entropy,
+        limits: Limits,
+        on_error: Callable[[BaseException], None],
+        bounds: Bounds | None = None,
+        room: Room | None = None,
+    ) -> None:
+        self._clock = clock
+        self._limits = limits
+        self._background = Background(on_error)
+        self._around = Surroundings(
+            directory, clock, entropy, limits, bounds or Bounds(), room or Room(), self._background, on_error
+        )
+        self._partitions: dict[QueueKey, Partition] = {}
+        self._waiting: dict[str, int] = {}  # namespace id -> polls
+        self._instances: dict[_Instance, set[Waiter]] = {}
+        self._shut_down: dict[_Instance, int] = {}  # until when, in order
+        self._questions: dict[QueryToken, Question] = {}
+        self._sweep: asyncio.TimerHandle | None = None
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions are loaded."""
+        return len(self._partitions)
+
+    async def offer(self, partition: QueueKey, offers: Sequence[Offer], backlog: Backlog) -> Offered:
+        found = self._partitions.get(partition)
+        if offers and offers[0].sticky == partition.name and not self._is_polled(found):
+            return Offered(0, sticky_unavailable=True)
+        if found is None and not offers and not backlog.count:
+            return Offered(0)
+        return (found or self._load(partition)).offer(offers, backlog)
+
+    async def withdraw(self, partition: QueueKey, offers: Sequence[Offer], backlog: Backlog) -> None:
+        found = self._partitions.get(partition)
+        if found is not None:
+            found.withdraw(offers, backlog)
+
+    async def poll(self, poll: Poll, call: Call) -> bytes:
+        namespace_id = poll.partition.namespace_id
+        instance = (namespace_id, poll.worker_instance_key)
+        if poll.worker_instance_key and self._is_shut_down(instance):
+            return b""
+        waiting = self._waiting.get(namespace_id, 0)
+        if waiting >= self._limits.waiting_polls_max:
+            raise ResourceExhausted(
+                "namespace concurrent poller limit exceeded",
+                ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_CONCURRENT_LIMIT,
+            )
+        waiter = Waiter(poll, call, self._clock.monotonic_ns())
+        partition = self._partitions.get(poll.partition) or self._load(poll.partition)
+        self._waiting[namespace_id] = waiting + 1
+        if poll.worker_instance_key:
+            self._instances.setdefault(instance, set()).add(waiter)
+        try:
+            return await partition.serve(waiter)
+        finally:
+            self._leave(instance, waiter)
+
+    async def query(self, partition: QueueKey, task: QueryTask, call: Call) -> RespondQueryTaskCompletedRequest:
+        found = self._partitions.get(partition)
+        if (task.sticky or (found is not None and found.is_sticky)) and not self._is_polled(found):
+            raise StickyUnavailable("Nobody polls this sticky queue.")
+        answer: asyncio.Future[RespondQueryTaskCompletedRequest] = asyncio.get_running_loop().create_future()
+        question = Question(task, call, answer)
+        self._questions[task.token] = question
+        try:
+            await (found or self._load(partition)).ask(question)
+        finally:
+            del self._questions[task.token]
+        return answer.result()
+
+    async def answer_query(self, token: QueryToken, answer: RespondQueryTaskCompletedRequest) -> None:
+        question = self._questions.get(token)
+        if question is None or question.answer.done():
+            raise NotFound("query task not found, or already expired")
+        question.answer.set_result(answer)
+
+    async def describe(self, partition: QueueKey) -> PartitionView:
+        found = self._partitions.get(partition)
+        if found is None:
+            return PartitionView(pollers=[], backlog_count=0, backlog_age_ns=0)
+        return found.describe()
+
+    async def end_polls(self, namespace_id: str, worker_instance_key: str, sticky_queue: str) -> None:
+        instance = (namespace_id, worker_instance_key)
+        sticky = {QueueKey(namespace_id, sticky_queue, QueueKind.WORKFLOW)} if sticky_queue else set()
+        if worker_instance_key:
+            self._shut_down.pop(instance, None)
+            self._shut_down[instance] = self._clock.monotonic_ns() + SHUTDOWN_NS
+            for waiter in list(self._instances.get(instance, ())):
+                waiter.shut_down()
+                if waiter.poll.partition.name == sticky_queue:
+                    sticky.add(waiter.poll.partition)
+        for key in sticky:
+            partition = self._partitions.pop(key, None)
+            if partition is not None:
+                partition.unload()
+
+    async def close(self) -> None:
+        """End all polls and forget everything."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        for partition in self._partitions.values():
+            partition.unload()
+        self._partitions.clear()
+        await self._background.close()
+
+    def _load(self, key: QueueKey) -> Partition:
+        partition = self._partitions[key] = Partition(key, self._around)
+        if self._sweep is None:
+            self._sweep = asyncio.get_running_loop().call_later(_SWEEP_NS / SECOND_NS, self._tidy)
+        return partition
+
+    def _tidy(self) -> None:
+        """Unload what nobody needs; one timer for all partitions, and none while there are none."""
+        self._sweep = None
+        now = self._clock.monotonic_ns()
+        for key, partition in list(self._partitions.items()):
+            if partition.is_forgettable(now):
+                del self._partitions[key]
+                partition.unload()
+            else:
+                partition.tidy()
+        if self._partitions:
+            self._sweep = asyncio.get_running_loop().call_later(_SWEEP_NS / SECOND_NS, self._tidy)
+
+    def _is_polled(self, partition: Partition | None) -> bool:
+        return partition is not None and partition.was_polled_lately(self._clock.monotonic_ns())
+
+    def _is_shut_down(self, instance: _Instance) -> bool:
+        now = self._clock.monotonic_ns()
+        while self._shut_down:
+            oldest, until = next(iter(self._shut_down.items()))
+            if until > now:
+                break
+            del self._shut_down[oldest]
+        return instance in self._shut_down
+
+    def _leave(self, instance: _Instance, waiter: Waiter) -> None:
+        namespace_id = instance[0]
+        left = self._waiting[namespace_id] - 1
+        if left:
+            self._waiting[namespace_id] = left
+        else:
+            del self._waiting[namespace_id]
+        same = self._instances.get(instance)
+        if same is not None:
+            same.discard(waiter)
+            if not same:
+                del self._instances[instance]
