@@ -1,0 +1,226 @@
+"""Any store, with faults: wraps the five interfaces and asks `Faults` what happens to each operation.
+
+Invariant: it adds no outcome that the store's contract doesn't allow. Several hosts share one `Faults` and the store
+inside, each through a `FaultyStore` of its own, so that one's late write lands among the others' operations.
+"""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from perdure.base.slots import ChainKey, SlotRange
+from perdure.store.contract import (
+    Checkpoint,
+    Checkpoints,
+    Document,
+    Documents,
+    Group,
+    LogStore,
+    Node,
+    Pointer,
+    QueueCount,
+    SegmentHeader,
+    SegmentId,
+    ShardRow,
+    ShardStore,
+    Snapshot,
+    Store,
+    VisibilityStore,
+    Written,
+)
+from perdure.testing.store_faults import Faults
+from perdure.visibility.rows import VisibilityPage, VisibilityQuery, VisibilityRow
+from perdure.workflow.tasks import Offer, QueueKey, Timer
+
+T = TypeVar("T")
+
+
+class FaultyStore:
+    """`inner` as `host` sees it. Closing it leaves the store inside open: it is shared."""
+
+    def __init__(self, inner: Store, faults: Faults, host: str = "") -> None:
+        self.faults = faults
+        self.log = FaultyLog(inner.log, faults, host)
+        self.shards = FaultyShards(inner.shards, faults, host)
+        self.checkpoints = FaultyCheckpoints(inner.checkpoints, faults, host)
+        self.visibility = FaultyVisibility(inner.visibility, faults, host)
+        self.documents = FaultyDocuments(inner.documents, faults, host)
+
+    async def close(self) -> None:
+        """Nothing to release here."""
+
+
+class FaultyLog:
+    """`LogStore`."""
+
+    def __init__(self, inner: LogStore, faults: Faults, host: str) -> None:
+        self._inner = inner
+        self._faults = faults
+        self._host = host
+
+    async def open_segment(self, segment: SegmentId, header: SegmentHeader) -> Written:
+        return await self._faults.perform(
+            "open_segment", lambda: self._inner.open_segment(segment, header), host=self._host, write=True
+        )
+
+    async def append(self, segment: SegmentId, epoch: int, group: Group) -> Written:
+        return await self._faults.perform(
+            "append", lambda: self._inner.append(segment, epoch, group), host=self._host, write=True
+        )
+
+    async def link(self, segment: SegmentId, epoch: int, last: int, following: SegmentId, new_epoch: int) -> Written:
+        async def link() -> Written:
+            written = await self._inner.link(segment, epoch, last, following, new_epoch)
+            if written.applied and new_epoch != epoch:
+                self._faults.epoch_raised()
+            return written
+
+        return await self._faults.perform("link", link, host=self._host, write=True)
+
+    async def read_header(self, segment: SegmentId) -> SegmentHeader | None:
+        return await self._faults.perform("read_header", lambda: self._inner.read_header(segment), host=self._host)
+
+    async def read_groups(self, segment: SegmentId, after: int, limit: int) -> list[Group]:
+        return await self._faults.perform(
+            "read_groups", lambda: self._inner.read_groups(segment, after, limit), host=self._host
+        )
+
+    async def drop_segment(self, segment: SegmentId) -> None:
+        await self._faults.perform(
+            "drop_segment", lambda: self._inner.drop_segment(segment), host=self._host, write=True
+        )
+
+
+class FaultyShards:
+    """`ShardStore`."""
+
+    def __init__(self, inner: ShardStore, faults: Faults, host: str) -> None:
+        self._inner = inner
+        self._faults = faults
+        self._host = host
+
+    async def list_shards(self) -> list[ShardRow]:
+        return await self._faults.perform("list_shards", self._inner.list_shards, host=self._host)
+
+    async def initialise(self, rows: Sequence[ShardRow]) -> list[ShardRow]:
+        return await self._faults.perform(
+            "initialise", lambda: self._inner.initialise(rows), host=self._host, write=True
+        )
+
+    async def read_shard(self, shard: str) -> ShardRow | None:
+        return await self._faults.perform("read_shard", lambda: self._inner.read_shard(shard), host=self._host)
+
+    async def replace_shard(self, row: ShardRow) -> bool:
+        return await self._faults.perform(
+            "replace_shard", lambda: self._inner.replace_shard(row), host=self._host, write=True
+        )
+
+
+class FaultyCheckpoints:
+    """`Checkpoints`."""
+
+    def __init__(self, inner: Checkpoints, faults: Faults, host: str) -> None:
+        self._inner = inner
+        self._faults = faults
+        self._host = host
+
+    async def write(self, checkpoint: Checkpoint) -> None:
+        await self._faults.perform(
+            "write",
+            lambda: self._inner.write(checkpoint),
+            host=self._host,
+            write=True,
+            part=lambda: self._inner.write(self._part(checkpoint)),
+        )
+
+    def _part(self, checkpoint: Checkpoint) -> Checkpoint:
+        def some(rows: list[T]) -> list[T]:
+            return [row for row in rows if self._faults.keep()]
+
+        return Checkpoint(
+            checkpoint.stamp_us,
+            some(checkpoint.snapshots),
+            some(checkpoint.pointers),
+            some(checkpoint.nodes),
+            some(checkpoint.dropped_branches),
+            some(checkpoint.added_offers),
+            some(checkpoint.removed_offers),
+            some(checkpoint.added_timers),
+            some(checkpoint.removed_timers),
+        )
+
+    async def read_snapshot(self, key: ChainKey, run_id: str) -> Snapshot | None:
+        return await self._faults.perform(
+            "read_snapshot", lambda: self._inner.read_snapshot(key, run_id), host=self._host
+        )
+
+    async def read_pointer(self, key: ChainKey) -> Pointer | None:
+        return await self._faults.perform("read_pointer", lambda: self._inner.read_pointer(key), host=self._host)
+
+    async def read_nodes(self, branch: str, first: int, end: int, limit_bytes: int) -> list[Node]:
+        return await self._faults.perform(
+            "read_nodes", lambda: self._inner.read_nodes(branch, first, end, limit_bytes), host=self._host
+        )
+
+    async def read_nodes_back(self, branch: str, first: int, end: int, limit_bytes: int) -> list[Node]:
+        return await self._faults.perform(
+            "read_nodes_back", lambda: self._inner.read_nodes_back(branch, first, end, limit_bytes), host=self._host
+        )
+
+    async def read_offers(self, slots: SlotRange, queue: QueueKey, after: Offer | None, limit: int) -> list[Offer]:
+        return await self._faults.perform(
+            "read_offers", lambda: self._inner.read_offers(slots, queue, after, limit), host=self._host
+        )
+
+    async def count_offers(self, slots: SlotRange) -> list[QueueCount]:
+        return await self._faults.perform("count_offers", lambda: self._inner.count_offers(slots), host=self._host)
+
+    async def read_timers(self, slots: SlotRange, after: Timer | None, limit: int) -> list[Timer]:
+        return await self._faults.perform(
+            "read_timers", lambda: self._inner.read_timers(slots, after, limit), host=self._host
+        )
+
+
+class FaultyVisibility:
+    """`VisibilityStore`."""
+
+    def __init__(self, inner: VisibilityStore, faults: Faults, host: str) -> None:
+        self._inner = inner
+        self._faults = faults
+        self._host = host
+
+    async def upsert(self, rows: Sequence[VisibilityRow]) -> None:
+        await self._faults.perform(
+            "upsert",
+            lambda: self._inner.upsert(rows),
+            host=self._host,
+            write=True,
+            part=lambda: self._inner.upsert([row for row in rows if self._faults.keep()]),
+        )
+
+    async def list(self, query: VisibilityQuery) -> VisibilityPage:
+        return await self._faults.perform("list", lambda: self._inner.list(query), host=self._host)
+
+    async def count(self, query: VisibilityQuery) -> int:
+        return await self._faults.perform("count", lambda: self._inner.count(query), host=self._host)
+
+
+class FaultyDocuments:
+    """`Documents`."""
+
+    def __init__(self, inner: Documents, faults: Faults, host: str) -> None:
+        self._inner = inner
+        self._faults = faults
+        self._host = host
+
+    async def read_document(self, kind: str, key: str) -> Document | None:
+        return await self._faults.perform(
+            "read_document", lambda: self._inner.read_document(kind, key), host=self._host
+        )
+
+    async def list_documents(self, kind: str) -> list[Document]:
+        return await self._faults.perform("list_documents", lambda: self._inner.list_documents(kind), host=self._host)
+
+    async def replace_document(self, document: Document) -> bool:
+        return await self._faults.perform(
+            "replace_document", lambda: self._inner.replace_document(document), host=self._host, write=True
+        )
