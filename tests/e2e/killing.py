@@ -1,0 +1,176 @@
+"""SDK workflows while their server is killed with -9 at random moments.
+
+`python -m tests.e2e.killing --workflows 500 --kills 30` runs a campaign. Afterwards every workflow has its right
+result, every acknowledged signal is there, and every history keeps its rules.
+"""
+
+import argparse
+import asyncio
+import random
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from temporalio.client import Client, WorkflowHandle
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.worker import Worker
+
+from tests.e2e.histories import broken_rules
+from tests.e2e.orders import QUEUE, Order, OrderWorkflow, Receipt, charge, refund
+from tests.e2e.processes import ServerProcess, free_port
+
+T = TypeVar("T")
+
+_AWAY = {
+    RPCStatusCode.UNAVAILABLE,
+    RPCStatusCode.DEADLINE_EXCEEDED,
+    RPCStatusCode.CANCELLED,
+    RPCStatusCode.UNKNOWN,
+    RPCStatusCode.ABORTED,
+}
+
+
+async def persist(call: Callable[[], Awaitable[T]]) -> T:
+    """Repeat `call` while its error only says that the server is away."""
+    while True:
+        try:
+            return await call()
+        except RPCError as error:
+            if error.status not in _AWAY:
+                raise
+
+
+def orders(count: int, seed: int) -> list[Order]:
+    """`count` orders of every kind."""
+    chance = random.Random(seed)
+    return [Order(n, chance.randrange(4), chance.randrange(4), chance.random() < 0.2) for n in range(count)]
+
+
+class Campaign:
+    """One run: `in_flight` orders at a time on a server that is killed `kills` times, spread over the whole run."""
+
+    def __init__(self, server: ServerProcess, count: int, kills: int, seed: int) -> None:
+        self.server = server
+        self.kills = kills
+        self.orders = orders(count, seed)
+        self.acknowledged: dict[int, list[str]] = {}
+        self.receipts: dict[int, Receipt] = {}
+        self._chance = random.Random(seed + 1)
+        self._finished = asyncio.Event()
+
+    async def run(self, in_flight: int) -> None:
+        """Run all orders to their ends while the server dies and comes back."""
+        client = await Client.connect(self.server.address)
+        gate = asyncio.Semaphore(in_flight)
+
+        async def one(order: Order) -> None:
+            async with gate:
+                self.receipts[order.number] = await self._order(client, order)
+
+        async with Worker(
+            client,
+            task_queue=QUEUE,
+            workflows=[OrderWorkflow],
+            activities=[charge, refund],
+            graceful_shutdown_timeout=timedelta(seconds=0),
+        ):
+            killer = asyncio.create_task(self._kill())
+            await asyncio.gather(*(one(order) for order in self.orders))
+            self._finished.set()
+            await killer
+
+    async def _kill(self) -> None:
+        """Kill and restart after random waits, each time once some more orders have finished."""
+        for kill in range(1, self.kills + 1):
+            enough = len(self.orders) * kill // (self.kills + 1)
+            while len(self.receipts) < enough and not self._finished.is_set():
+                await self._pause(0.05)
+            await self._pause(self._chance.random() * 0.3)
+            await self.server.kill()
+            await self.server.start()
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._finished.wait()
+        except TimeoutError:
+            return
+
+    async def _order(self, client: Client, order: Order) -> Receipt:
+        handle = await self._start(client, order)
+        for number in range(order.signals):
+            text = f"{order.number}-{number}"
+            await persist(lambda text=text: handle.signal(OrderWorkflow.note, text))  # type: ignore[misc]  # a lambda
+            self.acknowledged.setdefault(order.number, []).append(text)
+        await persist(lambda: handle.query(OrderWorkflow.progress))
+        if order.cancelled:
+            await persist(lambda: self._until_cancellable(handle))
+            await persist(handle.cancel)
+        return await persist(handle.result)
+
+    async def _start(self, client: Client, order: Order) -> WorkflowHandle[OrderWorkflow, Receipt]:
+        workflow_id = f"order-{order.number}"
+        try:
+            return await persist(
+                lambda: client.start_workflow(OrderWorkflow.run, order, id=workflow_id, task_queue=QUEUE)
+            )
+        except WorkflowAlreadyStartedError:  # an attempt of ours whose answer was lost
+            return client.get_workflow_handle_for(OrderWorkflow.run, workflow_id)
+
+    async def _until_cancellable(self, handle: WorkflowHandle[OrderWorkflow, Receipt]) -> None:
+        while not (await handle.query(OrderWorkflow.progress)).startswith("until cancelled"):
+            await self._pause(0.05)
+
+    async def check(self) -> list[str]:
+        """What is wrong: results, signals, and the rules of every history."""
+        wrong: list[str] = []
+        client = await Client.connect(self.server.address)
+        for order in self.orders:
+            receipt = self.receipts[order.number]
+            expected = Receipt(
+                order.number,
+                order.failures + 1,
+                sorted(self.acknowledged.get(order.number, [])),
+                f"refunded {order.number}" if order.cancelled else "completed",
+            )
+            if receipt != expected and receipt.attempts < expected.attempts:
+                wrong.append(f"order {order.number}: {receipt} instead of {expected}")
+            if (receipt.signals, receipt.ended) != (expected.signals, expected.ended):
+                wrong.append(f"order {order.number}: {receipt} instead of {expected}")
+            history = await client.get_workflow_handle(f"order-{order.number}").fetch_history()
+            wrong += [f"order {order.number}: {rule}" for rule in broken_rules(list(history.events))]
+        return wrong
+
+
+async def campaign(count: int, kills: int, seed: int, in_flight: int = 50) -> tuple[Campaign, list[str]]:
+    """Run and check; the campaign and what is wrong."""
+    with tempfile.TemporaryDirectory() as folder:
+        server = ServerProcess(Path(folder) / "perdure.db", free_port())
+        await server.start()
+        try:
+            run = Campaign(server, count, kills, seed)
+            await run.run(in_flight)
+            return run, await run.check()
+        finally:
+            await server.stop()
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--workflows", type=int, default=500)
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    run, wrong = asyncio.run(campaign(arguments.workflows, arguments.kills, arguments.seed))
+    summary = f"{len(run.receipts)} workflows completed, {run.server.kills} kills, {len(wrong)} findings"
+    sys.stdout.write("\n".join([summary, *wrong]) + "\n")
+    raise SystemExit(bool(wrong))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""A Perdure process on a database file that can be killed at any moment and started again."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from pathlib import Path
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class ServerProcess:
+    """One server, by its database file and port; every start is a new process on the same two."""
+
+    def __init__(self, database: Path, port: int, *arguments: str) -> None:
+        self.database = database
+        self.port = port
+        self.kills = 0
+        self._arguments = arguments
+        self._process: Process | None = None
+        self._log = database.with_suffix(".log")
+
+    @property
+    def address(self) -> str:
+        """host:port of its frontend."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def output(self) -> str:
+        """What all its processes wrote to their standard error."""
+        return self._log.read_text() if self._log.exists() else ""
+
+    async def start(self) -> None:
+        """Start the process and wait for its ready line."""
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "perdure.server.main", "server", "start-dev", "--headless",
+                "--port", str(self.port), "--db-filename", str(self.database), *self._arguments,
+                stdin=DEVNULL, stdout=PIPE, stderr=log,
+            )  # fmt: skip
+        assert self._process.stdout is not None
+        async with asyncio.timeout(60):
+            while line := await self._process.stdout.readline():
+                if str(self.port).encode() in line:
+                    return
+        raise AssertionError(f"the server ended before it served:\n{self.output[-4000:]}")
+
+    async def kill(self) -> None:
+        """kill -9."""
+        process = self._running()
+        os.kill(process.pid, signal.SIGKILL)
+        await process.wait()
+        self.kills += 1
+
+    async def stop(self) -> int:
+        """SIGTERM, and wait; the exit code."""
+        process = self._running()
+        if process.returncode is None:
+            process.terminate()
+        return await process.wait()
+
+    def _running(self) -> Process:
+        if self._process is None:
+            raise AssertionError("the server was never started")
+        return self._process
