@@ -60,7 +60,6 @@ class SegmentHeader(msgspec.Struct, frozen=True, array_like=True):
     ceiling_us: int
     next: SegmentId | None = None
     end: int | None = None
-    position: int = 0
 
 
 class Group(msgspec.Struct, frozen=True, array_like=True):
@@ -69,7 +68,6 @@ class Group(msgspec.Struct, frozen=True, array_like=True):
     n: int
     body: bytes
     ceiling_us: int
-    position: int = 0
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -89,10 +87,9 @@ class LogStore(Protocol):
         ...
 
     async def append(self, segment: SegmentId, epoch: int, group: Group) -> Written:
-        """Add `group` if header.epoch == epoch, header.last == group.n - 1 and header.next is None; sets last,
-        position and ceiling.
+        """Add `group` if header.epoch == epoch, header.last == group.n - 1 and header.next is None.
 
-        Not applied to a segment that does not exist. Durable when it returns applied.
+        Sets header.last and header.ceiling_us. Not applied to a segment that does not exist. Durable when it returns applied.
         """
         ...
 

@@ -69,7 +69,8 @@ _BUFFERED = frozenset(
         "EXTERNAL_WORKFLOW_EXECUTION_CANCEL_REQUESTED",
     )
 )
-_TASK_ID_BITS = 20  # events of one decision; the positions above them stay far below 2^43
+# Task ids only have to rise within a run. Made from the event id, they do so across takeovers, splits and resets.
+_TASK_ID_BASE = 1 << 20
 
 
 class Draft:
@@ -137,7 +138,7 @@ class Draft:
 
     def _number(self, event: HistoryEvent) -> None:
         event.event_id = self.run.facts.next_event_id
-        event.task_id = (self.context.position << _TASK_ID_BITS) + self._event_count
+        event.task_id = _TASK_ID_BASE + event.event_id
         self._event_count += 1
 
     def assign(self, field: str, value: Any) -> None:
