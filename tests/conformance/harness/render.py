@@ -19,8 +19,9 @@ from temporalio.api.common.v1 import message_pb2 as common
 from temporalio.api.history.v1 import message_pb2 as history
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_HEX = re.compile(r"\b[0-9a-f]{32}\b")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?( ?(Z|\+0000 UTC|UTC))?")
-_LONG = 200
+_LONG = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,15 @@ class Rule:
     field: str
     why: str
     show: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """How to show a part of an error's text that is a library's and not the server's: `pattern` becomes `show`."""
+
+    pattern: str
+    why: str
+    show: str
 
 
 RULES = (
@@ -54,7 +64,7 @@ class Names:
     """Symbolic names of ids, given in order of first appearance; `nonce` is cut out of the scenario's own names."""
 
     nonce: str
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[Rule | Wording, ...] = ()
     known: dict[str, str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
 
@@ -69,13 +79,21 @@ class Names:
         """Text with the nonce removed and every id and time in it replaced."""
         text = text.replace(f"-{self.nonce}", "")
         text = _UUID.sub(lambda found: self.name(found.group(), label), text)
+        text = _HEX.sub(lambda found: self.name(found.group(), "hex"), text)
         return _TIME.sub("<time>", text)
+
+    def error(self, text: str) -> str:
+        """The text of an error, in the scenario's wording."""
+        for rule in self.rules:
+            if isinstance(rule, Wording):
+                text = re.sub(rule.pattern, rule.show, text)
+        return self.clean(text)
 
     def rule(self, message: Message, name: str) -> Rule | None:
         """The rule for a field of a message, the scenario's own rules first."""
         full = f"{message.DESCRIPTOR.name}.{name}"
         for rule in (*self.rules, *RULES):
-            if rule.field in (name, full):
+            if isinstance(rule, Rule) and rule.field in (name, full):
                 return rule
         return None
 
@@ -100,14 +118,15 @@ def seconds(duration: Duration) -> str:
     return f"{duration.seconds + duration.nanos / 1e9:g}s"
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """Text in quotes on one line, cut if it is long."""
     shown = text if len(text) <= _LONG else f"{text[:40]}...({len(text)} characters)"
     return '"' + shown.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
 
 def _bytes(value: bytes, names: Names) -> str:
     try:
-        return names.clean(_quoted(value.decode()))
+        return names.clean(quoted(value.decode()))
     except UnicodeDecodeError:
         return f"({len(value)} bytes)"
 
@@ -123,7 +142,7 @@ def _scalar(descriptor: FieldDescriptor, value: Any, names: Names) -> str:
     if isinstance(value, bytes):
         return _bytes(value, names)
     if isinstance(value, str):
-        return _quoted(names.clean(value, _label(descriptor.name)))
+        return quoted(names.clean(value, _label(descriptor.name)))
     return str(value).lower() if isinstance(value, bool) else f"{value}"
 
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from tests.conformance import scenarios
-from tests.conformance.harness.render import Names, Rule
+from tests.conformance.harness.render import Names, Rule, Wording
 from tests.conformance.harness.rpc import CallFailed, Client
 from tests.conformance.harness.session import Session
 from tests.conformance.harness.transcript import Transcript
@@ -32,14 +32,14 @@ class Scenario:
     name: str
     topic: str
     body: Body
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[Rule | Wording, ...] = ()
     differs: str = ""
 
 
 SCENARIOS: dict[str, Scenario] = {}
 
 
-def scenario(*, rules: tuple[Rule, ...] = (), differs: str = "") -> Callable[[Body], Body]:
+def scenario(*, rules: tuple[Rule | Wording, ...] = (), differs: str = "") -> Callable[[Body], Body]:
     """Register the decorated function under its own name; its module is its topic."""
 
     def register(body: Body) -> Body:

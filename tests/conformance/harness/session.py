@@ -26,6 +26,7 @@ from tests.conformance.harness.transcript import Transcript
 NAMESPACE = "default"
 CLIENT = "client"
 WORKER = "worker"
+ROUND_TRIPS = 20
 
 Pending = asyncio.Task[Message | CallFailed]
 
@@ -73,7 +74,7 @@ class Recorder:
 
     async def attempt_bytes(self, path: str, body: bytes) -> None:
         """Send bytes as a request and record the error, or that there was none."""
-        self.transcript.lines += ["", f"> {path} {body!r}"]
+        self.transcript.lines += ["", f"> {path} {self.transcript.names.clean(repr(body))}"]
         try:
             await self.client.call_bytes(path, body)
         except CallFailed as failed:
@@ -104,6 +105,19 @@ class Recorder:
             return None
         self.transcript.message(outcome)
         return outcome
+
+    async def settle(self) -> None:
+        """A few round trips on the same connection: what was begun before has arrived at the server after them.
+
+        For calls whose arrival nothing shows, a waiting poll or a buffered query.
+        """
+        for _ in range(ROUND_TRIPS):
+            await self.quiet(ws.GetSystemInfoRequest())
+
+    def show(self, what: str, message: Message) -> None:
+        """Record a message, or a part of one, that came by an unrecorded call."""
+        self.transcript.lines += ["", f"= {what}"]
+        self.transcript.message(message)
 
     async def end(self) -> None:
         """Drop the calls that nobody finished."""
@@ -254,6 +268,13 @@ class Session(Recorder):
         await self.quiet(self.completion(task, *commands, **fields))
         return task
 
+    @property
+    def sticky(self) -> taskqueue.TaskQueue:
+        """The sticky queue of the scenario's worker."""
+        return taskqueue.TaskQueue(
+            name=self.unique("sticky"), kind=queue_kind.TASK_QUEUE_KIND_STICKY, normal_name=self.unique("queue")
+        )
+
     async def fail_task(self, task: ws.PollWorkflowTaskQueueResponse, **fields: Any) -> Any:
         """Fail a workflow task; an error is recorded, and the scenario goes on."""
         plain: dict[str, Any] = {
@@ -283,11 +304,11 @@ class Session(Recorder):
         assert reply.task_token, "no activity task came"
         return reply
 
-    async def complete_activity(self, token: bytes, result: str = "done", **fields: Any) -> Any:
+    async def complete_activity(self, token: bytes, result: str | common.Payloads = "done", **fields: Any) -> Any:
         """Complete an activity; an error is recorded, and the scenario goes on."""
         plain: dict[str, Any] = {"namespace": NAMESPACE, "task_token": token, "identity": WORKER}
-        request = ws.RespondActivityTaskCompletedRequest(**{**plain, "result": payloads(result), **fields})
-        return await self.attempt(request)
+        given = payloads(result) if isinstance(result, str) else result
+        return await self.attempt(ws.RespondActivityTaskCompletedRequest(**{**plain, "result": given, **fields}))
 
     async def fail_activity(self, token: bytes, cause: failures.Failure | None = None, **fields: Any) -> Any:
         """Fail an activity; an error is recorded, and the scenario goes on."""
@@ -295,8 +316,9 @@ class Session(Recorder):
         request = ws.RespondActivityTaskFailedRequest(**{**plain, "failure": cause or failure("failed"), **fields})
         return await self.attempt(request)
 
-    async def heartbeat(self, token: bytes, details: str = "", **fields: Any) -> Any:
+    async def heartbeat(self, token: bytes, details: str | common.Payloads = "", **fields: Any) -> Any:
         """Heartbeat an activity; an error is recorded, and the scenario goes on."""
         plain: dict[str, Any] = {"namespace": NAMESPACE, "task_token": token, "identity": WORKER}
-        given = {"details": payloads(details)} if details else {}
-        return await self.attempt(ws.RecordActivityTaskHeartbeatRequest(**{**plain, **given, **fields}))
+        if details:
+            plain["details"] = payloads(details) if isinstance(details, str) else details
+        return await self.attempt(ws.RecordActivityTaskHeartbeatRequest(**{**plain, **fields}))

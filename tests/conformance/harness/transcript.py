@@ -11,7 +11,7 @@ import difflib
 from google.protobuf.message import Message
 from temporalio.api.history.v1 import message_pb2 as history
 
-from tests.conformance.harness.render import Names, event_lines, message_lines
+from tests.conformance.harness.render import Names, event_lines, message_lines, quoted
 from tests.conformance.harness.rpc import CallFailed, method_of
 
 
@@ -37,7 +37,7 @@ class Transcript:
 
     def failure(self, failure: CallFailed) -> None:
         """An error: code, message, and each detail with its fields."""
-        self.lines.append(f'! {failure.code} "{self.names.clean(failure.text)}"')
+        self.lines.append(f"! {failure.code} {quoted(self.names.error(failure.text))}")
         for detail in failure.details:
             if isinstance(detail, Message):
                 self.lines.append(f"  detail {detail.DESCRIPTOR.name}")

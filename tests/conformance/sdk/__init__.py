@@ -1,0 +1,1 @@
+"""Programs that use the official Python SDK, each run in a process of its own."""
