@@ -1,4 +1,9 @@
 """The pure core: state, evolve, decide, one file per request or command.
 
-No clock, no input or output, no await, no globals: `decide(chain, request, context)` returns everything that is to happen.
+No clock, no input or output, no await, no globals: `decide(chain, request, context)` returns everything that is to
+happen. Importing any part imports `core`, the list of everything that registers itself.
 """
+
+from perdure.workflow import core
+
+__all__ = ["core"]

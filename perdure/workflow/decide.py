@@ -14,6 +14,7 @@ import msgspec
 from perdure.base.errors import PerdureError
 from perdure.workflow.context import Context
 from perdure.workflow.draft import Draft
+from perdure.workflow.lost_task import relieve
 from perdure.workflow.outstanding import difference
 from perdure.workflow.state import Chain, CurrentRun, Durable, Run
 from perdure.workflow.steps import Mutation, Record
@@ -126,6 +127,7 @@ def _conclude(work: Work, reply: Any) -> Decision:
     for run_id, draft in work.drafts.items():
         before = work.chain.runs.get(run_id)
         if draft.changed:
+            relieve(draft)
             mutations.append(draft.mutation())
         after = None if draft.deleted else draft.run
         more, fewer = difference(before, after)

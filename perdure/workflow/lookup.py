@@ -7,6 +7,7 @@ from perdure.workflow.state import Run
 
 MISSING = "workflow not found for ID: {}"
 COMPLETED = "workflow execution already completed"
+OTHER_CHAIN = "workflow execution not found"
 
 
 def find_run(work: Work, run_id: str) -> Run:
@@ -27,3 +28,9 @@ def open_draft(work: Work, run_id: str) -> Draft:
     if not run.is_open:
         raise NotFound(COMPLETED)
     return work.draft(run.run_id)
+
+
+def check_chain(run: Run, first_run_id: str) -> None:
+    """Raises NotFound if the caller meant another chain of runs; `first_run_id` "" = any."""
+    if first_run_id and run.facts.first_run_id != first_run_id:
+        raise NotFound(OTHER_CHAIN)

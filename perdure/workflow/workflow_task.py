@@ -28,12 +28,19 @@ _STRETCH_INITIAL_NS = 5 * SECOND_NS
 _STRETCH_MAX_NS = 600 * SECOND_NS
 
 
-def wake(draft: Draft) -> None:
-    """Schedule a workflow task unless one is outstanding, the run is closed or paused, or its first task is delayed."""
+def wake(draft: Draft, *, skip_delay: bool = False) -> None:
+    """Schedule a workflow task unless one is outstanding, the run is closed or paused, or its first task is delayed.
+
+    `skip_delay`: a delayed first task begins now (cancellation, signal-with-start). While the commands of a
+    completion are
+    at work the wish is only noted.
+    """
     run = draft.run
     if draft.holding:
         draft.woken = True
-    elif run.is_open and run.durable.workflow_task is None and not run.durable.paused and not awaits_first_task(run):
+        return
+    delayed = awaits_first_task(run) and not skip_delay
+    if run.is_open and run.durable.workflow_task is None and not run.durable.paused and not delayed:
         schedule(draft)
 
 

@@ -19,7 +19,7 @@ class BadCommand(Exception):  # it is the API's word for the thing, not an error
     `terminate`: no other attempt can do better (a payload over its limit), so the run is terminated too.
     """
 
-    def __init__(self, cause: WorkflowTaskFailedCause.ValueType, message: str, *, terminate: bool = False) -> None:
+    def __init__(self, cause: WorkflowTaskFailedCause.ValueType, message: str = "", *, terminate: bool = False) -> None:
         super().__init__(message)
         self.cause = cause
         self.message = message

@@ -1,0 +1,208 @@
+"""CompleteWorkflowTask: a worker answers its workflow task with commands and query results.
+
+All commands or none take effect: a bad one throws the whole completion away and fails the task instead, and the
+worker is told
+why. Events that wait for their ids get them after those of the commands. Source: the reference's handler of the call.
+"""
+
+from temporalio.api.enums.v1 import TimeoutType, WorkerVersioningMode, WorkflowTaskFailedCause
+from temporalio.api.failure.v1 import Failure, ServerFailureInfo
+from temporalio.api.history.v1 import (
+    WorkflowExecutionTerminatedEventAttributes,
+    WorkflowTaskCompletedEventAttributes,
+)
+from temporalio.api.workflowservice.v1 import RespondWorkflowTaskCompletedRequest
+
+from perdure.base.clock import SECOND_NS, from_duration
+from perdure.base.errors import FailedPrecondition, InvalidArgument, NotFound
+from perdure.workflow.cause_names import cause_name
+from perdure.workflow.close import SERVER_IDENTITY, close, release_queries, show
+from perdure.workflow.commands import BadCommand, Completion
+from perdure.workflow.commands.run import check_sequence, run_commands
+from perdure.workflow.decide import QueryAnswered, QueryReleased, Work, decides
+from perdure.workflow.draft import Draft
+from perdure.workflow.events_task import BUILD_IDS
+from perdure.workflow.flush import flush
+from perdure.workflow.lookup import find_run
+from perdure.workflow.lost_task import clear_sticky, fail, note_cause, started_task, time_out
+from perdure.workflow.requests import CompleteWorkflowTask, WorkflowTaskCompleted
+from perdure.workflow.reset_points import note_reset_point
+from perdure.workflow.start_workflow_task import handed_out
+from perdure.workflow.state import WorkflowTask
+from perdure.workflow.workflow_task import schedule, set_attempt, start, write_provisional
+
+_UNHANDLED = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
+_INLINE_REQUEST_ID = "request-from-RespondWorkflowTaskCompleted"
+_HEARTBEATS_NS_MAX = 30 * 60 * SECOND_NS
+
+
+@decides(CompleteWorkflowTask)
+def complete_workflow_task(work: Work, request: CompleteWorkflowTask) -> WorkflowTaskCompleted | None:
+    """Complete the task that the token names."""
+    answer = request.request
+    run = find_run(work, request.token.run_id)
+    task = started_task(run, request.token)
+    _check(answer, work)
+    draft = work.draft(run.run_id)
+    if _heartbeats_end(work, task, answer):
+        _end_heartbeats(work, draft, answer)
+        return None
+    try:
+        completion = _carry_out(draft, task, answer)
+    except BadCommand as bad:
+        _reject(work, run.run_id, task, answer, bad)
+        return None
+    wanted = completion.unhandled or draft.woken or answer.force_create_new_workflow_task
+    again = draft.run.is_open and wanted and not draft.run.durable.paused
+    if again:
+        heartbeat = answer.force_create_new_workflow_task and _is_empty(answer)
+        schedule(draft, original_time_ns=task.original_scheduled_time_ns if heartbeat else 0)
+    elif draft.run.is_open:
+        flush(draft)
+    inline = again and answer.return_new_workflow_task
+    if inline:
+        start(draft, _INLINE_REQUEST_ID, answer.identity)
+    _answer_queries(work, draft, answer, again=again)
+    # The worker that asked for the next task has the run in its cache.
+    next_task = handed_out(draft.run, answer.identity, partial=True) if inline else None
+    return WorkflowTaskCompleted(next_task)
+
+
+def _check(answer: RespondWorkflowTaskCompletedRequest, work: Work) -> None:
+    """Raises Refused for what no state could make right."""
+    if answer.intermediate_page or answer.page_number:
+        name = work.context.namespace.name
+        raise FailedPrecondition(f"workflow task completion pagination is disabled for this namespace {name}")
+    versioned = WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
+    if (
+        answer.versioning_behavior
+        and not answer.HasField("deployment")
+        and answer.deployment_options.worker_versioning_mode != versioned
+    ):
+        raise InvalidArgument(
+            "versioning behavior cannot be specified without deployment options being set with versioned mode"
+        )
+    check_sequence(answer.commands)
+
+
+def _carry_out(draft: Draft, task: WorkflowTask, answer: RespondWorkflowTaskCompletedRequest) -> Completion:
+    """Write the completion and carry its commands out. Raises BadCommand; the draft is worthless then."""
+    if task.transient:
+        task = write_provisional(draft, task, answer.identity)
+    builds = draft.run.facts.search_attributes.get(BUILD_IDS)
+    event = draft.add(_completed(task, answer))
+    draft.assign("workflow_task", None)
+    set_attempt(draft, 1)
+    note_cause(draft, 0)
+    _keep_sticky(draft, answer)
+    note_reset_point(draft, event, answer)
+    if draft.run.facts.search_attributes.get(BUILD_IDS) != builds:
+        show(draft)
+    completion = Completion(draft, event.event_id, answer.identity)
+    draft.holding = True
+    run_commands(completion, answer)
+    draft.holding = False
+    return completion
+
+
+def _completed(task: WorkflowTask, answer: RespondWorkflowTaskCompletedRequest) -> WorkflowTaskCompletedEventAttributes:
+    attributes = WorkflowTaskCompletedEventAttributes(
+        scheduled_event_id=task.scheduled_event_id,
+        started_event_id=task.started_event_id,
+        identity=answer.identity,
+        binary_checksum=answer.binary_checksum,
+        worker_deployment_name=answer.deployment_options.deployment_name or answer.deployment.series_name,
+    )
+    if answer.HasField("worker_version_stamp"):
+        attributes.worker_version.CopyFrom(answer.worker_version_stamp)
+    if answer.HasField("sdk_metadata"):
+        attributes.sdk_metadata.CopyFrom(answer.sdk_metadata)
+    if answer.HasField("metering_metadata"):
+        attributes.metering_metadata.CopyFrom(answer.metering_metadata)
+    options = answer.deployment_options
+    versioned = options.worker_versioning_mode == WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
+    if versioned and options.build_id:
+        attributes.deployment_version.deployment_name = options.deployment_name
+        attributes.deployment_version.build_id = options.build_id
+    elif answer.deployment.build_id:
+        attributes.deployment_version.deployment_name = answer.deployment.series_name
+        attributes.deployment_version.build_id = answer.deployment.build_id
+    if versioned or not answer.HasField("deployment_options"):
+        attributes.versioning_behavior = answer.versioning_behavior
+    return attributes
+
+
+def _keep_sticky(draft: Draft, answer: RespondWorkflowTaskCompletedRequest) -> None:
+    """Remember the worker that has the run in its cache, if it wants to get the next task itself."""
+    queue = answer.sticky_attributes.worker_task_queue
+    if not answer.sticky_attributes.HasField("worker_task_queue") or not queue.name:
+        clear_sticky(draft)
+        return
+    durable = draft.run.durable
+    timeout_ns = from_duration(answer.sticky_attributes.schedule_to_start_timeout)
+    if durable.sticky_queue != queue.name:
+        draft.assign("sticky_queue", queue.name)
+    if durable.sticky_timeout_ns != timeout_ns:
+        draft.assign("sticky_timeout_ns", timeout_ns)
+
+
+def _reject(
+    work: Work, run_id: str, task: WorkflowTask, answer: RespondWorkflowTaskCompletedRequest, bad: BadCommand
+) -> None:
+    """The task fails instead. A repeated attempt's failure is not even noted: it times out, so that it is not tried at
+    full speed for ever.
+    """
+    message = cause_name(bad.cause) + (f": {bad.message}" if bad.message else "")
+    if task.attempt > 1 and bad.cause != _UNHANDLED:
+        work.drafts.pop(run_id)
+        raise InvalidArgument(message)
+    draft = work.restart(run_id)
+    failure = Failure(message=message, source="Server", server_failure_info=ServerFailureInfo())
+    fail(draft, bad.cause, failure, answer.identity, answer.binary_checksum)
+    if bad.terminate:
+        flush(draft)
+        close(draft, WorkflowExecutionTerminatedEventAttributes(reason=message, identity=SERVER_IDENTITY))
+    elif not draft.run.durable.paused:
+        schedule(draft)
+    _answer_queries(work, draft, answer, again=draft.run.durable.workflow_task is not None)
+    work.refusal = InvalidArgument(message)
+
+
+def _is_empty(answer: RespondWorkflowTaskCompletedRequest) -> bool:
+    """A heartbeat that makes no progress."""
+    return not answer.commands and not answer.messages
+
+
+def _heartbeats_end(work: Work, task: WorkflowTask, answer: RespondWorkflowTaskCompletedRequest) -> bool:
+    return (
+        answer.force_create_new_workflow_task
+        and _is_empty(answer)
+        and work.context.now_ns > task.original_scheduled_time_ns + _HEARTBEATS_NS_MAX
+    )
+
+
+def _end_heartbeats(work: Work, draft: Draft, answer: RespondWorkflowTaskCompletedRequest) -> None:
+    """A worker that did nothing but ask for more time has had enough; another one tries."""
+    time_out(draft, TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE)
+    clear_sticky(draft)
+    schedule(draft)
+    _answer_queries(work, draft, answer, again=True)
+    work.refusal = NotFound("workflow task heartbeat timeout")
+
+
+def _answer_queries(work: Work, draft: Draft, answer: RespondWorkflowTaskCompletedRequest, *, again: bool) -> None:
+    """Hand out the results; what is unanswered waits for the next task, or is dispatched directly if there is none."""
+    run = draft.run
+    for query_id, result in answer.query_results.items():
+        if query_id not in run.ephemeral.queries:
+            continue
+        run.drop("queries", query_id)
+        if result.answer.ByteSize() > work.context.limits.blob_bytes_max:
+            error = InvalidArgument("Blob data size exceeds limit.")
+            work.notices.append(QueryReleased(run.run_id, query_id, error))
+        else:
+            work.notices.append(QueryAnswered(run.run_id, query_id, result.SerializeToString()))
+    if run.ephemeral.queries_sent:
+        run.assign("queries_sent", ())
+    if not again:
+        release_queries(work, run)

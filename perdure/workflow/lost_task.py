@@ -1,0 +1,112 @@
+"""The end of a started or scheduled workflow task that was not completed: failed, timed out, or its events given up.
+
+A task that was on a sticky queue is tried again as attempt 1 on the normal queue; others become transient attempts,
+whose
+failures are not written. Refuses to know who tries next: callers schedule.
+"""
+
+from temporalio.api.enums.v1 import TimeoutType, WorkflowTaskFailedCause
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.history.v1 import WorkflowTaskFailedEventAttributes, WorkflowTaskTimedOutEventAttributes
+
+from perdure.base.errors import NotFound
+from perdure.workflow.draft import Draft
+from perdure.workflow.state import Run, WorkflowTask
+from perdure.workflow.tokens import TaskToken
+from perdure.workflow.workflow_task import schedule, set_attempt
+
+TASK_NOT_FOUND = "Workflow task not found."
+
+
+def started_task(run: Run, token: TaskToken) -> WorkflowTask:
+    """The started workflow task that `token` names. Raises NotFound for any but the current one."""
+    task = run.durable.workflow_task
+    if (
+        task is None
+        or not run.is_open
+        or not task.started_event_id
+        or token.scheduled_event_id != task.scheduled_event_id
+        or token.started_event_id not in (0, task.started_event_id)
+        or token.started_time_ns not in (0, task.started_time_ns)
+        or token.attempt != task.attempt
+        or token.stamp != task.stamp
+    ):
+        raise NotFound(TASK_NOT_FOUND)
+    return task
+
+
+def fail(
+    draft: Draft,
+    cause: WorkflowTaskFailedCause.ValueType,
+    failure: Failure | None = None,
+    identity: str = "",
+    binary_checksum: str = "",
+) -> None:
+    """The started workflow task failed. Only a first attempt's failure is written."""
+    task = draft.run.durable.workflow_task
+    assert task is not None
+    if not task.transient:
+        draft.add(
+            WorkflowTaskFailedEventAttributes(
+                scheduled_event_id=task.scheduled_event_id,
+                started_event_id=task.started_event_id,
+                cause=cause,
+                failure=failure,
+                identity=identity,
+                binary_checksum=binary_checksum,
+            )
+        )
+    _give_up(draft, cause, counts=True)
+    if cause == WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW:
+        set_attempt(draft, 1)
+
+
+def time_out(draft: Draft, timeout_type: TimeoutType.ValueType) -> None:
+    """The workflow task timed out: after its start, or (sticky only) before it."""
+    task = draft.run.durable.workflow_task
+    assert task is not None
+    unstarted = timeout_type == TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START
+    if unstarted or not task.transient:
+        draft.add(
+            WorkflowTaskTimedOutEventAttributes(
+                scheduled_event_id=task.scheduled_event_id,
+                started_event_id=task.started_event_id,
+                timeout_type=timeout_type,
+            )
+        )
+    _give_up(draft, 0, counts=not unstarted)
+
+
+def clear_sticky(draft: Draft) -> None:
+    """The worker that kept the run in its cache is given up."""
+    if draft.run.durable.sticky_queue:
+        draft.assign("sticky_queue", "")
+        draft.assign("sticky_timeout_ns", 0)
+
+
+def note_cause(draft: Draft, cause: int) -> None:
+    """Remember why the newest workflow task failed; 0 = it did not."""
+    if draft.run.durable.workflow_task_failure_cause != cause:
+        draft.assign("workflow_task_failure_cause", cause)
+
+
+def _give_up(draft: Draft, cause: int, *, counts: bool) -> None:
+    durable = draft.run.durable
+    if durable.sticky_queue:
+        counts = False  # the normal queue gets its first try before the task counts as repeated
+        clear_sticky(draft)
+    set_attempt(draft, durable.workflow_task_attempt + 1 if counts else 1)
+    note_cause(draft, cause)
+    draft.assign("workflow_task", None)
+
+
+def relieve(draft: Draft) -> None:
+    """Fail the started workflow task if more is buffered behind it than the limits allow; another is scheduled."""
+    run, limits = draft.run, draft.context.limits
+    durable = run.durable
+    if not run.is_open or durable.workflow_task is None or not durable.workflow_task.started_event_id:
+        return
+    if len(durable.buffered) > limits.buffered_events_max or durable.buffered_bytes > limits.buffered_events_bytes_max:
+        cause = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_FORCE_CLOSE_COMMAND
+        fail(draft, cause, identity="history-service")
+        schedule(draft)

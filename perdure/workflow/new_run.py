@@ -1,0 +1,172 @@
+"""Making a run from a start request: its first events and its durable state.
+
+What the API has and this server does not yet is refused by name, so that nothing is accepted and ignored. Hints may
+be left
+out: an eager start asks for a favour.
+"""
+
+from typing import Any
+
+from google.protobuf.message import Message
+from temporalio.api.common.v1 import Memo, SearchAttributes
+from temporalio.api.enums.v1 import EventType, TaskQueueKind
+from temporalio.api.history.v1 import WorkflowExecutionStartedEventAttributes
+from temporalio.api.workflowservice.v1 import StartWorkflowExecutionRequest
+
+from perdure.base.clock import MS_NS, from_duration, to_duration, to_timestamp
+from perdure.base.errors import InvalidArgument, Unimplemented
+from perdure.base.limits import Limits
+from perdure.workflow.context import Context
+from perdure.workflow.decide import Work
+from perdure.workflow.draft import Draft
+from perdure.workflow.durations import capped_ns
+from perdure.workflow.events_workflow import is_nothing
+from perdure.workflow.search_attributes import check_sizes, typed
+from perdure.workflow.state import RUNNING, CurrentRun, Durable, HistorySegment, RequestRecord
+
+_CARRIED = frozenset(
+    {
+        "eager_worker_deployment_options",
+        "header",
+        "identity",
+        "input",
+        "links",
+        "memo",
+        "namespace",
+        "on_conflict_options",
+        "priority",
+        "request_eager_execution",
+        "request_id",
+        "search_attributes",
+        "task_queue",
+        "user_metadata",
+        "workflow_execution_timeout",
+        "workflow_id",
+        "workflow_id_conflict_policy",
+        "workflow_id_reuse_policy",
+        "workflow_run_timeout",
+        "workflow_start_delay",
+        "workflow_task_timeout",
+        "workflow_type",
+    }
+)
+
+
+def refuse_unknown(request: Message, also: frozenset[str] = frozenset()) -> None:
+    """Raises Unimplemented for the first field of a start that is set and not carried out yet."""
+    for field, _ in request.ListFields():
+        if field.name not in _CARRIED and field.name not in also:
+            raise Unimplemented(f"{request.DESCRIPTOR.name}.{field.name} is not supported yet")
+
+
+def create_run(work: Work, request: StartWorkflowExecutionRequest) -> Draft:
+    """A new run with its Started event, which is the current one from now on; its first task is the caller's to
+    schedule.
+    """
+    context = work.context
+    run_id = context.new_id("run")
+    started = _started(request, run_id, context)
+    delay_ns = from_duration(started.first_workflow_task_backoff)
+    expiration_ns = _expiration_ns(request, context)
+    durable = Durable(
+        namespace_id=work.chain.key.namespace_id,
+        workflow_id=work.chain.key.workflow_id,
+        run_id=run_id,
+        create_request_id=request.request_id,
+        created_time_ns=context.now_ns,
+        execution_time_ns=context.now_ns + delay_ns,
+        run_expiration_ns=_run_expiration_ns(
+            from_duration(started.workflow_run_timeout), delay_ns, expiration_ns, context
+        ),
+        execution_expiration_ns=expiration_ns,
+        segments=(HistorySegment(context.new_id("branch")),),
+        visibility_version=1,
+    )
+    draft = work.create(durable)
+    fields: dict[str, Any] = {}
+    if request.HasField("user_metadata"):
+        fields["user_metadata"] = request.user_metadata
+    draft.add(started, **fields, links=request.links)
+    draft.put("request_ids", request.request_id, RequestRecord(EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED, 1))
+    work.current = CurrentRun(
+        run_id=run_id,
+        status=RUNNING,
+        create_request_id=request.request_id,
+        start_time_ns=context.now_ns,
+        first_run_id=run_id,
+    )
+    return draft
+
+
+def _started(
+    request: StartWorkflowExecutionRequest, run_id: str, context: Context
+) -> WorkflowExecutionStartedEventAttributes:
+    limits = context.limits
+    _check_sizes(request, limits)
+    execution_ns = capped_ns(request.workflow_execution_timeout)
+    run_ns = _shorter(capped_ns(request.workflow_run_timeout), execution_ns)
+    task_ns = capped_ns(request.workflow_task_timeout) or limits.workflow_task_timeout_ns
+    task_ns = _shorter(min(task_ns, limits.workflow_task_timeout_ns_max), run_ns)
+    attributes = WorkflowExecutionStartedEventAttributes(
+        workflow_type=request.workflow_type,
+        task_queue=request.task_queue,
+        workflow_task_timeout=to_duration(task_ns),
+        original_execution_run_id=run_id,
+        identity=request.identity,
+        first_execution_run_id=run_id,
+        attempt=1,
+        first_workflow_task_backoff=to_duration(capped_ns(request.workflow_start_delay)),
+        workflow_id=request.workflow_id,
+        memo=_memo(request.memo),
+        search_attributes=_search_attributes(request.search_attributes, context),
+    )
+    if attributes.task_queue.kind != TaskQueueKind.TASK_QUEUE_KIND_NORMAL:
+        attributes.task_queue.kind = TaskQueueKind.TASK_QUEUE_KIND_NORMAL
+    for field in ("input", "header", "priority"):
+        if request.HasField(field):
+            getattr(attributes, field).CopyFrom(getattr(request, field))
+    if execution_ns:
+        attributes.workflow_execution_timeout.CopyFrom(to_duration(execution_ns))
+        attributes.workflow_execution_expiration_time.CopyFrom(to_timestamp(_expiration_ns(request, context)))
+    if run_ns:
+        attributes.workflow_run_timeout.CopyFrom(to_duration(run_ns))
+    return attributes
+
+
+def _check_sizes(request: StartWorkflowExecutionRequest, limits: Limits) -> None:
+    if request.input.ByteSize() > limits.blob_bytes_max:
+        raise InvalidArgument("Blob data size exceeds limit.")
+    if request.memo.ByteSize() > limits.memo_bytes_max:
+        raise InvalidArgument("Memo size exceeds limit.")
+
+
+def _memo(memo: Memo) -> Memo | None:
+    kept = {name: payload for name, payload in memo.fields.items() if not is_nothing(payload)}
+    return Memo(fields=kept) if kept else None
+
+
+def _search_attributes(attributes: SearchAttributes, context: Context) -> SearchAttributes | None:
+    if not attributes.indexed_fields:
+        return None
+    kept = {name: p for name, p in typed(attributes, context).indexed_fields.items() if not is_nothing(p)}
+    check_sizes(kept, context.limits)
+    return SearchAttributes(indexed_fields=kept) if kept else None
+
+
+def _shorter(timeout_ns: int, bound_ns: int) -> int:
+    """The shorter of two timeouts of which 0 means none."""
+    return min(timeout_ns, bound_ns) if timeout_ns and bound_ns else timeout_ns or bound_ns
+
+
+def _expiration_ns(request: StartWorkflowExecutionRequest, context: Context) -> int:
+    """When the execution times out, to the millisecond; 0 = never."""
+    timeout_ns = capped_ns(request.workflow_execution_timeout)
+    return (context.now_ns + timeout_ns + MS_NS // 2) // MS_NS * MS_NS if timeout_ns else 0
+
+
+def _run_expiration_ns(timeout_ns: int, delay_ns: int, expiration_ns: int, context: Context) -> int:
+    """When the run times out (its clock starts after the delay, within the execution's); 0 = never."""
+    if not timeout_ns:
+        return 0
+    due_ns = context.now_ns + delay_ns + timeout_ns
+    return min(due_ns, expiration_ns) if expiration_ns else due_ns

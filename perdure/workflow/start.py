@@ -1,0 +1,145 @@
+"""StartWorkflow: a new run, or the answer that there is one already.
+
+A request id that started the current run gets the same answer again, also after the run closed. Else the conflict
+policy decides
+while it runs, and the reuse policy after that. Messages and details are the reference's: SDKs read them.
+"""
+
+from typing import Any
+
+from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.api.enums.v1 import EventType, WorkflowExecutionStatus, WorkflowIdConflictPolicy, WorkflowIdReusePolicy
+from temporalio.api.history.v1 import WorkflowExecutionTerminatedEventAttributes
+from temporalio.api.workflowservice.v1 import StartWorkflowExecutionRequest, StartWorkflowExecutionResponse
+
+from perdure.base.errors import InvalidArgument, Unimplemented, WorkflowAlreadyStarted
+from perdure.workflow.close import SERVER_IDENTITY, close_from_outside
+from perdure.workflow.decide import Work, decides
+from perdure.workflow.links import request_link, started_link
+from perdure.workflow.new_run import create_run, refuse_unknown
+from perdure.workflow.requests import StartWorkflow
+from perdure.workflow.state import RUNNING, CurrentRun
+from perdure.workflow.workflow_task import wake
+
+_RUNS = "Workflow execution is already running. WorkflowId: {}, RunId: {}."
+_SUCCEEDED = (
+    "Workflow execution already finished successfully. WorkflowId: {}, RunId: {}. "
+    "Workflow Id reuse policy: allow duplicate workflow Id if last run failed."
+)
+_FINISHED = (
+    "Workflow execution already finished. WorkflowId: {}, RunId: {}. "
+    "Workflow Id reuse policy: reject duplicate workflow Id."
+)
+_FAILED = frozenset(
+    {
+        WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_FAILED,
+        WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_CANCELED,
+        WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_TERMINATED,
+        WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_TIMED_OUT,
+    }
+)
+_Reuse = WorkflowIdReusePolicy
+_Conflict = WorkflowIdConflictPolicy
+
+
+@decides(StartWorkflow)
+def start(work: Work, request: StartWorkflow) -> StartWorkflowExecutionResponse:
+    """Start a run, or find the one that this request id started, or attach to the one that runs."""
+    start_request = request.request
+    refuse_unknown(start_request)
+    current = work.current
+    if current is not None:
+        if start_request.request_id == current.create_request_id:
+            return _response(work, current, started=True)
+        if start_request.request_id in current.request_ids:
+            return _attached(work, current, start_request.request_id)
+        if not make_room(work, current, start_request):
+            if start_request.on_conflict_options.ListFields():
+                raise Unimplemented("StartWorkflowExecutionRequest.on_conflict_options is not supported yet")
+            return _response(work, current, started=False)
+    draft = create_run(work, start_request)
+    wake(draft)
+    assert work.current is not None
+    return _response(work, work.current, started=True)
+
+
+def make_room(work: Work, current: CurrentRun, request: Any) -> bool:
+    """Apply the policies of a start (either kind) to the current run. False: it is to be used instead of a new one.
+
+    Raises WorkflowAlreadyStarted where the policies forbid a new run. Terminates the current run where they say so.
+    """
+    reuse, conflict = policies(request)
+    if current.status == RUNNING:
+        if conflict == _Conflict.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING:
+            return False
+        if conflict == _Conflict.WORKFLOW_ID_CONFLICT_POLICY_FAIL:
+            raise _already_started(work, current, _RUNS)
+        _terminate(work, current)
+    elif reuse == _Reuse.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE:
+        raise _already_started(work, current, _FINISHED)
+    elif reuse == _Reuse.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY and current.status not in _FAILED:
+        raise _already_started(work, current, _SUCCEEDED)
+    return True
+
+
+def policies(request: Any) -> tuple[int, int]:
+    """(reuse, conflict) of a start request, with defaults. Raises InvalidArgument for combinations that contradict."""
+    reuse = request.workflow_id_reuse_policy or _Reuse.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
+    conflict = request.workflow_id_conflict_policy
+    terminates = _Conflict.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING
+    if reuse == _Reuse.WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING:
+        if conflict:
+            raise InvalidArgument(
+                f"Invalid WorkflowIDReusePolicy: {_Reuse.Name(reuse)} "
+                "cannot be used together with a WorkflowIDConflictPolicy"
+            )
+        return _Reuse.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE, terminates
+    if conflict == terminates and reuse == _Reuse.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE:
+        raise InvalidArgument(
+            f"Invalid WorkflowIDReusePolicy: {_Reuse.Name(reuse)} cannot be used together with "
+            f"WorkflowIdConflictPolicy {_Conflict.Name(conflict)}"
+        )
+    default = (
+        _Conflict.WORKFLOW_ID_CONFLICT_POLICY_FAIL
+        if isinstance(request, StartWorkflowExecutionRequest)
+        else _Conflict.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING
+    )
+    return reuse, conflict or default
+
+
+def _terminate(work: Work, current: CurrentRun) -> None:
+    new_run_id = work.context.new_id("run")
+    details = Payload(metadata={"encoding": b"json/plain"}, data=f'"terminated by new runID: {new_run_id}"'.encode())
+    attributes = WorkflowExecutionTerminatedEventAttributes(
+        reason="TerminateIfRunning WorkflowIdReusePolicy",
+        details=Payloads(payloads=[details]),
+        identity=SERVER_IDENTITY,
+    )
+    close_from_outside(work, work.draft(current.run_id), attributes)
+
+
+def _already_started(work: Work, current: CurrentRun, message: str) -> WorkflowAlreadyStarted:
+    return WorkflowAlreadyStarted(
+        message.format(work.chain.key.workflow_id, current.run_id),
+        start_request_id=current.create_request_id,
+        run_id=current.run_id,
+        first_execution_run_id=current.first_run_id,
+    )
+
+
+def _response(work: Work, current: CurrentRun, *, started: bool) -> StartWorkflowExecutionResponse:
+    return StartWorkflowExecutionResponse(
+        run_id=current.run_id,
+        first_execution_run_id=current.first_run_id,
+        started=started,
+        status=current.status,  # type: ignore[arg-type]  # the enum's int is stored plain
+        link=started_link(work.context.namespace.name, work.chain.key, current.run_id),
+    )
+
+
+def _attached(work: Work, current: CurrentRun, request_id: str) -> StartWorkflowExecutionResponse:
+    response = _response(work, current, started=False)
+    event_type = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_OPTIONS_UPDATED
+    link = request_link(work.context.namespace.name, work.chain.key, current.run_id, request_id, event_type)
+    response.link.CopyFrom(link)
+    return response
