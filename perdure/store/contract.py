@@ -89,7 +89,8 @@ class LogStore(Protocol):
     async def append(self, segment: SegmentId, epoch: int, group: Group) -> Written:
         """Add `group` if header.epoch == epoch, header.last == group.n - 1 and header.next is None.
 
-        Sets header.last and header.ceiling_us. Not applied to a segment that does not exist. Durable when it returns applied.
+        Sets header.last and header.ceiling_us. Not applied to a segment that does not exist. Durable when it returns
+        applied.
         """
         ...
 
