@@ -1,0 +1,63 @@
+"""The servers that are measured, as processes, and what the kernel says of them."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server: its address and process id."""
+
+    name: str
+    address: str
+    pid: int
+
+    def cpu_seconds(self) -> float:
+        """CPU time that the process has used."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+    def rss_mb(self) -> float:
+        """Resident memory in MB."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def commands(port: int, folder: str) -> dict[str, list[str]]:
+    """The command line of every server that can be measured."""
+    temporal = shutil.which("temporal", path=str(Path(sys.executable).parent)) or "temporal"
+    perdure = [sys.executable, "-m", "perdure.server.main", "server", "start-dev", "--headless", "--port", str(port)]
+    return {
+        "reference, in memory": [temporal, "server", "start-dev", "--headless", "--port", str(port)],
+        "perdure, in memory": perdure,
+        "perdure, file with fsync": [*perdure, "--db-filename", str(Path(folder) / "perdure.db")],
+    }
+
+
+@contextmanager
+def running(name: str) -> Iterator[Server]:
+    """Start the server called `name`, and kill it afterwards. The caller waits until it answers."""
+    port = _free_port()
+    with tempfile.TemporaryDirectory() as folder, Path(folder, "log").open("wb") as log:
+        process = subprocess.Popen(commands(port, folder)[name], cwd=folder, stdout=log, stderr=log)
+        try:
+            yield Server(name, f"127.0.0.1:{port}", process.pid)
+        finally:
+            process.kill()
+            process.wait()
