@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
@@ -19,7 +20,7 @@ from temporalio.api.command.v1 import (
     ScheduleActivityTaskCommandAttributes,
 )
 from temporalio.api.common.v1 import ActivityType, Payload, Payloads, WorkflowType
-from temporalio.api.enums.v1 import CommandType
+from temporalio.api.enums.v1 import CommandType, HistoryEventFilterType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import (
     GetSystemInfoRequest,
@@ -55,7 +56,7 @@ class Figures:
 class Load:
     """`in_flight` workflows at a time until `seconds` are over, with workers that serve them."""
 
-    def __init__(self, stub: WorkflowServiceStub, in_flight: int, seconds: float) -> None:
+    def __init__(self, stub: Any, in_flight: int, seconds: float) -> None:
         self.stub = stub
         self.in_flight = in_flight
         self.seconds = seconds
@@ -90,7 +91,9 @@ class Load:
                 )
             )
             request = GetWorkflowExecutionHistoryRequest(
-                namespace="default", wait_new_event=True, history_event_filter_type=2
+                namespace="default",
+                wait_new_event=True,
+                history_event_filter_type=HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT,
             )
             request.execution.workflow_id = workflow_id
             while not (reply := await self.stub.GetWorkflowExecutionHistory(request)).history.events:
@@ -141,7 +144,7 @@ def _command(task: PollWorkflowTaskQueueResponse) -> Command:
 async def measure(server: Server, in_flight: int, seconds: float) -> Figures:
     """Warm up, run, and read the kernel's figures."""
     async with grpc.aio.insecure_channel(server.address) as channel:
-        stub = WorkflowServiceStub(channel)
+        stub = WorkflowServiceStub(channel)  # type: ignore[arg-type]  # the stub is typed for blocking channels
         await stub.GetSystemInfo(GetSystemInfoRequest(), wait_for_ready=True, timeout=60)
         await Load(stub, in_flight, 1.0).run()
         load = Load(stub, in_flight, seconds)
