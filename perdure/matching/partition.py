@@ -200,7 +200,7 @@ class Partition:
             self._limit_timer = None
 
     def match(self, *, from_backlog: bool) -> None:
-        """Hand out what can be handed out, and ask shards for more where the rest lies there."""
+        """Hand out what can be handed out, and ask shards for the rest."""
         limited = self._limit.is_set
         now = self._around.clock.monotonic_ns() if limited else 0
         for waiter, work in self._matcher.match(self._limit.available(now) if limited else UNLIMITED):
@@ -211,10 +211,14 @@ class Partition:
             waiter.wake()
         if limited and self._limit_timer is None and self._matcher.is_starving:
             self._await_limit(now)
+        self._refill()
+
+    def _refill(self) -> None:
+        """Ask shards for what lies there, where there is room for it."""
         for pull in self._matcher.wanted():
             if pull.shard == _FALLEN:
                 self._matcher.pull_failed(_FALLEN, gone=True)
-                self.match(from_backlog=from_backlog)
+                self.match(from_backlog=True)
             else:
                 self._around.background.spawn(self._pull(pull))
 
@@ -270,6 +274,7 @@ class Partition:
         if outcome is Outcome.STARTED:
             self._matcher.finish(work)
             self._dispatched.add(1, self._around.clock.monotonic_ns())
+            self._refill()
             return answer + self._fields(waiter, waited_ns) if answer else b""
         self._limit.refund()
         if outcome is Outcome.OBSOLETE:
