@@ -19,9 +19,11 @@ def fail_activity(work: Work, request: FailActivity) -> None:
     if request.last_heartbeat_details is not None:
         attempt = heard(draft, attempt, request.last_heartbeat_details, request.identity)
     attempt = msgspec.structs.replace(attempt, last_attempt_complete_time_ns=draft.context.now_ns)
-    state = retry(draft, activity, attempt, request.failure)
+    # One without content was not sent at all: the frontend lets no other pass.
+    failure = request.failure if request.failure.ByteSize() else None
+    state = retry(draft, activity, attempt, failure)
     if state == RetryState.RETRY_STATE_IN_PROGRESS:
         return
-    failed = ActivityTaskFailedEventAttributes(failure=request.failure, identity=request.identity, retry_state=state)
+    failed = ActivityTaskFailedEventAttributes(failure=failure, identity=request.identity, retry_state=state)
     end(draft, activity, attempt, failed, request.worker_version)
     wake(draft)
