@@ -64,9 +64,9 @@ class Shard(Protocol):
         """The position that the next appended transition gets."""
         ...
 
-    def append(self, transition: Transition) -> int:
+    def append(self, transition: Transition, *, urgent: bool = False) -> int:
         """Put a transition into the next group; returns its position. Raises ShardLost; ResourceExhausted when too
-        much is dirty.
+        much is dirty, unless it is `urgent`: what finishes work passes.
         """
         ...
 
@@ -99,7 +99,8 @@ class Executions(Protocol):
     """What a shard asks of the role that gives its records meaning."""
 
     async def recover(self, shard: Shard, records: Sequence[tuple[int, bytes]]) -> dict[ChainKey, list[Task]]:
-        """Load what these (position, body) records touch and replay them, skipping what a snapshot has already applied.
+        """Load what these (position, body) records touch and replay them, skipping what a snapshot has already
+        applied.
 
         Returns all outstanding tasks of every chain touched. A chain whose replay fails is quarantined, never the
         shard.
@@ -107,7 +108,11 @@ class Executions(Protocol):
         ...
 
     def rows(self, shard: Shard, key: ChainKey) -> ChainRows:
-        """The rows of a dirty chain, as it is now; written once `position` is durable."""
+        """The rows of a dirty chain, as it is now; written once `position` is durable.
+
+        Called once per checkpoint: the shard keeps the rows and sends the same again until they are durable. Raises Bug
+        where they can't be made (quarantine): the chain's log is kept then, for as long as this owner has the shard.
+        """
         ...
 
     def checkpointed(self, shard: Shard, key: ChainKey, rows: ChainRows) -> None:

@@ -1,0 +1,278 @@
+"""Checkpoints: the rows of dirty chains, and after them the end of the log behind.
+
+Invariants (L6, L8): rows are written once their position is durable and the effects up to it are done, under a stamp
+below the committed ceiling; they are acknowledged before the begin of the log moves, and that is definite before
+segments are dropped. A step of unknown outcome is repeated. A chain whose rows can't be made keeps its log.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from functools import partial
+from itertools import islice
+
+import msgspec
+import structlog
+
+from perdure.base.errors import ShardLost, StoreUnavailable, Unavailable
+from perdure.base.slots import ChainKey
+from perdure.base.tasks import Background
+from perdure.shards.claim import Claim
+from perdure.shards.contract import ChainRows, Shard
+from perdure.shards.index import OfferIndex
+from perdure.shards.log import ShardLog
+from perdure.shards.options import World
+from perdure.shards.pumps import EffectPump
+from perdure.shards.retrying import delay_s, settled
+from perdure.shards.strays import Strays
+from perdure.shards.timers import TimerIndex
+from perdure.store.contract import Checkpoint, SegmentId
+
+log = structlog.get_logger(__name__)
+
+# Checkpoints of a shard are at least so far apart, as a part of their age: rows gather meanwhile.
+_SPACING = 0.25
+
+
+class Parts(msgspec.Struct, frozen=True):
+    """The parts of one owned shard that a checkpoint has to do with."""
+
+    log: ShardLog
+    claim: Claim
+    offers: OfferIndex
+    timers: TimerIndex
+    effects: EffectPump
+    strays: Strays
+
+
+class _Dirty:
+    """A chain that the log alone knows: since which position, since when (loop time), and how many bytes of records."""
+
+    __slots__ = ("bytes", "oldest", "since")
+
+    def __init__(self, oldest: int, since: float, size: int) -> None:
+        self.oldest = oldest
+        self.since = since
+        self.bytes = size
+
+
+class _Batch(msgspec.Struct):
+    """What one checkpoint writes. `rows` keep their values until they are durable: the role makes them only once."""
+
+    rows: dict[ChainKey, ChainRows]
+    strays: Strays
+    position: int
+    bytes: int
+
+
+class Checkpointer:
+    """`written`: checkpoints so far; `blocked`: chains whose rows the role can't make, with the position they need."""
+
+    def __init__(self, world: World, shard: Shard, parts: Parts, background: Background) -> None:
+        self._world = world
+        self._shard = shard
+        self._parts = parts
+        self._background = background
+        self._dirty: dict[ChainKey, _Dirty] = {}  # by `oldest`, rising
+        self._taking: dict[ChainKey, _Dirty] = {}
+        self._handle: asyncio.TimerHandle | None = None
+        self._work: asyncio.Task[None] | None = None
+        self._is_stopped = False
+        self.blocked: dict[ChainKey, int] = {}
+        self.dirty_bytes = 0
+        self.written = 0
+
+    def mark(self, key: ChainKey, position: int, size: int) -> None:
+        """A transition of the chain was appended."""
+        self.dirty_bytes += size
+        dirty = self._dirty.get(key)
+        if dirty is not None:
+            dirty.bytes += size
+            return
+        loop = asyncio.get_running_loop()
+        self._dirty[key] = _Dirty(position, loop.time(), size)
+        if self._handle is None and self._work is None and not self._is_stopped:
+            self._handle = loop.call_later(self._world.options.checkpoint_age_s, self._begin)
+
+    def recover(self, keys: Iterable[ChainKey], oldest: int) -> None:
+        """These chains are in the log since `oldest` at the earliest."""
+        for key in keys:
+            self.mark(key, oldest, 0)
+
+    def floor(self) -> int:
+        """The oldest position that no checkpoint holds."""
+        found = [self._parts.log.next_position, *self.blocked.values()]
+        for dirty in (self._dirty, self._taking):
+            first = next(iter(dirty.values()), None)
+            if first is not None:
+                found.append(first.oldest)
+        return min(found)
+
+    @property
+    def load(self) -> int:
+        """Bytes that a next owner would have to read, and that are dirty."""
+        # What a chain without rows pins can't be shortened: it must not stop the others.
+        return self.dirty_bytes + (0 if self.blocked else self._parts.log.tail_bytes)
+
+    @property
+    def is_hurried(self) -> bool:
+        """Whether checkpoints shouldn't wait for their age."""
+        return self.load >= self._world.options.hurry_bytes and bool(self._dirty)
+
+    def hurry(self) -> None:
+        """Begin now; nothing happens if one is under way."""
+        if self._work is None and not self._is_stopped:
+            if self._handle is not None:
+                self._handle.cancel()
+            self._begin()
+
+    def _begin(self) -> None:
+        self._handle = None
+        self._work = self._background.spawn(self._run(), "checkpoint")
+
+    async def _run(self) -> None:
+        try:
+            while batch := self._take(everything=self.is_hurried):
+                await self._checkpoint(batch)
+                await self._release()
+        except ShardLost as error:
+            self._parts.log.fail(error.message)
+        finally:
+            self._work = None
+            self._arm()
+
+    def _arm(self) -> None:
+        first = next(iter(self._dirty.values()), None)
+        if first is None or self._is_stopped or self._parts.log.failure is not None:
+            return
+        loop = asyncio.get_running_loop()
+        age_s = self._world.options.checkpoint_age_s
+        when = max(first.since + age_s, loop.time() + age_s * _SPACING)
+        self._handle = loop.call_at(when, self._begin)
+
+    async def finish(self) -> None:
+        """Checkpoint everything, then leave an empty log. Raises ShardLost, StoreUnavailable."""
+        self._is_stopped = True
+        if self._handle is not None:
+            self._handle.cancel()
+        if self._work is not None:
+            await asyncio.wait([self._work])
+        while batch := self._take(everything=True):
+            await self._checkpoint(batch)
+        segments = self._parts.log.segments
+        if len(segments) > 1 or segments[0].records:
+            await self._parts.log.commit_empty(roll=True)
+        await self._release()
+
+    def _take(self, *, everything: bool) -> _Batch | None:
+        """The rows of the chains dirty for longest, as they are now; None if no chain is old enough."""
+        options = self._world.options
+        until = asyncio.get_running_loop().time() - options.checkpoint_age_s
+        batch = _Batch({}, self._parts.strays.take(), 0, 0)
+        for key, dirty in list(islice(self._dirty.items(), options.checkpoint_chains)):
+            if (dirty.since > until and not everything) or batch.bytes >= options.checkpoint_bytes:
+                break
+            del self._dirty[key]
+            try:
+                rows = self._world.executions.rows(self._shard, key)
+            except ShardLost:
+                raise
+            except Exception:
+                # Whatever it is, it concerns this chain: its log stays as long as this owner, and the shard goes on.
+                log.exception("chain can't be checkpointed", wf_id=key.workflow_id)
+                self.dirty_bytes -= dirty.bytes
+                self.blocked.setdefault(key, dirty.oldest)
+                continue
+            self._taking[key] = dirty
+            batch.rows[key] = rows
+            batch.position = max(batch.position, rows.position)
+            batch.bytes += sum(len(snapshot.body or b"") for snapshot in rows.snapshots)
+            batch.bytes += sum(len(node.body) for node in rows.nodes)
+        return batch if batch.rows or batch.strays else None
+
+    async def _checkpoint(self, batch: _Batch) -> None:
+        """Write a batch, however often it takes. Raises ShardLost."""
+        parts = self._parts
+        await parts.log.durable(batch.position)
+        await parts.effects.settled(batch.position)
+        checkpoint = _gather(batch)
+        parts.offers.begin(checkpoint.added_offers)
+        parts.timers.begin(checkpoint.added_timers)
+        checkpoint.stamp_us = await parts.log.stamp_us()
+        await self._write(checkpoint)
+        parts.offers.written(checkpoint.added_offers, checkpoint.removed_offers)
+        parts.timers.written(checkpoint.added_timers, checkpoint.removed_timers)
+        for key, rows in batch.rows.items():
+            self.dirty_bytes -= self._taking.pop(key).bytes
+            self._world.executions.checkpointed(self._shard, key, rows)
+        self.written += 1
+        if parts.offers.is_uncertain:
+            await self._count()
+
+    async def _write(self, checkpoint: Checkpoint) -> None:
+        """Send the same rows under the same stamp until they are durable, as long as the shard is this owner's."""
+        attempt = 0
+        while True:
+            if self._parts.log.failure is not None:
+                raise ShardLost(self._parts.log.failure)
+            try:
+                async with asyncio.timeout(self._world.options.checkpoint_timeout_s):
+                    await self._world.store.checkpoints.write(checkpoint)
+                return
+            except (Unavailable, TimeoutError) as error:
+                attempt += 1
+                log.warning("checkpoint not written yet", shard=self._shard.shard_id, error=str(error))
+            await asyncio.sleep(delay_s(self._world, attempt))
+
+    async def _count(self) -> None:
+        try:
+            await self._parts.offers.count()
+        except Unavailable as error:
+            log.warning("offers not counted", shard=self._shard.shard_id, error=error.message)
+
+    async def _release(self) -> None:
+        """Move the begin of the log to what is still needed, then drop what is before it. Raises ShardLost."""
+        parts = self._parts
+        segments = parts.log.releasable(self.floor())
+        if not segments:
+            return
+        first = parts.log.segments[len(segments)].segment
+        try:
+            await parts.claim.begin_at(first)
+        except StoreUnavailable as error:
+            log.warning("log not shortened yet", shard=self._shard.shard_id, error=error.message)
+            return
+        parts.log.forget(segments)
+        await self._drop(segments)
+
+    async def _drop(self, segments: Sequence[SegmentId]) -> None:
+        """Nothing leads to these any more; one that can't be dropped is garbage, never data."""
+        for segment in segments:
+            try:
+                await settled(self._world, partial(self._world.store.log.drop_segment, segment))
+            except StoreUnavailable as error:
+                log.warning("segment not dropped", shard=segment.shard, error=error.message)
+
+
+def _gather(batch: _Batch) -> Checkpoint:
+    strays = batch.strays
+    checkpoint = Checkpoint(
+        0,
+        [],
+        [],
+        [],
+        [],
+        list(strays.added_offers),
+        list(strays.removed_offers),
+        list(strays.added_timers),
+        list(strays.removed_timers),
+    )
+    for rows in batch.rows.values():
+        checkpoint.snapshots += rows.snapshots
+        checkpoint.pointers += rows.pointers
+        checkpoint.nodes += rows.nodes
+        checkpoint.dropped_branches += rows.dropped_branches
+        checkpoint.added_offers += rows.added_offers
+        checkpoint.removed_offers += rows.removed_offers
+        checkpoint.added_timers += rows.added_timers
+        checkpoint.removed_timers += rows.removed_timers
+    return checkpoint

@@ -1,0 +1,155 @@
+"""The shards of this process: all are taken at start, lost ones again after a while, all are released at the end.
+
+Invariant: at most one `OwnedShard` per shard serves here, and it is the one of the newest epoch. A shard whose log
+can't be read stays away, with the reason, until the process is started again.
+"""
+
+import asyncio
+from bisect import bisect_right
+
+import structlog
+
+from perdure.base.clock import Clock
+from perdure.base.entropy import Entropy
+from perdure.base.errors import PerdureError, Unavailable
+from perdure.base.framing import CorruptFrame
+from perdure.base.tasks import Background
+from perdure.shards.acquire import create_shards, take
+from perdure.shards.contract import Executions
+from perdure.shards.groups import CorruptLog
+from perdure.shards.options import ShardOptions, World
+from perdure.shards.shard import OwnedShard
+from perdure.store.contract import ShardRow, Store
+
+log = structlog.get_logger(__name__)
+
+
+class _Place:
+    """Where a shard is, if it is here; else why it is not."""
+
+    __slots__ = ("attempt", "reason", "row", "shard")
+
+    def __init__(self, row: ShardRow) -> None:
+        self.row = row
+        self.shard: OwnedShard | None = None
+        self.reason = "The shard is being taken."
+        self.attempt = 0
+
+
+class Shards:
+    """`executions` is what the history role gives; `start` before use, `stop` at the end."""
+
+    def __init__(
+        self, store: Store, executions: Executions, clock: Clock, entropy: Entropy, options: ShardOptions | None = None
+    ) -> None:
+        self._world = World(store, executions, clock, entropy, options or ShardOptions())
+        self._places: list[_Place] = []
+        self._firsts: list[int] = []
+        self._by_id: dict[str, _Place] = {}
+        self._background = Background(self._failed)
+        self._is_stopping = False
+
+    async def start(self) -> None:
+        """Take all shards, made first if the store has none; some at a time. Returns when each was tried once, and
+        goes on with those that could not be taken. Raises StoreUnavailable if there is no reaching the store.
+        """
+        rows = await create_shards(self._world)
+        self._places = [_Place(row) for row in rows]
+        self._firsts = [row.slots.first for row in rows]
+        self._by_id = {place.row.shard: place for place in self._places}
+        room = asyncio.Semaphore(self._world.options.acquire_parallel)
+        async with asyncio.TaskGroup() as group:
+            for place in self._places:
+                group.create_task(self._take_in(room, place))
+
+    def by_slot(self, slot: int) -> OwnedShard:
+        """The shard of a slot. Raises Unavailable while this process does not have it."""
+        return self._found(self._places[bisect_right(self._firsts, slot) - 1] if self._places else None)
+
+    def by_id(self, shard: str) -> OwnedShard:
+        """A shard by its id. Raises Unavailable while this process does not have it."""
+        return self._found(self._by_id.get(shard))
+
+    def _found(self, place: _Place | None) -> OwnedShard:
+        if place is None:
+            raise Unavailable("The shard is not here.")
+        if place.shard is None:
+            raise Unavailable(place.reason)
+        return place.shard
+
+    def owned(self) -> list[OwnedShard]:
+        """All shards that are here now."""
+        return [place.shard for place in self._places if place.shard is not None]
+
+    async def stop(self) -> None:
+        """Release all shards, each with a last checkpoint; returns in bounded time."""
+        self._is_stopping = True
+        await self._background.close()
+        async with asyncio.TaskGroup() as group:
+            for shard in self.owned():
+                group.create_task(shard.stop())
+
+    async def _take_in(self, room: asyncio.Semaphore, place: _Place) -> None:
+        async with room:
+            await self._take(place)
+
+    async def _take(self, place: _Place) -> None:
+        """One attempt; another is scheduled if it fails."""
+        shard: OwnedShard | None = None
+        try:
+            shard = OwnedShard(self._world, await take(self._world, place.row.shard), self._lost)
+            await shard.recover()
+        except PerdureError as error:
+            place.reason = error.message
+            if shard is not None:
+                shard.log.fail(error.message)
+                await shard.close()
+            if isinstance(error, CorruptLog | CorruptFrame):
+                log.exception("shard stays away", shard=place.row.shard, error=error.message)
+            else:
+                log.warning("shard not taken", shard=place.row.shard, error=error.message)
+                self._again(place)
+            return
+        except Exception:
+            # A defect in taking one shard must keep neither the others nor the process from serving.
+            place.reason = "The shard can't be taken."
+            if shard is not None:
+                shard.log.fail(place.reason)
+                await shard.close()
+            log.exception("shard not taken", shard=place.row.shard)
+            self._again(place)
+            return
+        if shard.is_lost:
+            await shard.close()
+            self._again(place)
+            return
+        place.attempt = 0
+        place.shard = shard
+
+    def _lost(self, shard: OwnedShard) -> None:
+        place = self._by_id[shard.shard_id]
+        if place.shard is not shard:
+            return
+        place.shard = None
+        place.reason = shard.log.failure or "The shard was lost."
+        if not self._is_stopping:
+            self._background.spawn(self._replace(shard, place), "closing a lost shard")
+
+    async def _replace(self, shard: OwnedShard, place: _Place) -> None:
+        await shard.close()
+        self._again(place)
+
+    def _again(self, place: _Place) -> None:
+        if self._is_stopping:
+            return
+        options = self._world.options
+        place.attempt += 1
+        full = min(options.reacquire_max_s, options.reacquire_first_s * (1 << min(place.attempt - 1, 16)))
+        self._background.spawn(self._later(place, full * (1 - self._world.entropy.fraction() / 2)), "taking a shard")
+
+    async def _later(self, place: _Place, wait_s: float) -> None:
+        await asyncio.sleep(wait_s)
+        await self._take(place)
+
+    def _failed(self, error: BaseException) -> None:
+        log.error("taking a shard failed", exc_info=error)

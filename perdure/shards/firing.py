@@ -1,0 +1,140 @@
+"""Firing timers when they are due, from one wake-up per shard.
+
+Invariants: a timer fires at or after its time by the shard's clock, never before; a firing that fails is repeated,
+however often; few run at once. Without timers nothing ever wakes up.
+"""
+
+import asyncio
+from collections import deque
+
+import structlog
+
+from perdure.base.clock import SECOND_NS
+from perdure.base.errors import ShardLost, Unavailable
+from perdure.base.tasks import Background
+from perdure.shards.contract import Shard
+from perdure.shards.options import World
+from perdure.shards.retrying import delay_s
+from perdure.shards.strays import Strays
+from perdure.shards.timers import NEVER_NS, TimerIndex
+from perdure.workflow.tasks import Timer
+
+log = structlog.get_logger(__name__)
+
+# With a timer ahead the clock is looked at at least so often: the wall clock may jump, and the machine may sleep.
+_LOOK_S = 30.0
+_RETRY_NS_MAX = 60 * SECOND_NS
+
+
+class TimerPump:
+    """`failures`: firings that raised; `obsolete`: timers that fired and changed nothing."""
+
+    def __init__(self, world: World, shard: Shard, index: TimerIndex, strays: Strays, background: Background) -> None:
+        self._world = world
+        self._shard = shard
+        self._index = index
+        self._strays = strays
+        self._background = background
+        self._handle: asyncio.TimerHandle | None = None
+        self._wake_ns = NEVER_NS
+        self._due: deque[Timer] = deque()
+        self._firing = 0
+        self._attempts: dict[Timer, int] = {}
+        self._extending = False
+        self._is_stopped = False
+        self.failures = 0
+        self.obsolete = 0
+
+    def stop(self) -> None:
+        """Fire nothing more."""
+        self._is_stopped = True
+        self._due.clear()
+        if self._handle is not None:
+            self._handle.cancel()
+
+    def schedule(self) -> None:
+        """Make sure that the shard wakes up in time for the next timer; call it when timers were added."""
+        wake_ns = min(self._index.next_ns(), self._extend_ns())
+        if wake_ns >= self._wake_ns or self._is_stopped:
+            return
+        if self._handle is not None:
+            self._handle.cancel()
+        self._wake_ns = wake_ns
+        # Up to the next microsecond, so that rounding wakes late rather than early.
+        wait_us = max(0, -((self._shard.now_ns() - wake_ns) // 1000))
+        self._handle = asyncio.get_running_loop().call_later(min(wait_us / 1e6, _LOOK_S), self._ring)
+
+    def _extend_ns(self) -> int:
+        """When rows have to be read: half a window before the first of them is due, if there is room in memory."""
+        index = self._index
+        if self._extending or index.far_ns == NEVER_NS or index.armed >= self._world.options.timers_loaded_max:
+            return NEVER_NS
+        return index.far_ns - int(self._world.options.timer_window_s / 2 * SECOND_NS)
+
+    def _ring(self) -> None:
+        self._handle = None
+        self._wake_ns = NEVER_NS
+        now_ns = self._shard.now_ns()
+        if self._extend_ns() <= now_ns:
+            self._extending = True
+            self._background.spawn(self._extend(), "timer rows")
+        self._due.extend(self._index.due(now_ns))
+        self._launch()
+        self.schedule()
+
+    def _launch(self) -> None:
+        while self._due and self._firing < self._world.options.fires_max:
+            timer = self._due.popleft()
+            if self._index.is_armed(timer):
+                self._firing += 1
+                self._background.spawn(self._fire(timer), "timer")
+
+    async def extend(self) -> None:
+        """Arm what is due within the window from now. Raises Unavailable."""
+        until_ns = self._shard.now_ns() + int(self._world.options.timer_window_s * SECOND_NS)
+        await self._index.extend(until_ns, self._world.options.timers_loaded_max)
+
+    async def _extend(self) -> None:
+        attempt = 0
+        while True:
+            try:
+                await self.extend()
+                break
+            except Unavailable as error:
+                attempt += 1
+                log.warning("timers not read yet", error=error.message)
+                await asyncio.sleep(delay_s(self._world, attempt))
+        self._extending = False
+        self.schedule()
+
+    async def _fire(self, timer: Timer) -> None:
+        try:
+            await self._world.executions.fire(self._shard, timer)
+            await self._shard.durable(self._shard.next_position - 1)
+        except ShardLost:
+            return
+        except Unavailable as error:
+            self._again(timer)
+            log.warning("timer not fired yet", timer=repr(timer), error=error.message)
+        except Exception:
+            # A defect in one execution concerns that execution: its timer is tried again, more and more slowly.
+            self._again(timer)
+            log.exception("firing failed", timer=repr(timer))
+        else:
+            self._attempts.pop(timer, None)
+            if self._index.is_armed(timer):
+                # Nothing wants it any more, or its transition would have removed it.
+                self.obsolete += 1
+                self._index.remove(timer)
+                self._strays.removed_timers.append(timer)
+        finally:
+            self._firing -= 1
+            if not self._is_stopped:
+                self._launch()
+                self.schedule()
+
+    def _again(self, timer: Timer) -> None:
+        self.failures += 1
+        attempt = self._attempts[timer] = self._attempts.get(timer, 0) + 1
+        wait_ns = min(_RETRY_NS_MAX, int(delay_s(self._world, 1) * SECOND_NS) << min(attempt, 20))
+        self._index.retry(timer, self._shard.now_ns() + wait_ns)

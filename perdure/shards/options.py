@@ -1,0 +1,61 @@
+"""How shards behave, as one frozen value, and what every part of every shard of a process shares."""
+
+import msgspec
+
+from perdure.base.clock import Clock
+from perdure.base.entropy import Entropy
+from perdure.base.limits import KIB, MIB
+from perdure.shards.contract import Executions
+from perdure.store.contract import Store
+
+
+class ShardOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Sizes in bytes, times in seconds unless the name says otherwise.
+
+    `shards`: how many are created in an empty store. `group_*`: a group ends when it has reached either.
+    `segment_bytes`: a segment that has reached this is followed by the next. `ceiling_ahead_us`: how far checkpoint
+    stamps may go before the next append has to allow more. `checkpoint_age_s`: a chain is checkpointed so long after
+    it became dirty. `hurry_bytes`: with so much log behind it a shard checkpoints at once; `refuse_bytes`: new work
+    is refused. `timer_window_s`: timers due later are only in the store. `withdraw_delay_s`: withdrawals gather so
+    long.
+    """
+
+    shards: int = 4
+    group_bytes: int = 512 * KIB
+    group_transitions: int = 256
+    segment_bytes: int = MIB
+    ceiling_ahead_us: int = 30_000_000
+    checkpoint_age_s: float = 2.0
+    checkpoint_chains: int = 256
+    checkpoint_bytes: int = MIB
+    hurry_bytes: int = 4 * MIB
+    refuse_bytes: int = 16 * MIB
+    timer_window_s: float = 600.0
+    timers_loaded_max: int = 10_000
+    page: int = 1_000
+    fires_max: int = 32
+    offers_batch: int = 100
+    offers_pending_max: int = 1_000
+    effects_batch: int = 100
+    withdraw_delay_s: float = 0.05
+    audit_interval_s: float = 20.0
+    audit_chains: int = 100
+    reoffer_after_s: float = 10.0
+    retry_first_s: float = 0.01
+    retry_max_s: float = 1.0
+    call_timeout_s: float = 5.0
+    checkpoint_timeout_s: float = 30.0
+    acquire_parallel: int = 4
+    reacquire_first_s: float = 0.1
+    reacquire_max_s: float = 10.0
+    stop_timeout_s: float = 10.0
+
+
+class World(msgspec.Struct, frozen=True):
+    """What every part of every shard of a process shares."""
+
+    store: Store
+    executions: Executions
+    clock: Clock
+    entropy: Entropy
+    options: ShardOptions = ShardOptions()
