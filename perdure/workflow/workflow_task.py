@@ -100,7 +100,8 @@ def start(draft: Draft, request_id: str, identity: str) -> WorkflowTask:
         task = msgspec.structs.replace(task, scheduled_event_id=scheduled_id, attempt=1, transient=False)
     task = msgspec.structs.replace(
         task,
-        started_event_id=task.scheduled_event_id + 1,
+        # Of an ordinary task other events may stand between Scheduled and Started; of a provisional one none can.
+        started_event_id=run.facts.next_event_id + task.transient,
         started_time_ns=now_ns,
         request_id=request_id,
         identity=identity,

@@ -50,9 +50,6 @@ def run_commands(completion: Completion, answer: RespondWorkflowTaskCompletedReq
             raise BadCommand(_DISABLED, f"command {_name(command.command_type)} is not supported yet")
         field, handler = known
         handler(completion, command, getattr(command, field))
-        if command.command_type == CommandType.COMMAND_TYPE_CANCEL_TIMER:
-            # The timer may have fired meanwhile, and been the only thing that the worker had not seen.
-            completion.unhandled = bool(completion.draft.run.durable.buffered)
 
 
 def _name(command_type: int) -> str:

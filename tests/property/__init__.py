@@ -1,0 +1,1 @@
+"""Properties: whatever legal requests come in whatever order, the core keeps its invariants."""

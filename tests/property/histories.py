@@ -1,0 +1,71 @@
+"""What holds of every history, whatever happened to its run."""
+
+from itertools import pairwise
+
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+
+from perdure.workflow.evolve import attributes_of
+
+_TERMINAL = frozenset(
+    EventType.Value(f"EVENT_TYPE_WORKFLOW_EXECUTION_{end}")
+    for end in ("COMPLETED", "FAILED", "CANCELED", "TERMINATED", "TIMED_OUT", "CONTINUED_AS_NEW")
+)
+_TASK_ENDS = frozenset(
+    EventType.Value(f"EVENT_TYPE_WORKFLOW_TASK_{end}") for end in ("COMPLETED", "FAILED", "TIMED_OUT")
+)
+_ACTIVITY_ENDS = frozenset(
+    EventType.Value(f"EVENT_TYPE_ACTIVITY_TASK_{end}") for end in ("COMPLETED", "FAILED", "TIMED_OUT", "CANCELED")
+)
+
+
+def check_history(events: list[HistoryEvent]) -> None:
+    """One start, at most one end and nothing after it; workflow tasks one after another; activities end once."""
+    types = [event.event_type for event in events]
+    started = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED
+    assert types[0] == started
+    assert types.count(started) == 1
+    assert not _TERMINAL.intersection(types[:-1])
+    _check_tasks(events)
+    _check_activities(events)
+    _check_commands(events)
+
+
+def _check_tasks(events: list[HistoryEvent]) -> None:
+    scheduled = begun = 0
+    for event in events:
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED:
+            assert not scheduled
+            scheduled = event.event_id
+        elif event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED:
+            assert attributes_of(event).scheduled_event_id == scheduled
+            begun = event.event_id
+        elif event.event_type in _TASK_ENDS:
+            ended = attributes_of(event)
+            assert (ended.scheduled_event_id, ended.started_event_id) == (scheduled, begun)
+            scheduled = begun = 0
+
+
+def _check_activities(events: list[HistoryEvent]) -> None:
+    scheduled: set[int] = set()
+    started: dict[int, int] = {}
+    for event in events:
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
+            scheduled.add(event.event_id)
+        elif event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED:
+            started[attributes_of(event).scheduled_event_id] = event.event_id
+        elif event.event_type in _ACTIVITY_ENDS:
+            ended = attributes_of(event)
+            assert ended.scheduled_event_id in scheduled, "an activity ended twice"
+            scheduled.remove(ended.scheduled_event_id)
+            assert ended.started_event_id == started.get(ended.scheduled_event_id, 0)
+
+
+def _check_commands(events: list[HistoryEvent]) -> None:
+    """Events of commands follow the completion that they name, with nothing else in between."""
+    for before, event in pairwise(events):
+        attributes = attributes_of(event)
+        carrier = getattr(attributes, "workflow_task_completed_event_id", 0)
+        if carrier:
+            same = getattr(attributes_of(before), "workflow_task_completed_event_id", 0) == carrier
+            assert before.event_id == carrier or same, f"event {event.event_id} is not where its commands are"

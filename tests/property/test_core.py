@@ -1,0 +1,23 @@
+"""Random requests in random order, on one chain. The stage checks each decision while it passes."""
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.property import activity_rules  # noqa: F401 - adds its rules
+from tests.property.histories import check_history
+from tests.property.rules import RULES, Draw, starts
+from tests.transcripts.stage import Stage
+
+_KEYWORD = 2
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(st.data())
+def test_any_requests_in_any_order(data: st.DataObject) -> None:
+    stage = Stage(types={"CustomKeywordField": _KEYWORD})
+    draw = Draw(data.draw)
+    starts(stage, draw)
+    for rule in draw.several(RULES, 30):
+        rule(stage, draw)
+    for events in stage.histories.values():
+        check_history(events)
