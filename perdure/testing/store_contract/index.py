@@ -147,6 +147,15 @@ class IndexContract(StoreSuite):
             await store.checkpoints.write(checkpoint(10, *ordered[::-1]))
             assert await _timers(store, key.namespace_id) == ordered
 
+    async def test_a_timer_due_beyond_64_bits_comes_last_and_whole(self) -> None:
+        async with self.opened() as store:
+            key = chain()
+            near, far = timer_of(key, (1 << 63) - 1, event=1), timer_of(key, 1 << 63, event=2)
+            await store.checkpoints.write(checkpoint(10, far, near))
+            assert await _timers(store, key.namespace_id) == [near, far]
+            await store.checkpoints.write(checkpoint(20, removed=[far]))
+            assert await _timers(store, key.namespace_id) == [near]
+
     async def test_timers_are_read_within_the_slots_only(self) -> None:
         async with self.opened() as store:
             low, high = _two_slots()

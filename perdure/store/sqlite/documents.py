@@ -1,0 +1,95 @@
+"""Shard rows and small documents in SQLite: both change by compare-and-set on a version, in the one writer."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from perdure.store.contract import Document, ShardRow
+from perdure.store.sqlite.readers import Readers
+from perdure.store.sqlite.statements import CONDITIONAL, READ
+from perdure.store.sqlite.writer import Writer
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(ShardRow)
+
+
+class SqliteShards:
+    """`perdure.store.contract.ShardStore`."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    async def list_shards(self) -> list[ShardRow]:
+        return await self._writer.run(_rows)
+
+    async def initialise(self, rows: Sequence[ShardRow]) -> list[ShardRow]:
+        values = [_values(row) for row in rows]
+
+        def initialise(connection: sqlite3.Connection) -> list[ShardRow]:
+            standing = _rows(connection)
+            if standing:
+                return standing
+            connection.executemany(CONDITIONAL["initialise_shard"], values)
+            return _rows(connection)
+
+        return await self._writer.run(initialise)
+
+    async def read_shard(self, shard: str) -> ShardRow | None:
+        def read(connection: sqlite3.Connection) -> ShardRow | None:
+            row = connection.execute(READ["shard"], (shard,)).fetchone()
+            return None if row is None else _decoder.decode(row[0])
+
+        return await self._writer.run(read)
+
+    async def replace_shard(self, row: ShardRow) -> bool:
+        values = _values(row)
+        return await self._writer.run(
+            lambda connection: connection.execute(CONDITIONAL["replace_shard"], values).rowcount == 1
+        )
+
+
+def _values(row: ShardRow) -> dict[str, Any]:
+    return {
+        "shard": row.shard,
+        "first_slot": row.slots.first,
+        "version": row.version,
+        "body": _encoder.encode(row),
+    }
+
+
+def _rows(connection: sqlite3.Connection) -> list[ShardRow]:
+    return [_decoder.decode(body) for (body,) in connection.execute(READ["shards"])]
+
+
+class SqliteDocuments:
+    """`perdure.store.contract.Documents`."""
+
+    def __init__(self, writer: Writer, readers: Readers) -> None:
+        self._writer = writer
+        self._readers = readers
+
+    async def read_document(self, kind: str, key: str) -> Document | None:
+        def read(connection: sqlite3.Connection) -> Document | None:
+            row = connection.execute(READ["document"], (kind, key)).fetchone()
+            return None if row is None else Document(*row)
+
+        return await self._readers.run(read)
+
+    async def list_documents(self, kind: str) -> list[Document]:
+        return await self._readers.run(
+            lambda connection: [Document(*row) for row in connection.execute(READ["documents"], (kind,))]
+        )
+
+    async def replace_document(self, document: Document) -> bool:
+        values = {
+            "kind": document.kind,
+            "key": document.key,
+            "version": document.version,
+            "body": document.body,
+        }
+        statement = CONDITIONAL["replace_document" if document.version else "create_document"]
+        return await self._writer.run(
+            lambda connection: connection.execute(statement, values).rowcount == 1, len(document.body)
+        )
