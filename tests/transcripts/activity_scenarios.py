@@ -6,6 +6,7 @@ from typing import Any
 from temporalio.api.command.v1 import Command
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.failure.v1 import ApplicationFailureInfo, Failure
+from temporalio.api.workflowservice.v1 import RespondWorkflowTaskCompletedRequest
 
 from perdure.base.clock import SECOND_NS, to_duration
 from perdure.workflow.outstanding import outstanding
@@ -14,6 +15,7 @@ from perdure.workflow.requests import (
     ActivityTaskStarted,
     CancelActivity,
     CompleteActivity,
+    CompleteWorkflowTask,
     FailActivity,
     HeartbeatActivity,
     StartActivityTask,
@@ -151,14 +153,12 @@ def deadlines_of_an_activity(stage: Stage, note: Note) -> None:
     stage.decide(HeartbeatActivity(by_token(first), details("alive"), "worker"))
     note("a heartbeat is missed")
     stage.advance(4)
-    note("the second attempt takes too long for a third")
+    note("the second attempt takes too long, nobody takes the third")
     second = take(stage, "take again")
-    for _ in range(9):
+    for _ in range(4):
         stage.advance(2)
         stage.decide(HeartbeatActivity(by_token(second), None, "worker"))
-        if stage.run.durable.workflow_task is not None:
-            break
-    stage.advance(10)
+    stage.advance(30)
 
 
 @scenario
@@ -191,6 +191,12 @@ def timers_fire_together(stage: Stage, note: Note) -> None:
 
 @scenario
 def an_eager_activity(stage: Stage, note: Note) -> None:
-    begin(stage, activity(request_eager_execution=True))
-    note("the caller could not hand it out")
+    stage.decide(start())
+    stage.poll()
+    wanted = [activity(activity_id, request_eager_execution=True) for activity_id in ("a", "b")]
+    answer = RespondWorkflowTaskCompletedRequest(commands=wanted, identity="worker")
+    note("the caller can hand out one")
+    reply = stage.do(CompleteWorkflowTask(stage.token(), answer, eager_activities_max=1))
+    stage.decide(CompleteActivity(by_token(reply.activities[0]), details("out"), "worker"))
+    note("the other is offered")
     take(stage)

@@ -126,7 +126,8 @@ class Renderer:
             }
             return f"{type(value).__name__}({self._fields(given)})"
         if is_dataclass(value):
-            return f"{type(value).__name__}({self._fields({field.name: getattr(value, field.name) for field in fields(value)})})"
+            held = {field.name: getattr(value, field.name) for field in fields(value)}
+            return f"{type(value).__name__}({self._fields(held)})"
         if isinstance(value, dict):
             return "{" + ", ".join(f"{key}: {self._value(entry)}" for key, entry in value.items()) + "}"
         if isinstance(value, tuple):

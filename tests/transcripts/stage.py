@@ -160,12 +160,14 @@ class Stage:
     def offers(self) -> list[Offer]:
         """The workflow tasks on offer, over all runs."""
         tasks = [task for run in self.chain.runs.values() for task in outstanding(run)]
-        return [task for task in tasks if isinstance(task, Offer) and task.queue.kind == QueueKind.WORKFLOW]
+        offers = [task for task in tasks if isinstance(task, Offer) and task.queue.kind == QueueKind.WORKFLOW]
+        return sorted(offers, key=lambda offer: offer.order)
 
     def timers(self) -> list[Timer]:
         """All timers by due time."""
         tasks = [task for run in self.chain.runs.values() for task in outstanding(run)]
-        return sorted((task for task in tasks if isinstance(task, Timer)), key=lambda timer: (timer.due_ns, timer.kind))
+        timers = [task for task in tasks if isinstance(task, Timer)]
+        return sorted(timers, key=lambda timer: (timer.due_ns, timer.kind, timer.run_id, timer.event_id, timer.attempt))
 
     def advance(self, seconds: float) -> None:
         """Let time pass; timers fire when they are due."""
