@@ -21,6 +21,7 @@ from perdure.workflow.commands import BadCommand, Completion
 from perdure.workflow.commands.run import check_sequence, run_commands
 from perdure.workflow.decide import QueryAnswered, QueryReleased, Work, decides
 from perdure.workflow.draft import Draft
+from perdure.workflow.eager_activities import start_eagerly
 from perdure.workflow.events_task import BUILD_IDS
 from perdure.workflow.flush import flush
 from perdure.workflow.lookup import find_run
@@ -52,6 +53,7 @@ def complete_workflow_task(work: Work, request: CompleteWorkflowTask) -> Workflo
     except BadCommand as bad:
         _reject(work, run.run_id, task, answer, bad)
         return None
+    activities = start_eagerly(completion, request.eager_activities_max)
     wanted = completion.unhandled or draft.woken or answer.force_create_new_workflow_task
     again = draft.run.is_open and wanted and not draft.run.durable.paused
     if again:
@@ -65,7 +67,7 @@ def complete_workflow_task(work: Work, request: CompleteWorkflowTask) -> Workflo
     _answer_queries(work, draft, answer, again=again)
     # The worker that asked for the next task has the run in its cache.
     next_task = handed_out(draft.run, answer.identity, partial=True) if inline else None
-    return WorkflowTaskCompleted(next_task)
+    return WorkflowTaskCompleted(next_task, activities=activities)
 
 
 def _check(answer: RespondWorkflowTaskCompletedRequest, work: Work) -> None:

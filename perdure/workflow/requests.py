@@ -138,18 +138,24 @@ class WorkflowTaskStarted(msgspec.Struct, frozen=True):
 @dataclass(frozen=True, slots=True)
 class CompleteWorkflowTask:
     """Reply: `WorkflowTaskCompleted`. Refusals: NotFound (outdated token), InvalidArgument (bad command; the failure
-    is recorded).
+    is recorded). `eager_activities_max`: how many activities the caller can hand out with the answer, if the worker
+    asks.
     """
 
     token: TaskToken
     request: RespondWorkflowTaskCompletedRequest
+    eager_activities_max: int = 0
 
 
 class WorkflowTaskCompleted(msgspec.Struct, frozen=True):
-    """What the worker gets back: the next task at once if it asked for it (already started), else None."""
+    """What the worker gets back: the next task at once if it asked for it (already started), else None.
+
+    `activities`: begun for this worker, which has to get them with the answer; never more than the request allowed.
+    """
 
     next_task: WorkflowTaskStarted | None = None
     reset_history_event_id: int = 0
+    activities: "tuple[ActivityTaskStarted, ...]" = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from temporalio.api.history.v1 import TimerCanceledEventAttributes
 
 from perdure.workflow.commands import BadCommand, Completion, commands, marks
 from perdure.workflow.commands.start_timer import check_timer_id
-from perdure.workflow.draft import Draft
 
 _BAD = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_BAD_CANCEL_TIMER_ATTRIBUTES
 
@@ -22,7 +21,7 @@ def cancel_timer(completion: Completion, command: Command, attributes: CancelTim
     check_timer_id(completion, timer_id, _BAD, "CancelTimerCommand")
     draft = completion.draft
     pending = draft.run.facts.timers.get(timer_id)
-    started_event_id = pending.started_event_id if pending is not None else _take_back(draft, timer_id)
+    started_event_id = pending.started_event_id if pending is not None else _take_back(completion, timer_id)
     if not started_event_id:
         details = f"add-timer-canceled-event, TimerID: {timer_id}"
         raise BadCommand(_BAD, f"invalid history builder state for action: {details}")
@@ -35,11 +34,13 @@ def cancel_timer(completion: Completion, command: Command, attributes: CancelTim
     draft.add(canceled, **marks(command))
 
 
-def _take_back(draft: Draft, timer_id: str) -> int:
+def _take_back(completion: Completion, timer_id: str) -> int:
     """Remove the timer's buffered TimerFired; returns the id of its TimerStarted, 0 if nothing was buffered."""
+    draft = completion.draft
     for index, event in enumerate(draft.buffered()):
         fired = event.timer_fired_event_attributes
         if event.event_type == EventType.EVENT_TYPE_TIMER_FIRED and fired.timer_id == timer_id:
             draft.unbuffer(index)
+            completion.unhandled = completion.unhandled and bool(draft.run.durable.buffered)
             return fired.started_event_id
     return 0
