@@ -7,7 +7,7 @@ values of their types. Parsing needs no recursion, so depth costs nothing but me
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import msgspec
 from lark import Lark, Token, UnexpectedCharacters, UnexpectedEOF, UnexpectedToken, v_args
@@ -95,7 +95,7 @@ def parse_filter(query: str, custom: Mapping[str, int]) -> Filter | None:
     except UnexpectedToken as error:
         raise invalid(_syntax_error(text, error.token)) from None
     except UnexpectedCharacters as error:
-        raise invalid(_syntax_error(text, _bad(text, error.pos_in_stream or 0))) from None
+        raise invalid(_syntax_error(text, _bad(text, cast("int", error.pos_in_stream)))) from None
     except UnexpectedEOF:
         raise invalid(_syntax_error(text, None)) from None
     try:

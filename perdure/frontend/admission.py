@@ -1,0 +1,92 @@
+"""What happens to a call before its method: its namespace is found, and it is charged.
+
+Invariant: a method with a namespace is called with one that exists, that its task token belongs to, and whose
+allowance has been charged. A token of one namespace is never accepted under another.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from google.protobuf.message import Message
+
+from perdure.base.errors import InvalidArgument
+from perdure.cluster.namespaces import Namespace
+from perdure.cluster.roles import Call
+from perdure.frontend.checks import too_long
+from perdure.frontend.methods import Mark, Scope
+from perdure.frontend.rates import Rates
+from perdure.frontend.services import Services
+from perdure.rpc.call import CallMeta, Handler
+from perdure.workflow.context import Caller
+from perdure.workflow.tokens import QueryToken, TaskToken, decode_query_token, decode_token
+
+
+class Admission:
+    """Wraps marked methods into handlers."""
+
+    def __init__(self, services: Services) -> None:
+        options = services.options
+        self._namespaces = services.namespaces
+        self._limits = options.limits
+        self._rates = Rates(
+            options.limits, services.clock, throttled=options.throttled, list_throttled=options.list_throttled
+        )
+
+    def handler(self, mark: Mark, method: Callable[..., Any]) -> Handler:
+        """What a transport calls for a marked method."""
+        if mark.scope is Scope.NAMESPACE:
+            return self._by_name(mark, method)
+        if mark.scope is Scope.TASK:
+            return self._by_token(method, decode_token)
+        if mark.scope is Scope.QUERY:
+            return self._by_token(method, decode_query_token)
+        return self._unscoped(method)
+
+    def _by_name(self, mark: Mark, method: Callable[..., Awaitable[Message | bytes]]) -> Handler:
+        visibility = mark.visibility
+
+        async def handle(request: Any, meta: CallMeta) -> Message | bytes:
+            name = request.namespace
+            if not name:
+                raise InvalidArgument("Namespace is empty.")
+            if too_long(name, self._limits.id_bytes_max):
+                raise InvalidArgument("Namespace length exceeds limit.")
+            namespace = await self._namespaces.by_name(name)
+            self._rates.admit(namespace.id, visibility=visibility)
+            return await method(request, namespace, call_of(meta))
+
+        return handle
+
+    def _by_token(
+        self, method: Callable[..., Awaitable[Message | bytes]], decode: Callable[[bytes], TaskToken | QueryToken]
+    ) -> Handler:
+        async def handle(request: Any, meta: CallMeta) -> Message | bytes:
+            if not request.task_token:
+                raise InvalidArgument("Task token not set on request.")
+            token = decode(request.task_token)
+            namespace = await self._namespaces.by_id(token.namespace_id)
+            if request.namespace and request.namespace != namespace.name:
+                await self._refuse_other(request.namespace)
+            self._rates.admit(namespace.id, visibility=False)
+            return await method(request, namespace, token, call_of(meta))
+
+        return handle
+
+    async def _refuse_other(self, name: str) -> Namespace:
+        """The request names another namespace than its token. One that doesn't exist is told as such."""
+        if too_long(name, self._limits.id_bytes_max):
+            raise InvalidArgument("Namespace length exceeds limit.")
+        await self._namespaces.by_name(name)
+        raise InvalidArgument("Operation requested with a token from a different namespace.")
+
+    def _unscoped(self, method: Callable[..., Awaitable[Message | bytes]]) -> Handler:
+        async def handle(request: Any, meta: CallMeta) -> Message | bytes:
+            self._rates.admit("", visibility=False)
+            return await method(request, call_of(meta))
+
+        return handle
+
+
+def call_of(meta: CallMeta) -> Call:
+    """What roles learn of a call."""
+    return Call(Caller(meta.client_name, meta.client_version), meta.timeout_ns)

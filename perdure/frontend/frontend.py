@@ -1,0 +1,69 @@
+"""The frontend role: every method of the public API that is there, as one table.
+
+Holds the topics and nothing of its own. Invariant: the table is what the topics mark, and what the API has beyond
+it is listed as absent, so that no method is silently unknown.
+"""
+
+from perdure.base.clock import Clock
+from perdure.base.entropy import Entropy
+from perdure.cluster.namespaces import Namespaces
+from perdure.cluster.roles import Directory
+from perdure.frontend.activities import Activities
+from perdure.frontend.admission import Admission
+from perdure.frontend.history import Histories
+from perdure.frontend.lists import Lists
+from perdure.frontend.methods import api_methods, full_name, marked
+from perdure.frontend.namespaces import NamespaceCalls
+from perdure.frontend.operator import Operator
+from perdure.frontend.polls import Polls
+from perdure.frontend.routing import Routing
+from perdure.frontend.services import FrontendOptions, Services
+from perdure.frontend.system import System
+from perdure.frontend.tasks import Tasks
+from perdure.frontend.workflows import Workflows
+from perdure.rpc.call import Method
+from perdure.store.contract import VisibilityStore
+
+HEALTH_NAME = "temporal.api.workflowservice.v1.WorkflowService"
+TOPICS: tuple[type, ...] = (
+    NamespaceCalls,
+    Workflows,
+    Histories,
+    Tasks,
+    Activities,
+    Lists,
+    System,
+    Operator,
+)
+
+
+class Frontend:
+    """`methods`: the table that a transport serves. `absent`: the API's methods that are not in it."""
+
+    def __init__(
+        self,
+        namespaces: Namespaces,
+        directory: Directory,
+        visibility: VisibilityStore,
+        clock: Clock,
+        entropy: Entropy,
+        options: FrontendOptions,
+    ) -> None:
+        services = Services(namespaces, directory, visibility, clock, entropy, options, Routing(directory, entropy))
+        self._polls = Polls()
+        admission = Admission(services)
+        self.methods: dict[str, Method] = {}
+        for kind in TOPICS:
+            topic = kind(services, self._polls) if kind is Tasks else kind(services)
+            for name, mark, method in marked(topic):
+                self.methods[full_name(name)] = Method(mark.request, admission.handler(mark, method))
+        self.absent: tuple[str, ...] = tuple(name for name in api_methods() if name not in self.methods)
+
+    @property
+    def waiting_polls(self) -> int:
+        """How many polls wait now."""
+        return len(self._polls)
+
+    def drain(self) -> None:
+        """Answer waiting polls empty, and every later one at once: the process is about to stop."""
+        self._polls.drain()

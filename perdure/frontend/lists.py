@@ -1,0 +1,76 @@
+"""Lists and counts of workflows, by a filter over search attributes."""
+
+from temporalio.api.common.v1 import Memo, Payload, SearchAttributes, WorkflowExecution, WorkflowType
+from temporalio.api.workflow.v1 import WorkflowExecutionInfo
+from temporalio.api.workflowservice.v1 import (
+    CountWorkflowExecutionsRequest,
+    CountWorkflowExecutionsResponse,
+    ListWorkflowExecutionsRequest,
+    ListWorkflowExecutionsResponse,
+)
+
+from perdure.base.clock import to_duration, to_timestamp
+from perdure.cluster.namespaces import Namespace
+from perdure.cluster.roles import Call
+from perdure.frontend.methods import rpc
+from perdure.frontend.services import Services
+from perdure.visibility.parse import parse_filter
+from perdure.visibility.rows import VisibilityQuery, VisibilityRow
+
+
+class Lists:
+    """The RPCs that look at many workflows."""
+
+    def __init__(self, services: Services) -> None:
+        self._visibility = services.visibility
+        self._limits = services.options.limits
+
+    @rpc(ListWorkflowExecutionsRequest, visibility=True)
+    async def ListWorkflowExecutions(
+        self, request: ListWorkflowExecutionsRequest, namespace: Namespace, _call: Call
+    ) -> ListWorkflowExecutionsResponse:
+        longest = self._limits.list_page_max
+        query = VisibilityQuery(
+            namespace.id,
+            parse_filter(request.query, namespace.search_attributes),
+            request.page_size if 0 < request.page_size <= longest else longest,
+            request.next_page_token,
+        )
+        page = await self._visibility.list(query)
+        return ListWorkflowExecutionsResponse(executions=map(execution_info, page.rows), next_page_token=page.token)
+
+    @rpc(CountWorkflowExecutionsRequest, visibility=True)
+    async def CountWorkflowExecutions(
+        self, request: CountWorkflowExecutionsRequest, namespace: Namespace, _call: Call
+    ) -> CountWorkflowExecutionsResponse:
+        query = VisibilityQuery(namespace.id, parse_filter(request.query, namespace.search_attributes))
+        return CountWorkflowExecutionsResponse(count=await self._visibility.count(query))
+
+
+def execution_info(row: VisibilityRow) -> WorkflowExecutionInfo:
+    """A row as the API shows it. Lengths and counts are known once a run is closed."""
+    info = WorkflowExecutionInfo(
+        execution=WorkflowExecution(workflow_id=row.workflow_id, run_id=row.run_id),
+        type=WorkflowType(name=row.workflow_type),
+        start_time=to_timestamp(row.start_time_ns),
+        execution_time=to_timestamp(row.execution_time_ns or row.start_time_ns),
+        status=row.status,  # type: ignore[arg-type]  # a stored number of the enum
+        memo=Memo.FromString(row.memo),
+        task_queue=row.task_queue,
+    )
+    if row.search_attributes:
+        fields = {name: Payload.FromString(payload) for name, payload in row.search_attributes.items()}
+        info.search_attributes.CopyFrom(SearchAttributes(indexed_fields=fields))
+    if row.close_time_ns:
+        info.close_time.CopyFrom(to_timestamp(row.close_time_ns))
+        info.execution_duration.CopyFrom(to_duration(row.close_time_ns - (row.execution_time_ns or row.start_time_ns)))
+        info.history_length = row.history_length
+        info.history_size_bytes = row.history_bytes
+        info.state_transition_count = row.state_transitions
+    if row.parent_workflow_id:
+        parent = WorkflowExecution(workflow_id=row.parent_workflow_id, run_id=row.parent_run_id)
+        info.parent_execution.CopyFrom(parent)
+    if row.root_workflow_id:
+        info.root_execution.workflow_id = row.root_workflow_id
+        info.root_execution.run_id = row.root_run_id
+    return info

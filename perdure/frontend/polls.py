@@ -1,0 +1,67 @@
+"""Polls that wait: for how long they may, and how they all end when this process stops.
+
+Invariant: a poll that finds nothing answers OK and empty, at least a second before its caller's deadline; also one
+that is ended because the process stops, so that its worker asks again elsewhere.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from perdure.base.clock import SECOND_NS
+from perdure.base.entropy import Entropy
+from perdure.base.errors import FailedPrecondition, InvalidArgument
+from perdure.base.limits import Limits
+from perdure.cluster.roles import Call
+
+TAIL_NS = SECOND_NS
+TIMEOUT_NS_MIN = 2 * SECOND_NS
+_JITTER = 0.1
+
+
+def poll_time_ns(call: Call, limits: Limits, entropy: Entropy) -> int:
+    """How long a poll may wait: a little less than the caller or the server allows, so that polls that came
+    together don't return together. Raises InvalidArgument without a deadline, FailedPrecondition if it is too near.
+    """
+    if not call.timeout_ns:
+        raise InvalidArgument("Context timeout is not set.")
+    if call.timeout_ns < TIMEOUT_NS_MIN:
+        raise FailedPrecondition("Context timeout is too short.")
+    longest = min(call.timeout_ns - TAIL_NS, limits.matching_poll_ns)
+    return longest - int(entropy.fraction() * _JITTER * min(longest, 10 * SECOND_NS))
+
+
+class Polls:
+    """The polls of one process that wait now."""
+
+    def __init__(self) -> None:
+        self._waiting: set[asyncio.Task[object]] = set()
+        self._ended: set[asyncio.Task[object]] = set()
+        self._draining = False
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    async def wait(self, poll: Callable[[], Awaitable[bytes]]) -> bytes:
+        """The answer of `poll`; b"" once `drain` was called."""
+        if self._draining:
+            return b""
+        task = asyncio.current_task()
+        assert task is not None
+        self._waiting.add(task)
+        try:
+            return await poll()
+        except asyncio.CancelledError:
+            # Ended by us and by nobody else: the caller is still there and gets an empty answer.
+            if task in self._ended and task.uncancel() == 0:
+                return b""
+            raise
+        finally:
+            self._waiting.discard(task)
+            self._ended.discard(task)
+
+    def drain(self) -> None:
+        """End every poll, and answer later ones at once."""
+        self._draining = True
+        for task in list(self._waiting):
+            self._ended.add(task)
+            task.cancel()

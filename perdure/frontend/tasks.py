@@ -1,0 +1,186 @@
+"""Workflow tasks: polling, answering, queries handed to workers, sticky queues, the end of a worker."""
+
+from temporalio.api.deployment.v1 import WorkerDeploymentOptions
+from temporalio.api.enums.v1 import QueryResultType, TaskQueueKind, TaskQueueType
+from temporalio.api.failure.v1 import Failure, ServerFailureInfo
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import (
+    PollActivityTaskQueueRequest,
+    PollWorkflowTaskQueueRequest,
+    ResetStickyTaskQueueRequest,
+    ResetStickyTaskQueueResponse,
+    RespondQueryTaskCompletedRequest,
+    RespondQueryTaskCompletedResponse,
+    RespondWorkflowTaskCompletedRequest,
+    RespondWorkflowTaskFailedRequest,
+    RespondWorkflowTaskFailedResponse,
+    ShutdownWorkerRequest,
+    ShutdownWorkerResponse,
+)
+
+from perdure.base.errors import FailedPrecondition, InvalidArgument, Unimplemented
+from perdure.base.slots import ChainKey
+from perdure.cluster.namespaces import Namespace
+from perdure.cluster.roles import Call, Poll
+from perdure.frontend.checks import check_execution, check_identity, fill_queue, refuse_versioned
+from perdure.frontend.failures import failure_within
+from perdure.frontend.methods import Scope, rpc
+from perdure.frontend.polls import Polls, poll_time_ns
+from perdure.frontend.services import Services
+from perdure.workflow.requests import CompleteWorkflowTask, FailWorkflowTask, ResetSticky
+from perdure.workflow.tasks import QueueKey, QueueKind
+from perdure.workflow.tokens import QueryToken, TaskToken
+
+_STICKY = TaskQueueKind.TASK_QUEUE_KIND_STICKY
+
+
+class Tasks:
+    """The RPCs of workers, besides those of activities' results."""
+
+    def __init__(self, services: Services, polls: Polls) -> None:
+        self._services = services
+        self._limits = services.options.limits
+        self._polls = polls
+
+    @rpc(PollWorkflowTaskQueueRequest)
+    async def PollWorkflowTaskQueue(
+        self, request: PollWorkflowTaskQueueRequest, namespace: Namespace, call: Call
+    ) -> bytes:
+        timeout_ns = poll_time_ns(call, self._limits, self._services.entropy)
+        check_identity(request.identity, self._limits)
+        _check_versioning(request, request.task_queue)
+        fill_queue(request, self._limits, user_defined=False)
+        queue = request.task_queue
+        poll = Poll(
+            QueueKey(namespace.id, queue.name, QueueKind.WORKFLOW),
+            request.identity,
+            timeout_ns,
+            normal_queue=queue.normal_name if queue.kind == _STICKY else "",
+            worker_instance_key=request.worker_instance_key,
+            capabilities=_encoded(request, "worker_version_capabilities"),
+            deployment_options=_encoded(request, "deployment_options"),
+        )
+        return await self._poll(poll, call)
+
+    @rpc(PollActivityTaskQueueRequest)
+    async def PollActivityTaskQueue(
+        self, request: PollActivityTaskQueueRequest, namespace: Namespace, call: Call
+    ) -> bytes:
+        timeout_ns = poll_time_ns(call, self._limits, self._services.entropy)
+        fill_queue(request, self._limits, user_defined=False)
+        check_identity(request.identity, self._limits)
+        _check_versioning(request, request.task_queue)
+        rate = request.task_queue_metadata.max_tasks_per_second
+        poll = Poll(
+            QueueKey(namespace.id, request.task_queue.name, QueueKind.ACTIVITY),
+            request.identity,
+            timeout_ns,
+            worker_instance_key=request.worker_instance_key,
+            max_tasks_per_second=rate.value if request.task_queue_metadata.HasField("max_tasks_per_second") else None,
+            capabilities=_encoded(request, "worker_version_capabilities"),
+            deployment_options=_encoded(request, "deployment_options"),
+        )
+        return await self._poll(poll, call)
+
+    async def _poll(self, poll: Poll, call: Call) -> bytes:
+        role = self._services.directory.matching(poll.partition)
+        return await self._polls.wait(lambda: role.poll(poll, call))
+
+    @rpc(RespondWorkflowTaskCompletedRequest, Scope.TASK)
+    async def RespondWorkflowTaskCompleted(
+        self, request: RespondWorkflowTaskCompletedRequest, namespace: Namespace, token: TaskToken, call: Call
+    ) -> bytes:
+        check_identity(request.identity, self._limits)
+        refuse_versioned(request.deployment_options, request.worker_version_stamp.use_versioning)
+        if request.messages:
+            raise Unimplemented("RespondWorkflowTaskCompletedRequest.messages is not supported yet")
+        if request.intermediate_page or request.page_number:
+            raise FailedPrecondition("Workflow task completions in several pages are not enabled for this namespace.")
+        key = ChainKey(namespace.id, token.workflow_id)
+        completion = CompleteWorkflowTask(token, request)
+        return await self._services.routing.on_history(
+            key, lambda role: role.complete_workflow_task(key, completion, call), call, repeatable=False
+        )
+
+    @rpc(RespondWorkflowTaskFailedRequest, Scope.TASK)
+    async def RespondWorkflowTaskFailed(
+        self, request: RespondWorkflowTaskFailedRequest, namespace: Namespace, token: TaskToken, call: Call
+    ) -> RespondWorkflowTaskFailedResponse:
+        check_identity(request.identity, self._limits)
+        refuse_versioned(request.deployment_options, request.worker_version.use_versioning)
+        if request.messages:
+            raise Unimplemented("RespondWorkflowTaskFailedRequest.messages is not supported yet")
+        if request.HasField("failure"):
+            within = failure_within(request.failure, self._limits)
+            if within is not request.failure:
+                request.failure.CopyFrom(within)
+        key = ChainKey(namespace.id, token.workflow_id)
+        failed = FailWorkflowTask(token, request)
+        reply: RespondWorkflowTaskFailedResponse | None = await self._services.routing.transact(
+            key, failed, call, repeatable=False
+        )
+        return reply or RespondWorkflowTaskFailedResponse()
+
+    @rpc(RespondQueryTaskCompletedRequest, Scope.QUERY)
+    async def RespondQueryTaskCompleted(
+        self, request: RespondQueryTaskCompletedRequest, namespace: Namespace, token: QueryToken, _call: Call
+    ) -> RespondQueryTaskCompletedResponse:
+        if not token.task_queue or not token.query_id:
+            raise InvalidArgument("Invalid TaskToken.")
+        if request.query_result.ByteSize() > self._limits.blob_bytes_max:
+            request = RespondQueryTaskCompletedRequest(
+                task_token=request.task_token,
+                completed_type=QueryResultType.QUERY_RESULT_TYPE_FAILED,
+                error_message="Blob data size exceeds limit.",
+                failure=Failure(
+                    message="Blob data size exceeds limit.", server_failure_info=ServerFailureInfo(non_retryable=True)
+                ),
+            )
+        partition = QueueKey(namespace.id, token.task_queue, QueueKind.WORKFLOW)
+        await self._services.directory.matching(partition).answer_query(token, request)
+        return RespondQueryTaskCompletedResponse()
+
+    @rpc(ResetStickyTaskQueueRequest)
+    async def ResetStickyTaskQueue(
+        self, request: ResetStickyTaskQueueRequest, namespace: Namespace, call: Call
+    ) -> ResetStickyTaskQueueResponse:
+        check_execution(request, "execution")
+        key = ChainKey(namespace.id, request.execution.workflow_id)
+        reset = ResetSticky(request.execution.run_id)
+        reply: ResetStickyTaskQueueResponse | None = await self._services.routing.transact(
+            key, reset, call, repeatable=True
+        )
+        return reply or ResetStickyTaskQueueResponse()
+
+    @rpc(ShutdownWorkerRequest)
+    async def ShutdownWorker(
+        self, request: ShutdownWorkerRequest, namespace: Namespace, _call: Call
+    ) -> ShutdownWorkerResponse:
+        """Every owner of a partition that the worker may be polling ends its polls."""
+        kinds = [QueueKind(kind) for kind in request.task_queue_types if kind in _KINDS] or list(QueueKind)
+        partitions = [QueueKey(namespace.id, request.task_queue, kind) for kind in kinds]
+        if request.sticky_task_queue:
+            partitions.append(QueueKey(namespace.id, request.sticky_task_queue, QueueKind.WORKFLOW))
+        owners = {id(role): role for role in map(self._services.directory.matching, partitions)}
+        for role in owners.values():
+            await role.end_polls(namespace.id, request.worker_instance_key, request.sticky_task_queue)
+        return ShutdownWorkerResponse()
+
+
+_KINDS = frozenset((TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY))
+
+
+def _encoded(request: PollWorkflowTaskQueueRequest | PollActivityTaskQueueRequest, field: str) -> bytes:
+    if not request.HasField(field):  # type: ignore[arg-type]  # the stubs list the names
+        return b""
+    encoded: bytes = getattr(request, field).SerializeToString()
+    return encoded
+
+
+def _check_versioning(request: PollWorkflowTaskQueueRequest | PollActivityTaskQueueRequest, queue: TaskQueue) -> None:
+    options: WorkerDeploymentOptions = request.deployment_options
+    if queue.kind == _STICKY and not queue.normal_name and request.HasField("deployment_options"):
+        raise InvalidArgument(
+            "NormalName must be set on sticky queue when UseVersioning is true or DeploymentOptions are set."
+        )
+    refuse_versioned(options, request.worker_version_capabilities.use_versioning)
