@@ -20,7 +20,15 @@ from temporalio.api.workflowservice.v1 import (
 
 from perdure.base.clock import SECOND_NS, Clock
 from perdure.base.entropy import Entropy, new_id
-from perdure.base.errors import Bug, DeadlineExceeded, NotFound, PerdureError, QueryFailed, Unavailable
+from perdure.base.errors import (
+    Bug,
+    DeadlineExceeded,
+    NotFound,
+    PerdureError,
+    QueryFailed,
+    StickyUnavailable,
+    Unavailable,
+)
 from perdure.base.slots import ChainKey
 from perdure.base.tasks import Background
 from perdure.cluster.roles import Call, Directory, QueryTask
@@ -137,7 +145,7 @@ class Queries:
             limit_ns = min(self._left(deadline_ns), plan.sticky_timeout_ns or self._left(deadline_ns))
             try:
                 return await self._dispatch(key, request, plan, call, plan.sticky_queue, limit_ns)
-            except (DeadlineExceeded, Unavailable):
+            except (DeadlineExceeded, StickyUnavailable):
                 with suppress(NotFound):
                     await self._service.transact(key, ResetSticky(plan.run_id), call)
         return await self._dispatch(key, request, plan, call, plan.task_queue, self._left(deadline_ns))
@@ -149,7 +157,8 @@ class Queries:
             raise DeadlineExceeded("context deadline exceeded")
         partition = QueueKey(key.namespace_id, queue, QueueKind.WORKFLOW)
         token = QueryToken(key.namespace_id, queue, new_id(self._entropy))
-        task = QueryTask(key, plan.run_id, request.query.SerializeToString(), token)
+        sticky = queue == plan.sticky_queue
+        task = QueryTask(key, plan.run_id, request.query.SerializeToString(), token, sticky)
         matching = self._directory.matching(partition)
         limited = Call(caller=call.caller, timeout_ns=timeout_ns, request_id=call.request_id)
         return _answer(await matching.query(partition, task, limited))

@@ -74,7 +74,7 @@ class Reading:
         found: list[Node] = []
         size = 0
         while first < end and len(found) < batches and size < PAGE_BYTES_MAX:
-            branch, _, segment_end = next(s for s in reversed(segments) if s[1] <= first)
+            branch, segment_end = _branch(segments, first)
             stop = min(end, segment_end or end)
             tail = self._tail(chains, key, branch)
             if tail is not None and tail.first and tail.first <= first:
@@ -97,12 +97,19 @@ class Reading:
 
     async def event(self, chains: ShardChains, key: ChainKey, segments: Segments, event_id: int) -> HistoryEvent:
         """One event. Raises Bug if history has no such event."""
-        tail = self._tail(chains, key, segments[-1][0])
-        if tail is not None and tail.first and tail.first <= event_id:
-            node = tail.overlapping(event_id, event_id + 1)[0]
-        else:
-            node = (await self.nodes(chains, key, segments, event_id, event_id + 1, 1))[0]
+        node = await self._node(chains, key, segments, event_id)
         return events_of(node)[event_id - node.first]
+
+    async def _node(self, chains: ShardChains, key: ChainKey, segments: Segments, event_id: int) -> Node:
+        """The whole batch that holds an event."""
+        branch = _branch(segments, event_id)[0]
+        tail = self._tail(chains, key, branch)
+        if tail is not None and tail.first and tail.first <= event_id:
+            return tail.overlapping(event_id, event_id + 1)[0]
+        nodes = await self._checkpoints.read_nodes(branch, event_id, event_id + 1, 1)
+        if not nodes:
+            raise Bug(f"history of {branch} has no event {event_id}")
+        return nodes[0]
 
     async def page(
         self,
@@ -206,9 +213,15 @@ class Reading:
         for _ in range(read.limit):
             if end <= 1 or sum(map(len, events)) >= PAGE_BYTES_MAX:
                 break
-            node = (await self.nodes(chains, key, seen.segments, end - 1, end, 1))[0]
+            node = await self._node(chains, key, seen.segments, end - 1)
             events += [event.SerializeToString() for event in reversed(events_of(node)) if event.event_id < end]
             end = node.first
         if end <= 1:
             return HistoryPage(history_of(events), b"")
         return HistoryPage(history_of(events), encode_page_token(PageToken(seen.run_id, end, 1, seen.is_open)))
+
+
+def _branch(segments: Segments, event_id: int) -> tuple[str, int]:
+    """The branch that holds an event, and where the run leaves it (0 = nowhere)."""
+    branch, _, end = next(segment for segment in reversed(segments) if segment[1] <= event_id)
+    return branch, end

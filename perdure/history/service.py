@@ -84,6 +84,10 @@ class HistoryService:
         self.queries = Queries(self, directory, clock, entropy, options.query_timeout_ns)
         executions.service = self
 
+    async def close(self) -> None:
+        """End what runs in the background."""
+        await self.queries.background.close()
+
     async def transact(self, key: ChainKey, request: Any, call: Call) -> Any:
         """Decide, commit, answer."""
         return await self.transact_on(self._shards.by_slot(key.slot), key, request, call)

@@ -1,1 +1,3 @@
-"""The composition root: configuration, command line, signals, and plain constructor calls. Decides nothing of workflows."""
+"""The composition root: configuration, command line, signals, and plain constructor calls. Decides nothing of
+workflows.
+"""
