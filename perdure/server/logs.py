@@ -1,4 +1,7 @@
-"""How log records are written: one JSON object a line with `ts level msg service`, or text for people. Always to stderr."""
+"""How log records are written: one JSON object a line with `ts level msg service`, or text for people.
+
+Always to stderr; stdout belongs to the lines for people.
+"""
 
 import logging
 import sys

@@ -114,9 +114,11 @@ def _run(
     if ui_port is not None and not headless:
         click.echo("perdure: there is no Web UI yet; --ui-port has no effect", err=True)
     try:
-        _runner()(serve(options, lambda line: click.echo(line)))
+        _runner()(serve(options, click.echo))
     except PerdureError as error:
         raise click.ClickException(error.message) from error
+    except OSError as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _log_format() -> str:
@@ -124,7 +126,7 @@ def _log_format() -> str:
 
 
 def _runner() -> Callable[[Any], None]:
-    """uvloop's where there is one."""
+    """Uvloop's where there is one."""
     if sys.platform == "win32":
         return asyncio.run
     import uvloop  # noqa: PLC0415 - not on every platform

@@ -37,7 +37,9 @@ class DevOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_search_attribute(text: str) -> tuple[str, int]:
-    """`Name=Type` with a type of the API (Text, Keyword, Int, Double, Bool, Datetime, KeywordList). Raises InvalidArgument."""
+    """`Name=Type` with a type of the API (Text, Keyword, Int, Double, Bool, Datetime, KeywordList). Raises
+    InvalidArgument.
+    """
     name, separator, type_name = text.partition("=")
     number = _TYPES.get(type_name.strip().lower())
     if not separator or not name.strip() or number is None:
