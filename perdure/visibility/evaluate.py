@@ -13,6 +13,7 @@ from operator import attrgetter
 from typing import Any
 
 import msgspec
+from google.protobuf.message import DecodeError
 from temporalio.api.common.v1 import Payload
 
 from perdure.visibility.rows import VisibilityRow
@@ -93,7 +94,7 @@ def decode(encoded: bytes) -> tuple[Value, ...]:
     try:
         payload = Payload.FromString(encoded)
         content: Any = _json.decode(payload.data) if payload.data else None
-    except (msgspec.DecodeError, ValueError):
+    except (DecodeError, msgspec.DecodeError, ValueError):
         return ()
     found = content if isinstance(content, list) else [content]
     if payload.metadata.get("type") == b"Datetime":

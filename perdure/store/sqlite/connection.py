@@ -50,7 +50,7 @@ def _code(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
-def definite(error: sqlite3.Error) -> PerdureError:
+def definite(error: Exception) -> PerdureError:
     """The operation was definitely not done."""
     if is_full(error):
         return StoreUnavailable("The disk or the database is full; nothing was written.")

@@ -53,12 +53,9 @@ class Writer:
         try:
             connection = self._settled()
         except (sqlite3.Error, StoreUnavailable) as error:
-            if self._doubtful:
-                _fail(jobs, in_doubt(error))
-            elif isinstance(error, sqlite3.Error):
-                _fail(jobs, definite(error))
-            else:
+            if not self._doubtful and not isinstance(error, sqlite3.Error):
                 raise
+            _fail(jobs, in_doubt if self._doubtful else definite, error)
             return
         self._transact(connection, jobs)
 
@@ -94,24 +91,24 @@ class Writer:
         except sqlite3.Error as error:
             if not _rolled_back(connection, error):
                 self._doubtful = self._path != MEMORY
-                _fail(jobs, in_doubt(error))
+                _fail(jobs, in_doubt, error)
             elif is_full(error) and len(jobs) > 1:
                 self._transact_singly(connection, jobs, error)
             else:
-                _fail(jobs, definite(error))
+                _fail(jobs, definite, error)
 
     def _transact_singly(self, connection: sqlite3.Connection, jobs: list[Job], error: sqlite3.Error) -> None:
         for at, job in enumerate(jobs):
             if self._doubtful:
-                _fail(jobs[at:], in_doubt(error))
+                _fail(jobs[at:], in_doubt, error)
                 return
             job.value, job.error = None, None
             self._transact(connection, [job])
 
 
-def _fail(jobs: list[Job], error: PerdureError) -> None:
+def _fail(jobs: list[Job], meaning: Callable[[Exception], PerdureError], error: Exception) -> None:
     for job in jobs:
-        job.error = error
+        job.error = meaning(error)
 
 
 def _rolled_back(connection: sqlite3.Connection, error: sqlite3.Error) -> bool:
