@@ -14,7 +14,6 @@ import msgspec
 from perdure.base.errors import PerdureError
 from perdure.workflow.context import Context
 from perdure.workflow.draft import Draft
-from perdure.workflow.lost_task import relieve
 from perdure.workflow.outstanding import difference
 from perdure.workflow.state import Chain, CurrentRun, Durable, Run
 from perdure.workflow.steps import Mutation, Record
@@ -106,6 +105,16 @@ def decides(request_type: type) -> Callable[[Decider], Decider]:
     return register
 
 
+Guard = Callable[[Work, Any], None]
+GUARDS: list[Guard] = []
+
+
+def guards(guard: Guard) -> Guard:
+    """Registers what looks at `(work, request)` after its decider, and may put other drafts in the place of its."""
+    GUARDS.append(guard)
+    return guard
+
+
 def decide(chain: Chain, request: Any, context: Context) -> Decision:
     """What `request` does to `chain`. Deterministic; changes none of its arguments. Refusals come back in the
     decision.
@@ -115,7 +124,9 @@ def decide(chain: Chain, request: Any, context: Context) -> Decision:
         reply = DECIDERS[type(request)](work, request)
     except PerdureError as refusal:
         return Decision(chain, None, [], [], [], None, refusal)
-    return _conclude(work, reply)
+    for guard in GUARDS:
+        guard(work, request)
+    return _conclude(work, reply if work.refusal is None else None)
 
 
 def _conclude(work: Work, reply: Any) -> Decision:
@@ -127,7 +138,6 @@ def _conclude(work: Work, reply: Any) -> Decision:
     for run_id, draft in work.drafts.items():
         before = work.chain.runs.get(run_id)
         if draft.changed:
-            relieve(draft)
             mutations.append(draft.mutation())
         after = None if draft.deleted else draft.run
         more, fewer = difference(before, after)

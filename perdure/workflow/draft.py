@@ -198,6 +198,16 @@ class Draft:
         if self._event_count > self._batch_starts[-1]:
             self._batch_starts.append(self._event_count)
 
+    @property
+    def event_bytes(self) -> int:
+        """How much history this draft adds so far, about (ids are not in yet)."""
+        size = 0
+        for step in self._steps:
+            for event in step if isinstance(step, list) else (step,):
+                if isinstance(event, HistoryEvent):
+                    size += event.ByteSize()
+        return size
+
     def delete(self) -> None:
         """The run goes, with its history."""
         self.deleted = True

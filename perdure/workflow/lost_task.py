@@ -13,7 +13,7 @@ from perdure.base.errors import NotFound
 from perdure.workflow.draft import Draft
 from perdure.workflow.state import Run, WorkflowTask
 from perdure.workflow.tokens import TaskToken
-from perdure.workflow.workflow_task import schedule, set_attempt
+from perdure.workflow.workflow_task import set_attempt
 
 TASK_NOT_FOUND = "Workflow task not found."
 
@@ -98,15 +98,3 @@ def _give_up(draft: Draft, cause: int, *, counts: bool) -> None:
     set_attempt(draft, durable.workflow_task_attempt + 1 if counts else 1)
     note_cause(draft, cause)
     draft.assign("workflow_task", None)
-
-
-def relieve(draft: Draft) -> None:
-    """Fail the started workflow task if more is buffered behind it than the limits allow; another is scheduled."""
-    run, limits = draft.run, draft.context.limits
-    durable = run.durable
-    if not run.is_open or durable.workflow_task is None or not durable.workflow_task.started_event_id:
-        return
-    if len(durable.buffered) > limits.buffered_events_max or durable.buffered_bytes > limits.buffered_events_bytes_max:
-        cause = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_FORCE_CLOSE_COMMAND
-        fail(draft, cause, identity="history-service")
-        schedule(draft)

@@ -1,5 +1,6 @@
 """ResetSticky: the worker that kept a run in its cache says that it does not any more."""
 
+import msgspec
 from temporalio.api.workflowservice.v1 import ResetStickyTaskQueueResponse
 
 from perdure.workflow.decide import Work, decides
@@ -10,6 +11,14 @@ from perdure.workflow.requests import ResetSticky
 
 @decides(ResetSticky)
 def reset_sticky(work: Work, request: ResetSticky) -> ResetStickyTaskQueueResponse:
-    """Later workflow tasks go to the normal queue."""
-    clear_sticky(open_draft(work, request.run_id))
+    """Later workflow tasks go to the normal queue, and so does one that waits on the sticky queue."""
+    draft = open_draft(work, request.run_id)
+    clear_sticky(draft)
+    task = draft.run.durable.workflow_task
+    if task is not None and task.sticky and not task.started_event_id:
+        stamp = draft.run.durable.workflow_task_stamp + 1
+        draft.assign("workflow_task_stamp", stamp)
+        queue = draft.run.facts.task_queue
+        moved = msgspec.structs.replace(task, sticky=False, queue=queue, schedule_to_start_ns=0, stamp=stamp)
+        draft.assign("workflow_task", moved)
     return ResetStickyTaskQueueResponse()

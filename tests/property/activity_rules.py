@@ -67,7 +67,8 @@ def activity_starts(stage: Stage, draw: Draw) -> None:
 def activity_answers(stage: Stage, draw: Draw) -> None:
     if stage.chain.current is None:
         return
-    ref = ActivityRef(run_id=stage.run.run_id, activity_id=draw.of(["1", "2", "3"]))
+    known = [activity.activity_id for activity in stage.run.facts.activities.values()]
+    ref = ActivityRef(run_id=stage.run.run_id, activity_id=draw.of([*known, "1"]))
     failure = Failure(message="no", application_failure_info=ApplicationFailureInfo(type="Broken"))
     stage.decide(
         draw.of(

@@ -34,6 +34,8 @@ from tests.transcripts.scenarios import cancel, command, done, signal, start, st
 from tests.transcripts.stage import Stage
 
 T = TypeVar("T")
+_RARELY = 8
+_SELDOM = [*(_RARELY * [False]), True]
 
 
 class Draw:
@@ -59,6 +61,8 @@ Rule = Callable[[Stage, Draw], None]
 RULES: list[Rule] = []
 # What completions are made of: each makes one command from the state.
 COMMANDS: list[Callable[[Stage, Draw], Command]] = []
+# The same for commands that no state makes good.
+BAD_COMMANDS: list[Callable[[Stage, Draw], Command]] = []
 
 
 def rule(function: Rule) -> Rule:
@@ -82,6 +86,7 @@ def starts(stage: Stage, draw: Draw) -> None:
             {"workflow_execution_timeout": to_duration(60 * SECOND_NS)},
             {"workflow_start_delay": to_duration(5 * SECOND_NS)},
             {"workflow_id_conflict_policy": 2},
+            *(_RARELY * [{}]),
             {"workflow_id_conflict_policy": 3},
             {"workflow_id_reuse_policy": 2},
             {"workflow_id_reuse_policy": 3},
@@ -103,7 +108,7 @@ def signals_with_start(stage: Stage, draw: Draw) -> None:
         task_queue=TaskQueue(name="queue"),
         request_id=draw.of(["a", "x", "z"]),
         signal_name="signal",
-        workflow_id_conflict_policy=draw.of([0, 3]),  # type: ignore[arg-type]  # plain ints
+        workflow_id_conflict_policy=draw.of([*(_RARELY * [0]), 3]),  # type: ignore[arg-type]  # plain ints
     )
     stage.decide(SignalWithStart(request))
 
@@ -115,7 +120,7 @@ def cancels(stage: Stage, draw: Draw) -> None:
 
 @rule
 def terminates(stage: Stage, draw: Draw) -> None:
-    if draw.of([True, False, False]):
+    if draw.of(_SELDOM):
         stage.decide(terminate())
 
 
@@ -141,10 +146,11 @@ def polls_late(stage: Stage, draw: Draw) -> None:
 def completes(stage: Stage, draw: Draw) -> None:
     if stage.last is None:
         return
-    commands = [make(stage, draw) for make in draw.several(COMMANDS, 4)]
+    makers = draw.several(draw.of([COMMANDS, COMMANDS, COMMANDS, BAD_COMMANDS]), 4)
+    commands = [make(stage, draw) for make in makers]
     fields = draw.of([{}, sticky()])
-    if draw.of([False, True]):
-        commands.append(done())
+    if draw.of([False, False, True]):
+        commands.append(close_command(stage, draw))
     elif draw.of([False, True]):
         fields = {**fields, "force_create_new_workflow_task": True}
     answers = {query_id: _answer() for query_id in stage.run.ephemeral.queries} if stage.chain.current else {}
@@ -171,7 +177,7 @@ def time_passes(stage: Stage, draw: Draw) -> None:
 
 @rule
 def much_time_passes(stage: Stage, draw: Draw) -> None:
-    if draw.of([True, False, False]):
+    if draw.of(_SELDOM):
         stage.advance(4 * 24 * 3600)
 
 
@@ -205,7 +211,7 @@ def resets_stickiness(stage: Stage, draw: Draw) -> None:
 
 @rule
 def deletes(stage: Stage, draw: Draw) -> None:
-    if draw.of([True, False, False]):
+    if draw.of(_SELDOM):
         stage.decide(DeleteRun(""))
 
 
@@ -214,14 +220,16 @@ def marker(stage: Stage, draw: Draw) -> Command:
     return command("RECORD_MARKER", marker_name="marker")
 
 
-@completion_command
 def bad_marker(stage: Stage, draw: Draw) -> Command:
     return command("RECORD_MARKER")
 
 
+BAD_COMMANDS.append(bad_marker)
+
+
 @completion_command
 def search_attribute(stage: Stage, draw: Draw) -> Command:
-    value = draw.of([b'"word"', b"null", b"7"])
+    value = draw.of([b'"word"', b'["a","b"]', b"null"])
     attributes = SearchAttributes(indexed_fields={"CustomKeywordField": Payload(data=value)})
     return command("UPSERT_WORKFLOW_SEARCH_ATTRIBUTES", search_attributes=attributes)
 
@@ -232,6 +240,15 @@ def memo(stage: Stage, draw: Draw) -> Command:
     return command("MODIFY_WORKFLOW_PROPERTIES", upserted_memo=Memo(fields=fields))
 
 
-@completion_command
-def cancelled(stage: Stage, draw: Draw) -> Command:
-    return command("CANCEL_WORKFLOW_EXECUTION", details=Payloads())
+def bad_attribute(stage: Stage, draw: Draw) -> Command:
+    attributes = SearchAttributes(indexed_fields={"Unknown": Payload(data=b"7")})
+    return command("UPSERT_WORKFLOW_SEARCH_ATTRIBUTES", search_attributes=attributes)
+
+
+BAD_COMMANDS.append(bad_attribute)
+
+
+def close_command(stage: Stage, draw: Draw) -> Command:
+    """One of the commands that close the run."""
+    failed = command("FAIL_WORKFLOW_EXECUTION", failure=Failure(message="no"))
+    return draw.of([done(), failed, command("CANCEL_WORKFLOW_EXECUTION", details=Payloads())])

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from tests.property import activity_rules  # noqa: F401 - adds its rules
 from tests.property.histories import check_history
-from tests.property.rules import RULES, Draw, starts
+from tests.property.rules import RULES, Draw, completes, polls, starts
 from tests.transcripts.stage import Stage
 
 _KEYWORD = 2
@@ -17,7 +17,7 @@ def test_any_requests_in_any_order(data: st.DataObject) -> None:
     stage = Stage(types={"CustomKeywordField": _KEYWORD})
     draw = Draw(data.draw)
     starts(stage, draw)
-    for rule in draw.several(RULES, 30):
+    for rule in draw.several([*RULES, *4 * [polls, completes]], 40):
         rule(stage, draw)
     for events in stage.histories.values():
         check_history(events)

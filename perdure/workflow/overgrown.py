@@ -1,0 +1,60 @@
+"""Runs that outgrow the limits, whatever request made them.
+
+Too much waits behind a started workflow task: the task fails, so that its worker sees it. A history too long or too
+large, or a decision too large for one commit: the run is terminated, and the request is refused. Source: the
+reference's context.
+"""
+
+from typing import Any
+
+from temporalio.api.enums.v1 import WorkflowTaskFailedCause
+from temporalio.api.history.v1 import WorkflowExecutionTerminatedEventAttributes
+
+from perdure.base.errors import InvalidArgument
+from perdure.workflow.close import SERVER_IDENTITY, close_from_outside
+from perdure.workflow.decide import Work, guards
+from perdure.workflow.draft import Draft
+from perdure.workflow.lost_task import fail
+from perdure.workflow.requests import FireTimer
+from perdure.workflow.workflow_task import schedule
+
+_FORCE_CLOSE = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_FORCE_CLOSE_COMMAND
+
+
+@guards
+def keep_within_limits(work: Work, request: Any) -> None:
+    """Check every run that the decision changes and leaves open."""
+    for run_id, draft in list(work.drafts.items()):
+        if draft.deleted or not draft.changed or not draft.run.is_open:
+            continue
+        reason = _excess(draft)
+        if not reason:
+            _relieve(draft)
+        elif run_id in work.chain.runs:
+            attributes = WorkflowExecutionTerminatedEventAttributes(reason=reason, identity=SERVER_IDENTITY)
+            close_from_outside(work, work.restart(run_id), attributes)
+            if not isinstance(request, FireTimer):
+                work.refusal = InvalidArgument(reason)
+            return
+
+
+def _excess(draft: Draft) -> str:
+    """Why the run has to end; "" if it doesn't."""
+    limits, run = draft.context.limits, draft.run
+    if run.durable.history_bytes > limits.history_bytes_max:
+        return "Workflow history size exceeds limit."
+    if run.facts.next_event_id - 1 > limits.history_events_max:
+        return "Workflow history count exceeds limit."
+    if draft.event_bytes > limits.transaction_bytes_max:
+        return "Transaction size exceeds limit."
+    return ""
+
+
+def _relieve(draft: Draft) -> None:
+    """Fail the started workflow task if more is buffered behind it than the limits allow; another is scheduled."""
+    durable, limits = draft.run.durable, draft.context.limits
+    if durable.workflow_task is None or not durable.workflow_task.started_event_id:
+        return
+    if len(durable.buffered) > limits.buffered_events_max or durable.buffered_bytes > limits.buffered_events_bytes_max:
+        fail(draft, _FORCE_CLOSE, identity=SERVER_IDENTITY)
+        schedule(draft)
