@@ -85,7 +85,12 @@ def difference(before: Run | None, after: Run | None) -> tuple[list[Task], list[
         new = {task for entity in touched for task in tasks_of(after, entity)}
     if after is None and before is not None:
         new.add(_farewell(before))
-    return sorted(new - old, key=_order), sorted(old - new, key=_order)
+    return _ordered(new - old), _ordered(old - new)
+
+
+def _ordered(tasks: set[Task]) -> list[Task]:
+    """In an order that is the same in every process."""
+    return sorted(tasks, key=_order) if len(tasks) > 1 else list(tasks)
 
 
 def _farewell(run: Run) -> Task:
