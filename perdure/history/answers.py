@@ -34,6 +34,7 @@ def _tag(field_number: int) -> bytes:
 
 _HISTORY_TAG = _tag(PollWorkflowTaskQueueResponse.DESCRIPTOR.fields_by_name["history"].number)
 _NEXT_TASK_TAG = _tag(RespondWorkflowTaskCompletedResponse.DESCRIPTOR.fields_by_name["workflow_task"].number)
+_ACTIVITY_TASK_TAG = _tag(RespondWorkflowTaskCompletedResponse.DESCRIPTOR.fields_by_name["activity_tasks"].number)
 
 
 def _field(tag: bytes, body: bytes) -> bytes:
@@ -89,12 +90,16 @@ class Answers:
             history += history_of(started.tail)
         return response.SerializeToString() + _field(_HISTORY_TAG, history)
 
-    async def completed(self, chains: ShardChains, key: ChainKey, completed: WorkflowTaskCompleted) -> bytes:
-        """An encoded RespondWorkflowTaskCompletedResponse."""
+    async def completed(
+        self, chains: ShardChains, key: ChainKey, completed: WorkflowTaskCompleted, namespace: str
+    ) -> bytes:
+        """An encoded RespondWorkflowTaskCompletedResponse, with the activities that began for this worker."""
         response = RespondWorkflowTaskCompletedResponse(reset_history_event_id=completed.reset_history_event_id)
         body = response.SerializeToString()
         if completed.next_task is not None:
             body += _field(_NEXT_TASK_TAG, await self.workflow_task(chains, key, completed.next_task))
+        for started in completed.activities:
+            body += _field(_ACTIVITY_TASK_TAG, await self.activity_task(chains, key, started, namespace))
         return body
 
     async def activity_task(
@@ -134,7 +139,7 @@ class Answers:
             start_to_close_timeout=to_duration(activity.start_to_close_ns),
             heartbeat_timeout=to_duration(activity.heartbeat_ns),
             retry_policy=RetryPolicy.FromString(activity.retry_policy) if activity.retry_policy else None,
-            priority=Priority.FromString(activity.priority) if activity.priority else None,
+            priority=Priority.FromString(started.priority) if started.priority else None,
         )
         if attempt.heartbeat_details:
             response.heartbeat_details.CopyFrom(Payloads.FromString(attempt.heartbeat_details))

@@ -4,6 +4,7 @@ Invariant (rules of the log, L10): every answer, also of reads and refusals, wai
 state saw is durable; if that is lost, the call answers Unavailable.
 """
 
+from dataclasses import replace
 from typing import Any, Protocol
 
 import msgspec
@@ -167,9 +168,12 @@ class HistoryService:
 
     async def complete_workflow_task(self, key: ChainKey, request: CompleteWorkflowTask, call: Call) -> bytes:
         """An encoded RespondWorkflowTaskCompletedResponse."""
+        # The answer has room for every activity that the worker wants to begin itself.
+        request = replace(request, eager_activities_max=len(request.request.commands))
         completed, chains = await self._settle(self._shards.by_slot(key.slot), key, request, call)
         assert isinstance(completed, WorkflowTaskCompleted)
-        return await self._answers.completed(chains, key, completed)
+        namespace = await self._namespaces.by_id(key.namespace_id) if completed.activities else None
+        return await self._answers.completed(chains, key, completed, namespace.name if namespace else "")
 
     async def start_activity_task(self, key: ChainKey, request: StartActivityTask, call: Call) -> bytes:
         """An encoded PollActivityTaskQueueResponse."""
