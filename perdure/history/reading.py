@@ -151,29 +151,31 @@ class Reading:
         call: Call,
         long_poll_ns: int,
     ) -> Seen:
-        """Look again at each commit until there is an event from `known` on (or the close event), or the time is
-        over.
-        """
+        """Wait for commits until there is an event from `known` on (or the run is closed), or the time is over."""
         if call.timeout_ns:
             long_poll_ns = max(0, min(long_poll_ns, call.timeout_ns - SECOND_NS))
         try:
             async with asyncio.timeout(long_poll_ns / SECOND_NS):
-                while seen.is_open and (read.close_event_only or seen.next_event_id <= known):
-                    entry = await chains.entry(key, (seen.run_id,))
-                    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                    entry.waiters.append(waiter)
-                    try:
-                        fresh = await self.look(service, chains, key, seen.run_id, call)
-                        if fresh.next_event_id == seen.next_event_id:
-                            await waiter
-                            fresh = await self.look(service, chains, key, seen.run_id, call)
-                        seen = fresh
-                    finally:
-                        if waiter in entry.waiters:
-                            entry.waiters.remove(waiter)
+                while await self._nothing_new(chains, key, seen.run_id, None if read.close_event_only else known):
+                    pass
         except TimeoutError:
             pass
-        return seen
+        return await self.look(service, chains, key, seen.run_id, call)
+
+    async def _nothing_new(self, chains: ShardChains, key: ChainKey, run_id: str, known: int | None) -> bool:
+        """False if the run has an event from `known` on (None = its close); else True, after the next commit."""
+        entry = await chains.entry(key, (run_id,))
+        run = entry.chain.runs.get(run_id)
+        if run is None or not run.is_open or (known is not None and run.facts.next_event_id > known):
+            return False
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry.waiters.append(waiter)
+        try:
+            await waiter
+        finally:
+            if waiter in entry.waiters:
+                entry.waiters.remove(waiter)
+        return True
 
     async def _forward(
         self, chains: ShardChains, key: ChainKey, read: HistoryRead, call: Call, seen: Seen, token: PageToken
