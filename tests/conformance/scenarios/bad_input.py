@@ -83,12 +83,13 @@ async def token_of_other_kind(s: Session) -> None:
 async def blob_in_requests(s: Session) -> None:
     """Payloads over the limit are refused before anything happens."""
     await s.attempt(s.start_request(input=_blob(BLOB_LIMIT)))
-    await s.attempt(s.start_request(header=common.Header(fields={"h": payload("x" * BLOB_LIMIT)})))
-    await s.attempt(s.start_request(memo=common.Memo(fields={"m": payload("x" * BLOB_LIMIT)})))
+    await s.attempt(s.start_request("header", header=common.Header(fields={"h": payload("x" * BLOB_LIMIT)})))
+    await s.attempt(s.start_request("memo", memo=common.Memo(fields={"m": payload("x" * BLOB_LIMIT)})))
     await s.start_quietly()
     await s.signal("big", input=_blob(BLOB_LIMIT))
     await s.terminate(details=_blob(BLOB_LIMIT))
     await s.show_history()
+    await s.show_history("header")
 
 
 @scenario()

@@ -16,6 +16,7 @@ from tests.conformance.harness.waiting import until
 NAMESPACE_RULES = (
     Rule("NamespaceInfo.id", "a random id", "<id>"),
     Rule("NamespaceInfo.capabilities", "what a server offers is its own; SDKs only use what is there"),
+    Rule("NamespaceInfo.supports_schedules", "as above"),
     Rule("NamespaceInfo.limits", "limits are configured"),
     Rule("custom_search_attribute_aliases", "how a store lays out search attributes is its own affair"),
     Rule("failover_version", "replication between clusters"),

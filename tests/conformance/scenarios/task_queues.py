@@ -11,6 +11,7 @@ from temporalio.api.workflowservice.v1 import request_response_pb2 as ws
 
 from tests.conformance.harness.commands import complete_workflow, record_marker, schedule_activity, start_timer
 from tests.conformance.harness.payloads import duration
+from tests.conformance.harness.render import Rule
 from tests.conformance.harness.scenario import scenario
 from tests.conformance.harness.session import NAMESPACE, WORKER, Session
 
@@ -189,7 +190,12 @@ async def failed_task_causes(s: Session) -> None:
     await s.show_history(first=9)
 
 
-@scenario()
+@scenario(
+    rules=(
+        Rule("PollerInfo.rate_per_second", "the default of a server's own limit"),
+        Rule("effective_rate_limit", "the default of a server's own limit"),
+    )
+)
 async def describe_task_queue(s: Session) -> None:
     """Who polls a queue."""
     await s.start_quietly()

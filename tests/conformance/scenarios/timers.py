@@ -34,9 +34,10 @@ async def timer_id_used_again(s: Session) -> None:
 
 @scenario()
 async def timer_of_zero(s: Session) -> None:
-    """A timer of no time fires at once, or is refused."""
+    """A timer of no time fires at once, be it zero or unset."""
     await s.start_quietly()
     await s.complete(await s.take(), start_timer("zero", 0))
+    await s.complete(await s.take(), start_timer("unset", None))
     await s.take()
     await s.show_history(first=3)
 
