@@ -1,7 +1,7 @@
 """Closing a run: the one place where a terminal event is written.
 
 What waits for an id is dropped with a close by command (the run's own last word), and numbered before a close from
-outside. After it nothing is outstanding but the run's deletion and its row in lists.
+outside. After it nothing is outstanding but the run's deletion and its row in lists; what was pending stays visible.
 """
 
 from typing import Any
@@ -25,8 +25,6 @@ def close(draft: Draft, attributes: Message, **fields: Any) -> HistoryEvent:
     """Write the terminal event with these attributes; `fields` are the event's own."""
     flush.drop(draft)
     event = draft.add(attributes, **fields)
-    if draft.run.durable.workflow_task is not None:
-        draft.assign("workflow_task", None)
     draft.assign("retention_ns", draft.context.namespace.retention_ns)
     show(draft)
     return event

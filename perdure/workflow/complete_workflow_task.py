@@ -22,7 +22,6 @@ from perdure.workflow.commands.run import check_sequence, run_commands
 from perdure.workflow.decide import QueryAnswered, QueryReleased, Work, decides
 from perdure.workflow.draft import Draft
 from perdure.workflow.eager_activities import start_eagerly
-from perdure.workflow.events_task import BUILD_IDS
 from perdure.workflow.flush import flush
 from perdure.workflow.lookup import find_run
 from perdure.workflow.lost_task import clear_sticky, fail, note_cause, started_task, time_out
@@ -90,16 +89,19 @@ def _check(answer: RespondWorkflowTaskCompletedRequest, work: Work) -> None:
 def _carry_out(draft: Draft, task: WorkflowTask, answer: RespondWorkflowTaskCompletedRequest) -> Completion:
     """Write the completion and carry its commands out. Raises BadCommand; the draft is worthless then."""
     if task.transient:
-        task = write_provisional(draft, task, answer.identity)
-    builds = draft.run.facts.search_attributes.get(BUILD_IDS)
+        task = write_provisional(draft, task, answer.identity, answer.worker_version_stamp.SerializeToString())
+    attributes = draft.run.facts.search_attributes
     event = draft.add(_completed(task, answer))
     draft.assign("workflow_task", None)
     set_attempt(draft, 1)
     note_cause(draft, 0)
     _keep_sticky(draft, answer)
     note_reset_point(draft, event, answer)
-    if draft.run.facts.search_attributes.get(BUILD_IDS) != builds:
-        show(draft)
+    version = answer.worker_version_stamp.SerializeToString()
+    if version != draft.run.durable.most_recent_worker_version:
+        draft.assign("most_recent_worker_version", version)
+    if draft.run.facts.search_attributes is not attributes:
+        show(draft)  # builds that worked on the run are among them
     completion = Completion(draft, event.event_id, answer.identity)
     draft.holding = True
     run_commands(completion, answer)
@@ -159,7 +161,7 @@ def _reject(
         work.drafts.pop(run_id)
         raise InvalidArgument(message)
     draft = work.restart(run_id)
-    failure = Failure(message=message, source="Server", server_failure_info=ServerFailureInfo())
+    failure = Failure(message=message, server_failure_info=ServerFailureInfo())
     fail(draft, bad.cause, failure, answer.identity, answer.binary_checksum)
     if bad.terminate:
         flush(draft)

@@ -15,9 +15,11 @@ from perdure.workflow.evolve import numbers
 from perdure.workflow.state import Run
 
 BUILD_IDS = "BuildIds"
+BINARY_CHECKSUMS = "BinaryChecksums"
 _UNVERSIONED = "unversioned"
-# A constant and no limit of the context: replay must not depend on configuration.
+# Constants and no limits of the context: replay must not depend on configuration.
 _BUILD_IDS_BYTES_MAX = 2048
+_CHECKSUMS_MAX = 20
 
 
 @numbers(EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED)
@@ -29,23 +31,37 @@ def task_completed(run: Run, event: HistoryEvent, attributes: Any) -> None:
     stamp = attributes.worker_version
     if not attributes.versioning_behavior and not stamp.use_versioning:
         _note_build_id(run, stamp)
+    if attributes.binary_checksum:
+        _note_checksum(run, attributes.binary_checksum)
 
 
 def _note_build_id(run: Run, stamp: WorkerVersionStamp) -> None:
     """Keep the search attribute that says which builds have worked on the run."""
     build = f"{_UNVERSIONED}:{stamp.build_id}" if stamp.build_id else _UNVERSIONED
-    known = run.facts.search_attributes.get(BUILD_IDS)
-    if known is None:
-        builds = [_UNVERSIONED]
-    else:
-        builds = msgspec.json.decode(Payload.FromString(known).data, type=list[str])
-        if build in builds:
-            return
+    known = _keywords(run, BUILD_IDS)
+    builds = known or [_UNVERSIONED]
     if build not in builds:
-        builds.append(build)
-    data = msgspec.json.encode(builds)
-    while len(data) > _BUILD_IDS_BYTES_MAX and len(builds) > 1:
-        del builds[1]
-        data = msgspec.json.encode(builds)
-    payload = Payload(metadata={"encoding": b"json/plain", "type": b"KeywordList"}, data=data)
-    run.put("search_attributes", BUILD_IDS, payload.SerializeToString(deterministic=True))
+        builds = [*builds, build]
+    if builds != known:
+        # The first one is the mark that lists of unversioned runs ask for; the next oldest goes.
+        while len(msgspec.json.encode(builds)) > _BUILD_IDS_BYTES_MAX and len(builds) > 1:
+            del builds[1]
+        _put_keywords(run, BUILD_IDS, builds)
+
+
+def _note_checksum(run: Run, checksum: str) -> None:
+    """The same for workers that say which build they are by a checksum."""
+    known = _keywords(run, BINARY_CHECKSUMS)
+    if checksum not in known:
+        _put_keywords(run, BINARY_CHECKSUMS, [*known, checksum][-_CHECKSUMS_MAX:])
+
+
+def _keywords(run: Run, name: str) -> list[str]:
+    encoded = run.facts.search_attributes.get(name)
+    return msgspec.json.decode(Payload.FromString(encoded).data, type=list[str]) if encoded else []
+
+
+def _put_keywords(run: Run, name: str, words: list[str]) -> None:
+    metadata = {"encoding": b"json/plain", "type": b"KeywordList"}
+    payload = Payload(metadata=metadata, data=msgspec.json.encode(words))
+    run.put("search_attributes", name, payload.SerializeToString(deterministic=True))

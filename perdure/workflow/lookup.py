@@ -6,6 +6,7 @@ from perdure.workflow.draft import Draft
 from perdure.workflow.state import Run
 
 MISSING = "workflow not found for ID: {}"
+MISSING_RUN = 'workflow execution not found for workflow ID "{}" and run ID "{}"'
 COMPLETED = "workflow execution already completed"
 OTHER_CHAIN = "workflow execution not found"
 
@@ -18,7 +19,7 @@ def find_run(work: Work, run_id: str) -> Run:
         run_id = work.current.run_id
     run = work.chain.runs.get(run_id)
     if run is None:
-        raise NotFound(MISSING.format(work.chain.key.workflow_id))
+        raise NotFound(MISSING_RUN.format(work.chain.key.workflow_id, run_id))
     return run
 
 

@@ -5,6 +5,8 @@ that does not
 fit the state any more is NotFound: the reference is obsolete, and matching drops it.
 """
 
+from temporalio.api.common.v1 import WorkerVersionCapabilities, WorkerVersionStamp
+
 from perdure.base.errors import NotFound
 from perdure.workflow.decide import Work, decides
 from perdure.workflow.look import segments_of
@@ -32,7 +34,7 @@ def start_workflow_task(work: Work, request: StartWorkflowTask) -> WorkflowTaskS
     if sticky_queue != request.poll_queue:
         # Dispatched on the normal queue since nobody polls the sticky one: whoever has it in cache is given up.
         clear_sticky(draft)
-    start(draft, request.request_id, request.identity)
+    start(draft, request.request_id, request.identity, _stamp(request.capabilities))
     draft.run.assign("queries_sent", tuple(draft.run.ephemeral.queries))
     return handed_out(draft.run, request.identity, partial=bool(draft.run.durable.sticky_queue))
 
@@ -54,6 +56,16 @@ def handed_out(run: Run, identity: str, *, partial: bool) -> WorkflowTaskStarted
         queries={query_id: query.query for query_id, query in run.ephemeral.queries.items()},
         normal_queue=facts.task_queue,
     )
+
+
+def _stamp(capabilities: WorkerVersionCapabilities | None) -> bytes:
+    """The encoded version of a worker that says which build it is; empty for others, and for deployments."""
+    if capabilities is None or not capabilities.build_id:
+        return b""
+    if capabilities.use_versioning and capabilities.deployment_series_name:
+        return b""
+    stamp = WorkerVersionStamp(build_id=capabilities.build_id, use_versioning=capabilities.use_versioning)
+    return stamp.SerializeToString()
 
 
 def _check(request: StartWorkflowTask, task: WorkflowTask | None) -> None:

@@ -84,8 +84,11 @@ def schedule(draft: Draft, *, original_time_ns: int = 0) -> None:
     )
 
 
-def start(draft: Draft, request_id: str, identity: str) -> WorkflowTask:
-    """Start the scheduled workflow task; its Started event ends its history batch. Returns the task as it is now."""
+def start(draft: Draft, request_id: str, identity: str, worker_version: bytes = b"") -> WorkflowTask:
+    """Start the scheduled workflow task; its Started event ends its history batch. Returns the task as it is now.
+
+    `worker_version`: the encoded stamp of the worker, empty if it has none.
+    """
     run, now_ns = draft.run, draft.context.now_ns
     task = run.durable.workflow_task
     assert task is not None
@@ -105,6 +108,7 @@ def start(draft: Draft, request_id: str, identity: str) -> WorkflowTask:
         started_time_ns=now_ns,
         request_id=request_id,
         identity=identity,
+        worker_version=worker_version,
         history_size_bytes=size,
         suggest_continue_as_new=bool(reasons),
         suggest_reasons=reasons,
@@ -116,9 +120,13 @@ def start(draft: Draft, request_id: str, identity: str) -> WorkflowTask:
     return task
 
 
-def write_provisional(draft: Draft, task: WorkflowTask, identity: str) -> WorkflowTask:
-    """Write the Scheduled and Started events of a task whose ids were provisional; returns it with its final ids."""
+def write_provisional(draft: Draft, task: WorkflowTask, identity: str, worker_version: bytes = b"") -> WorkflowTask:
+    """Write the Scheduled and Started events of a task whose ids were provisional; returns it with its final ids.
+
+    `worker_version`: the encoded stamp of the worker that answers it.
+    """
     run = draft.run
+    task = msgspec.structs.replace(task, worker_version=worker_version)
     scheduled_id = run.facts.next_event_id
     draft.add(_scheduled(task_queue(run), task.timeout_ns, task.attempt), time_ns=task.scheduled_time_ns)
     task = msgspec.structs.replace(
@@ -130,9 +138,14 @@ def write_provisional(draft: Draft, task: WorkflowTask, identity: str) -> Workfl
 
 
 def tail(run: Run, identity: str = "") -> tuple[bytes, ...]:
-    """The encoded Scheduled and Started events of a task that is not in history; empty for one that is."""
+    """The encoded Scheduled and Started events of a task that is not in history; empty for one that is.
+
+    Empty too where events have taken its ids: it becomes an ordinary task when it is started.
+    """
     task = run.durable.workflow_task
-    if task is None or not (task.transient or task.speculative):
+    if task is None or not (task.transient or task.speculative) or not run.is_open:
+        return ()
+    if task.scheduled_event_id != run.facts.next_event_id:
         return ()
     scheduled = HistoryEvent(
         event_id=task.scheduled_event_id,
@@ -183,7 +196,7 @@ def _scheduled(queue: TaskQueue, timeout_ns: int, attempt: int) -> WorkflowTaskS
 
 
 def _started(task: WorkflowTask, identity: str) -> WorkflowTaskStartedEventAttributes:
-    return WorkflowTaskStartedEventAttributes(
+    attributes = WorkflowTaskStartedEventAttributes(
         scheduled_event_id=task.scheduled_event_id,
         identity=identity,
         request_id=task.request_id,
@@ -191,6 +204,9 @@ def _started(task: WorkflowTask, identity: str) -> WorkflowTaskStartedEventAttri
         suggest_continue_as_new_reasons=task.suggest_reasons,  # type: ignore[arg-type]  # plain ints
         history_size_bytes=task.history_size_bytes,
     )
+    if task.worker_version:
+        attributes.worker_version.ParseFromString(task.worker_version)
+    return attributes
 
 
 def _suggest_continue(draft: Draft, size: int) -> tuple[int, ...]:

@@ -17,8 +17,10 @@ def record_marker(completion: Completion, command: Command, attributes: RecordMa
     limits = completion.draft.context.limits
     if not attributes.marker_name:
         raise BadCommand(_BAD, "MarkerName is not set on RecordMarkerCommand.")
-    if len(attributes.marker_name.encode()) > limits.id_bytes_max:
-        raise BadCommand(_BAD, "MarkerName on RecordMarkerCommand exceeds length limit.")
+    name, length = attributes.marker_name, len(attributes.marker_name.encode())
+    if length > limits.id_bytes_max:
+        shown = f"MarkerName={name} Length={length} Limit={limits.id_bytes_max}"
+        raise BadCommand(_BAD, f"MarkerName on RecordMarkerCommand exceeds length limit. {shown}")
     size = sum(len(name.encode()) + payloads.ByteSize() for name, payloads in attributes.details.items())
     check_size(size, limits.blob_bytes_max, _BAD, "RecordMarkerCommandAttributes.Details exceeds size limit.")
     event = MarkerRecordedEventAttributes(
