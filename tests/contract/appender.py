@@ -30,18 +30,20 @@ async def _append(store: SqliteStore, n: int) -> str:
     return "applied" if written.applied else f"not applied, last {written.header and written.header.last}"
 
 
+async def _read(store: SqliteStore, what: str) -> str:
+    try:
+        if what == "header":
+            header = await store.log.read_header(SEGMENT)
+            return f"last {header and header.last}"
+        return f"groups {len(await store.log.read_groups(SEGMENT, 0, 1 << 20))}"
+    except PerdureError as error:
+        return type(error).__name__
+
+
 async def _obey(store: SqliteStore) -> None:
-    """One line of input, one line of output: `append N`, or `read` for the last number."""
+    """One line of input, one line of output: `append N`, `header` or `groups`."""
     while line := (await asyncio.to_thread(sys.stdin.readline)).split():
-        if line[0] == "append":
-            say(await _append(store, int(line[1])))
-        else:
-            try:
-                header = await store.log.read_header(SEGMENT)
-                groups = await store.log.read_groups(SEGMENT, 0, 1 << 20)
-                say("last", header and header.last, "groups", len(groups))
-            except PerdureError as error:
-                say(type(error).__name__)
+        say(await (_append(store, int(line[1])) if line[0] == "append" else _read(store, line[0])))
 
 
 async def _run_on(store: SqliteStore) -> None:

@@ -3,6 +3,7 @@ swept."""
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from perdure.base.clock import SECOND_NS
 from perdure.base.errors import FailedPrecondition, InvalidArgument, StoreUnavailable
-from perdure.store.contract import Group, SegmentHeader, SegmentId, Snapshot
+from perdure.store.contract import Group, SegmentHeader, SegmentId, Snapshot, Written
 from perdure.store.sqlite import SqliteStore
 from perdure.testing.store_contract.suite import chain, checkpoint, new_segment, offer_of
 from perdure.visibility.rows import VisibilityRow
@@ -91,16 +92,48 @@ async def test_a_job_that_raises_leaves_nothing_and_harms_no_other(store: Sqlite
     assert [type(error) for error in failed] == [InvalidArgument, StoreUnavailable]
     assert not isinstance(append, BaseException)
     assert append.applied
+    assert await store.log.read_header(segment) == append.header
     assert await store.log.read_groups(segment, 0, 10) == [Group(1, b"one", 1)]
 
 
-async def test_many_jobs_that_queue_up_share_a_commit(store: SqliteStore) -> None:
+async def test_where_a_full_disk_undoes_the_whole_transaction_every_other_job_is_done_again(store: SqliteStore) -> None:
+    segments = [await new_segment(store) for _ in range(2)]
+    pages = await _pragma(store, "page_count")
+    await _pragma(store, f"max_page_count = {pages + 8}")
+
+    def undo_all(connection: sqlite3.Connection) -> None:
+        # As SQLite does by itself when the write-ahead log can't be written.
+        connection.execute("ROLLBACK")
+        connection.execute("INSERT INTO document VALUES ('kind', 'key', 0, zeroblob(1000000))")
+
+    first, failed, last = await asyncio.gather(
+        store.log.append(segments[0], 1, Group(1, b"one", 1)),
+        store._writer.run(undo_all),
+        store.log.append(segments[1], 1, Group(1, b"one", 1)),
+        return_exceptions=True,
+    )
+    assert isinstance(failed, StoreUnavailable)
+    assert first == last == Written(True, SegmentHeader(1, 1, 1))
+    for segment in segments:
+        assert await store.log.read_groups(segment, 0, 10) == [Group(1, b"one", 1)]
+
+
+async def test_what_queues_up_behind_a_commit_shares_the_next_one(store: SqliteStore) -> None:
     segments = [await new_segment(store) for _ in range(50)]
     commits: list[str] = []
+    gate = threading.Event()
     await store._writer.run(lambda connection: connection.set_trace_callback(commits.append))
-    await asyncio.gather(*(store.log.append(segment, 1, Group(1, b"one", 1)) for segment in segments))
-    # The first may be alone; the others queue up behind it, or behind the second.
-    assert 1 <= sum(statement == "COMMIT" for statement in commits) < 25
+
+    async def open_gate() -> None:
+        gate.set()
+
+    await asyncio.gather(
+        store._writer.run(lambda _: gate.wait()),
+        *(store.log.append(segment, 1, Group(1, b"one", 1)) for segment in segments),
+        open_gate(),
+    )
+    # One behind the trace, one with whatever was there before the gate, one with the rest.
+    assert commits.count("COMMIT") <= 3
 
 
 async def test_a_closed_store_refuses(store: SqliteStore) -> None:
