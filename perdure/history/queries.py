@@ -9,7 +9,6 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from temporalio.api.common.v1 import Link
 from temporalio.api.enums.v1 import QueryResultType
 from temporalio.api.query.v1 import QueryRejected, WorkflowQueryResult
 from temporalio.api.workflowservice.v1 import (
@@ -73,24 +72,16 @@ class Queries:
         run_id = request.execution.run_id
         plan = await self._begin(key, request, call, query_id)
         if plan.rejected_status:
-            return self._linked(
-                key,
-                request,
-                plan,
-                "Query rejected",
-                QueryWorkflowResponse(
-                    query_rejected=QueryRejected(status=plan.rejected_status)  # type: ignore[arg-type]  # an enum
-                ),
-            )
+            rejected = QueryRejected(status=plan.rejected_status)  # type: ignore[arg-type]  # an enum
+            return QueryWorkflowResponse(query_rejected=rejected)
         if plan.buffered:
             answer = await self._buffered(key, plan, call, query_id, deadline_ns)
             if answer is not None:
-                return self._linked(key, request, plan, "Query processed", answer)
+                return answer
             plan = await self._begin(key, request, call, query_id, run_id or plan.run_id)
             if plan.buffered:
                 await self._abandon(key, plan.run_id, query_id)
-        answer = await self._direct(key, request, plan, call, deadline_ns)
-        return self._linked(key, request, plan, "Query processed", answer)
+        return await self._direct(key, request, plan, call, deadline_ns)
 
     async def _begin(
         self, key: ChainKey, request: QueryWorkflowRequest, call: Call, query_id: str, run_id: str = ""
@@ -165,20 +156,6 @@ class Queries:
 
     def _left(self, deadline_ns: int) -> int:
         return max(0, deadline_ns - self._clock.monotonic_ns())
-
-    def _linked(
-        self,
-        key: ChainKey,
-        request: QueryWorkflowRequest,
-        plan: QueryPlan,
-        reason: str,
-        response: QueryWorkflowResponse,
-    ) -> QueryWorkflowResponse:
-        link = Link.Workflow(
-            namespace=request.namespace, workflow_id=key.workflow_id, run_id=plan.run_id, reason=reason
-        )
-        response.link.CopyFrom(Link(workflow=link))
-        return response
 
 
 def _result(result: WorkflowQueryResult) -> QueryWorkflowResponse:
