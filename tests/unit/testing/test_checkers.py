@@ -364,7 +364,8 @@ def former_owner_commits(evidence: Evidence) -> None:
 
 @breaks(27)
 def group_is_missing(evidence: Evidence) -> None:
-    del evidence.commits[1]
+    evidence.commits[1] = Commit("shard", 1, 1, 3)
+    del evidence.commits[2]
 
 
 @breaks(28)

@@ -1,0 +1,265 @@
+"""A client that lives through one workflow: starts it, signals, asks, reads, perhaps cancels or terminates, and waits.
+
+Invariant: it makes its calls one after the other, repeats with the same request id what may or may not have been done,
+and gives up on nothing that it can still learn. Knows the public API and nothing behind it.
+"""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from temporalio.api.common.v1 import WorkflowExecution, WorkflowType
+from temporalio.api.enums.v1 import (
+    HistoryEventFilterType,
+    WorkflowIdConflictPolicy,
+    WorkflowIdReusePolicy,
+)
+from temporalio.api.query.v1 import WorkflowQuery
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import (
+    CountWorkflowExecutionsRequest,
+    DescribeWorkflowExecutionRequest,
+    GetWorkflowExecutionHistoryRequest,
+    GetWorkflowExecutionHistoryResponse,
+    ListWorkflowExecutionsRequest,
+    QueryWorkflowRequest,
+    RequestCancelWorkflowExecutionRequest,
+    SignalWorkflowExecutionRequest,
+    StartWorkflowExecutionRequest,
+    TerminateWorkflowExecutionRequest,
+)
+
+from perdure.base.clock import SECOND_NS, to_duration
+from perdure.base.entropy import new_id
+from perdure.base.errors import NotFound, PerdureError, Refused
+from perdure.testing.checkers.evidence import STATUS_OF
+from perdure.testing.cluster import SimCluster
+from perdure.testing.oplog import Kind, Op
+from perdure.testing.party import SDK, TOOL, Party, header, parsed, reading
+from perdure.testing.programs import Program, program_input
+from perdure.testing.worker import QUEUE
+
+_CLOSE = HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT
+_ATTEMPTS = 40
+
+
+class Errand(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client is to do. `asks`: how many queries, reads and so on in between. `ends_it`: "cancel", "terminate",
+    "timeout" or "": how the run ends besides by itself. `starts`: how often the id is started, one after the other.
+    """
+
+    workflow_id: str
+    program: Program
+    asks: int = 2
+    ends_it: str = ""
+    starts: int = 1
+    reuse: int = WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
+    conflict: int = WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_FAIL
+
+
+class Client(Party):
+    """One client with one errand. `is_done`: the errand was run to its end."""
+
+    def __init__(self, name: str, namespace: str, cluster: SimCluster, errand: Errand) -> None:
+        super().__init__(name, namespace, cluster)
+        self.errand = errand
+        self.is_done = False
+
+    async def run(self) -> None:
+        """Run the errand."""
+        await self.pause(4.0)
+        for _ in range(self.errand.starts):
+            run_id = await self._start()
+            if run_id:
+                await self._live(run_id)
+        self.is_done = True
+
+    async def _live(self, run_id: str) -> None:
+        """Accompany a run until it is closed."""
+        asks = self.errand.asks
+        for sent in range(self.errand.program.signals):
+            await self.pause(1.5)
+            if not await self._signal(run_id):
+                break
+            if sent == 0 and self.errand.ends_it in ("cancel", "terminate"):
+                break
+            if asks and self.chance.fraction() < 0.6:
+                asks -= 1
+                await self._ask(run_id)
+        if self.errand.ends_it in ("cancel", "terminate"):
+            await self.pause(2.0)
+            await self._end(run_id)
+        for _ in range(asks):
+            await self.pause(1.0)
+            await self._ask(run_id)
+        await self._wait_for_close(run_id)
+        await self._ask(run_id)
+
+    def _invoke(self, kind: Kind, run_id: str = "", **facts: Any) -> Op:
+        facts = {"namespace": self.namespace, "workflow_id": self.errand.workflow_id, "run_id": run_id} | facts
+        return self.log.invoke(kind, self.name, **facts)
+
+    def _execution(self, run_id: str) -> WorkflowExecution:
+        return WorkflowExecution(workflow_id=self.errand.workflow_id, run_id=run_id)
+
+    async def _persist(self, attempt: Callable[[], Awaitable[bool]]) -> bool:
+        """Repeat `attempt` while its outcome is unknown. False if it is refused."""
+        for _ in range(_ATTEMPTS):
+            try:
+                return await attempt()
+            except Refused:
+                return False
+            except PerdureError:
+                await self.pause(3.0)
+        return False
+
+    async def _start(self) -> str:
+        """The run id of the started (or found) run; "" if the start was refused."""
+        request_id = new_id(self.chance)
+        errand = self.errand
+        found: list[str] = []
+
+        async def attempt() -> bool:
+            args = {"reuse": int(errand.reuse), "conflict": int(errand.conflict)}
+            op = self._invoke(Kind.START, request_id=request_id, args=args)
+            request = StartWorkflowExecutionRequest(
+                namespace=self.namespace,
+                workflow_id=errand.workflow_id,
+                workflow_type=WorkflowType(name="program"),
+                task_queue=TaskQueue(name=QUEUE),
+                input=program_input(errand.program),
+                identity=op.identity,
+                request_id=request_id,
+                workflow_id_reuse_policy=errand.reuse,  # type: ignore[arg-type]  # a number of the enum
+                workflow_id_conflict_policy=errand.conflict,  # type: ignore[arg-type]  # a number of the enum
+                header=header(request_id),
+            )
+            if errand.ends_it == "timeout":
+                request.workflow_run_timeout.CopyFrom(to_duration(3 * SECOND_NS))
+            response = await self.call(op, "StartWorkflowExecution", request)
+            self.log.returned(op, run_id=response.run_id, started=response.started)
+            found.append(response.run_id)
+            return True
+
+        await self._persist(attempt)
+        return found[0] if found else ""
+
+    async def _signal(self, run_id: str) -> bool:
+        request_id = new_id(self.chance)
+
+        async def attempt() -> bool:
+            op = self._invoke(Kind.SIGNAL, run_id, request_id=request_id)
+            request = SignalWorkflowExecutionRequest(
+                namespace=self.namespace,
+                workflow_execution=self._execution(run_id),
+                signal_name="go",
+                identity=op.identity,
+                request_id=request_id,
+                header=header(request_id),
+            )
+            await self.call(op, "SignalWorkflowExecution", request)
+            self.log.returned(op)
+            return True
+
+        return await self._persist(attempt)
+
+    async def _end(self, run_id: str) -> None:
+        request_id = new_id(self.chance)
+
+        async def cancel() -> bool:
+            op = self._invoke(Kind.CANCEL, run_id, request_id=request_id)
+            request = RequestCancelWorkflowExecutionRequest(
+                namespace=self.namespace,
+                workflow_execution=self._execution(run_id),
+                identity=op.identity,
+                request_id=request_id,
+            )
+            await self.call(op, "RequestCancelWorkflowExecution", request)
+            self.log.returned(op)
+            return True
+
+        async def terminate() -> bool:
+            op = self._invoke(Kind.TERMINATE, run_id)
+            request = TerminateWorkflowExecutionRequest(
+                namespace=self.namespace, workflow_execution=self._execution(run_id), identity=op.identity
+            )
+            await self.call(op, "TerminateWorkflowExecution", request)
+            self.log.returned(op)
+            return True
+
+        await self._persist(cancel if self.errand.ends_it == "cancel" else terminate)
+
+    async def _ask(self, run_id: str) -> None:
+        """One of the calls that change nothing."""
+        asks = (self._query, self._query, self._history, self._tool_history, self._describe, self._list, self._count)
+        try:
+            await asks[self.chance.below(len(asks))](run_id)
+        except PerdureError:
+            return
+
+    async def _query(self, run_id: str) -> None:
+        op = self._invoke(Kind.QUERY, run_id)
+        request = QueryWorkflowRequest(
+            namespace=self.namespace, execution=self._execution(run_id), query=WorkflowQuery(query_type="signals")
+        )
+        response = await self.call(op, "QueryWorkflow", request, timeout_s=8.0)
+        self.log.returned(op, run_id=run_id, signals=json.loads(response.query_result.payloads[0].data))
+
+    async def _history(self, run_id: str) -> None:
+        await self._read(run_id, SDK, 0)
+
+    async def _tool_history(self, run_id: str) -> None:
+        await self._read(run_id, TOOL, 1 + self.chance.below(3))
+
+    async def _read(self, run_id: str, client_name: str, page: int) -> None:
+        op = self._invoke(Kind.HISTORY, run_id, args={"tail": client_name == SDK})
+        try:
+            events = await self.read_events(self.errand.workflow_id, run_id, page=page, client_name=client_name)
+        except PerdureError as error:
+            self.log.failed(op, error)
+            return
+        self.log.returned(op, **reading(run_id, events))
+
+    async def _describe(self, run_id: str) -> None:
+        op = self._invoke(Kind.DESCRIBE, run_id)
+        request = DescribeWorkflowExecutionRequest(namespace=self.namespace, execution=self._execution(run_id))
+        response = await self.call(op, "DescribeWorkflowExecution", request)
+        info = response.workflow_execution_info
+        self.log.returned(op, run_id=info.execution.run_id, status=int(info.status), length=info.history_length)
+
+    async def _list(self, _run_id: str) -> None:
+        op = self.log.invoke(Kind.LIST, self.name, namespace=self.namespace)
+        response = await self.call(
+            op, "ListWorkflowExecutions", ListWorkflowExecutionsRequest(namespace=self.namespace)
+        )
+        rows = [(info.execution.workflow_id, info.execution.run_id, int(info.status)) for info in response.executions]
+        self.log.returned(op, rows=rows)
+
+    async def _count(self, _run_id: str) -> None:
+        op = self.log.invoke(Kind.COUNT, self.name, namespace=self.namespace)
+        request = CountWorkflowExecutionsRequest(namespace=self.namespace)
+        response = await self.call(op, "CountWorkflowExecutions", request)
+        self.log.returned(op, count=response.count)
+
+    async def _wait_for_close(self, run_id: str) -> None:
+        """Long-poll for the close event, as `result()` of an SDK does."""
+        while True:
+            op = self._invoke(Kind.HISTORY, run_id, args={"tail": True})
+            request = GetWorkflowExecutionHistoryRequest(
+                namespace=self.namespace,
+                execution=self._execution(run_id),
+                wait_new_event=True,
+                history_event_filter_type=_CLOSE,
+            )
+            try:
+                body = await self.call(op, "GetWorkflowExecutionHistory", request, timeout_s=25.0)
+            except NotFound:
+                return
+            except PerdureError:
+                await self.pause(1.0)
+                continue
+            response = parsed(GetWorkflowExecutionHistoryResponse, body)
+            self.log.returned(op, **(reading(run_id, response.history.events) | {"whole": False}))
+            if response.history.events and response.history.events[-1].event_type in STATUS_OF:
+                return

@@ -1,0 +1,244 @@
+"""A whole cluster on virtual time: one store that survives, and hosts that come and go around it.
+
+A host is all roles in one process, wired as `perdure.server.cluster` wires them. Invariant: after `crash` nothing that
+a host had begun goes on: its tasks end, its store and its network are gone, its callers lose their connection, and no
+code of it had a say in that. A host may also be left running beside its successor, as a stopped process that wakes up.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from contextvars import Context, ContextVar, copy_context
+from typing import Any, TypeVar
+
+import msgspec
+from google.protobuf.message import Message
+
+from perdure.base.clock import SECOND_NS
+from perdure.base.entropy import new_id
+from perdure.base.errors import DeadlineExceeded, PerdureError, Unavailable
+from perdure.base.limits import Limits
+from perdure.base.tasks import Background
+from perdure.cluster.namespaces import Namespace
+from perdure.frontend.frontend import Frontend
+from perdure.frontend.methods import full_name
+from perdure.frontend.services import FrontendOptions
+from perdure.rpc.call import CallMeta
+from perdure.server.cluster import Options, Roles
+from perdure.shards.options import ShardOptions
+from perdure.testing.entropy import SeededEntropy
+from perdure.testing.loop import VirtualClock, VirtualLoop
+from perdure.testing.network import Network, NetworkDirectory
+from perdure.testing.oplog import OpLog
+from perdure.testing.sim_store import SimFaults, SimStore
+
+T = TypeVar("T")
+_RATE = 1_000_000
+SIM_LIMITS = Limits(
+    matching_poll_ns=10 * SECOND_NS, host_rps=_RATE, namespace_rps=_RATE, visibility_rps=_RATE, waiting_polls_max=10_000
+)
+
+
+class ClusterOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`skew_ns`: each host's clock is off by at most so much. `roles`: how each host is built."""
+
+    roles: Options = Options(limits=SIM_LIMITS, shards=ShardOptions(shards=2))
+    skew_ns: int = 0
+    namespaces: tuple[str, ...] = ("one", "two")
+
+
+_HOST: ContextVar["Host | None"] = ContextVar("host", default=None)
+
+
+class Host:
+    """One process. `is_dead`: it was killed."""
+
+    def __init__(self, name: str, cluster: "SimCluster") -> None:
+        self.name = name
+        self.is_dead = False
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.context: Context = copy_context()
+        self.context.run(_HOST.set, self)
+        self._background = Background(lambda error: None)
+        entropy = cluster.entropy.fork(name)
+        options = cluster.options
+        offset_ns = int((2 * entropy.fraction() - 1) * options.skew_ns / 2)
+        self.clock = VirtualClock(cluster.loop, offset_ns)
+        store = cluster.store.seen_by(name)
+        self.roles = cluster.build(
+            store, self.clock, entropy, options.roles, lambda directory: NetworkDirectory(directory, cluster.network)
+        )
+        settings = FrontendOptions(limits=options.roles.limits, throttled=False, list_throttled=False)
+        self.frontend = Frontend(
+            self.roles.namespaces, self.roles.directory, store.visibility, self.clock, entropy, settings
+        )
+
+    def spawn(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+        """Run `work` as this host's."""
+        return self.context.run(self._background.spawn, work, name)
+
+
+class SimCluster:
+    """The store, the network, and the hosts. `host` is the one that callers reach now, None while there is none.
+
+    `build` makes a host's roles; a test may give one that makes broken ones.
+    """
+
+    def __init__(
+        self,
+        loop: VirtualLoop,
+        entropy: SeededEntropy,
+        log: OpLog,
+        options: ClusterOptions,
+        build: Callable[..., Roles] = Roles,
+    ) -> None:
+        self.loop = loop
+        self.entropy = entropy
+        self.log = log
+        self.options = options
+        self.build = build
+        self.faults = SimFaults(entropy.fork("store"))
+        self.store = SimStore(loop.clock, self.faults)
+        self.network = Network(entropy.fork("network"), loop.clock)
+        self.host: Host | None = None
+        self.zombies: list[Host] = []
+        self.fired: Counter[str] = Counter()
+        self.alarms: list[str] = []
+        self._incarnations = 0
+        self._armed: dict[str, int] = {}
+        self._background = Background(self._unexpected)
+        self._changed: asyncio.Event = asyncio.Event()
+        self.faults.at_mark = self._at_store_mark
+        self.network.at_mark = self._at_mark
+        loop.set_task_factory(_owned_task)
+        loop.set_exception_handler(self._in_loop)
+
+    async def start(self) -> None:
+        """Bring up a host; returns when it answers or has died again."""
+        self._incarnations += 1
+        host = Host(f"host-{self._incarnations}", self)
+        self.log.note(f"{host.name} starts")
+        self.host = host
+        starting = host.spawn(host.roles.start(), "start")
+        try:
+            await asyncio.wait((starting,))
+            if not host.is_dead and starting.exception() is not None:
+                self.crash(host)
+        finally:
+            self._changed.set()
+
+    async def begin(self) -> None:
+        """The first start: the host, and the namespaces."""
+        await self.start()
+        host = self.host
+        assert host is not None
+        for name in self.options.namespaces:
+            namespace = Namespace(new_id(self.entropy), name, 24 * 3600 * SECOND_NS)
+            await host.spawn(host.roles.namespaces.register(namespace), "namespace")
+
+    def crash(self, host: Host | None = None) -> None:
+        """Kill a host at this instant (the reachable one by default)."""
+        host = host or self.host
+        if host is None or host.is_dead:
+            return
+        host.is_dead = True
+        self.faults.dead.add(host.name)
+        self.network.replies_lost.append(("", self.loop.clock.now_ns()))
+        self.log.note(f"{host.name} dies")
+        self.fired["crash"] += 1
+        if self.host is host:
+            self.host = None
+        if host in self.zombies:
+            self.zombies.remove(host)
+        for task in tuple(host.tasks):
+            task.cancel()
+
+    def abandon(self) -> None:
+        """Nobody reaches the host any more, but it goes on, with its store: it must not get in its successor's way."""
+        host, self.host = self.host, None
+        if host is not None:
+            self.log.note(f"{host.name} is abandoned")
+            self.fired["zombie"] += 1
+            self.faults.without_claims.add(host.name)
+            self.zombies.append(host)
+
+    def arm(self, mark: str, nth: int) -> None:
+        """Kill the host when it reaches this mark (`before append`, `after offer`, …) for the `nth` time from now."""
+        self._armed[mark] = nth
+
+    def disarm(self) -> None:
+        """Forget the armed marks."""
+        self._armed.clear()
+
+    def _at_store_mark(self, _host: str, mark: str) -> None:
+        self._at_mark(mark)
+
+    def _at_mark(self, mark: str) -> None:
+        left = self._armed.get(mark)
+        if left is None:
+            return
+        host = _HOST.get()
+        if host is None or host is not self.host:
+            return
+        if left > 1:
+            self._armed[mark] = left - 1
+            return
+        del self._armed[mark]
+        self.fired[mark] += 1
+        self.crash(host)
+        raise asyncio.CancelledError
+
+    async def reachable(self) -> Host:
+        """The host that answers; waits for one. Raises Unavailable now and then instead."""
+        if self.host is None:
+            raise Unavailable("Connection refused.")
+        return self.host
+
+    async def call(
+        self, method: str, request: Message, *, timeout_s: float = 10.0, client_name: str = "temporal-python"
+    ) -> Any:
+        """Call a method of the public API as a client does. Raises the error tree, as the SDK sees it."""
+        host = await self.reachable()
+        entry = host.frontend.methods[full_name(method)]
+        copy = entry.request()
+        copy.CopyFrom(request)
+        meta = CallMeta(timeout_ns=int(timeout_s * SECOND_NS), client_name=client_name, client_version="1.0.0")
+
+        async def serve() -> Message | bytes:
+            return await self.network.call(f"serve {method}", lambda: entry.handler(copy, meta), "")
+
+        task = host.spawn(serve(), method)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await task
+        except TimeoutError as error:
+            raise DeadlineExceeded("Deadline exceeded.") from error
+        except asyncio.CancelledError as error:
+            current = asyncio.current_task()
+            if task.cancelled() and current is not None and not current.cancelling():
+                raise Unavailable("Connection lost.") from error
+            raise
+
+    def _unexpected(self, error: BaseException) -> None:
+        self.alarms.append(f"{type(error).__name__}: {error}")
+
+    def _in_loop(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, PerdureError) and not context.get("handle"):
+            return
+        self.alarms.append(f"{context.get('message')}: {error!r}")
+
+
+def _owned_task(
+    loop: asyncio.AbstractEventLoop, coro: Any, *, context: Context | None = None, **rest: Any
+) -> asyncio.Task[Any]:
+    """A task that its host knows of; one that a dead host makes ends before it begins."""
+    task: asyncio.Task[Any] = asyncio.Task(coro, loop=loop, context=context, **rest)
+    host = context.get(_HOST) if context is not None else _HOST.get()
+    if host is not None:
+        if host.is_dead:
+            task.cancel()
+        else:
+            host.tasks.add(task)
+            task.add_done_callback(host.tasks.discard)
+    return task

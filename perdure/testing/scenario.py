@@ -1,0 +1,172 @@
+"""What one seed stands for: how the cluster is built, who uses it and for what, and what goes wrong meanwhile.
+
+Invariant: everything is drawn from the seed before anything runs. A seed has some of the faults, not all of them: what
+never fails in a run is as telling as what does.
+"""
+
+from typing import TypeVar
+
+import msgspec
+from temporalio.api.enums.v1 import WorkflowIdConflictPolicy, WorkflowIdReusePolicy
+
+from perdure.base.clock import MS_NS
+from perdure.server.cluster import Options
+from perdure.shards.options import ShardOptions
+from perdure.testing.client import Errand
+from perdure.testing.cluster import SIM_LIMITS, ClusterOptions
+from perdure.testing.entropy import SeededEntropy
+from perdure.testing.network import CALM, NetworkPlan
+from perdure.testing.programs import draw_program
+from perdure.testing.store_faults import HEALTHY, FaultPlan
+from perdure.testing.worker import SOUND, Habits
+
+T = TypeVar("T")
+MARKS = (
+    "before append",
+    "after append",
+    "before write",
+    "after write",
+    "before link",
+    "after link",
+    "before upsert",
+    "before offer",
+    "after offer",
+    "before start",
+    "after start",
+    "before complete",
+    "after complete",
+    "after serve RespondWorkflowTaskCompleted",
+    "after serve SignalWorkflowExecution",
+    "after serve StartWorkflowExecution",
+)
+_Reuse = WorkflowIdReusePolicy
+_Conflict = WorkflowIdConflictPolicy
+
+
+class Scenario(msgspec.Struct, frozen=True, kw_only=True):
+    """Times in virtual seconds. `crashes`, `zombies`: when a host dies, or is left behind by its successor.
+
+    `marks`: (mark, how many times it is passed before the host dies there). `heal_s`: when everything is well again.
+    """
+
+    cluster: ClusterOptions = ClusterOptions()
+    errands: tuple[tuple[str, Errand], ...] = ()
+    habits: Habits = SOUND
+    store: FaultPlan = HEALTHY
+    network: NetworkPlan = CALM
+    crashes: tuple[float, ...] = ()
+    zombies: tuple[float, ...] = ()
+    marks: tuple[tuple[str, int], ...] = ()
+    heal_s: float = 20.0
+
+
+def draw_scenario(seed: int) -> Scenario:
+    """The scenario of a seed."""
+    entropy = SeededEntropy(seed).fork("scenario")
+    heal_s = 10 + 15 * entropy.fraction()
+    return Scenario(
+        cluster=_cluster(entropy),
+        errands=tuple(_errand(entropy, index) for index in range(7 + entropy.below(4))),
+        habits=Habits(
+            sticky=entropy.fraction() < 0.7,
+            slow=_some(entropy, 0.08),
+            twice=_some(entropy, 0.15),
+            lost=_some(entropy, 0.06),
+            forgets=_some(entropy, 0.2),
+            fails=_some(entropy, 0.08),
+            foreign=0.1,
+        ),
+        store=_store(entropy),
+        network=_network(entropy),
+        crashes=tuple(sorted(1 + entropy.fraction() * (heal_s - 1) for _ in range(entropy.below(4)))),
+        zombies=(1 + entropy.fraction() * (heal_s - 2),) if entropy.fraction() < 0.3 else (),
+        marks=tuple((_one_of(entropy, MARKS), 1 + entropy.below(20)) for _ in range(entropy.below(4))),
+        heal_s=heal_s,
+    )
+
+
+def _some(entropy: SeededEntropy, most: float) -> float:
+    """A chance of up to `most`, or none at all."""
+    is_on, chance = entropy.fraction() < 0.5, entropy.fraction() * most
+    return chance if is_on else 0.0
+
+
+def _one_of(entropy: SeededEntropy, choices: tuple[T, ...]) -> T:
+    return choices[entropy.below(len(choices))]
+
+
+def _cluster(entropy: SeededEntropy) -> ClusterOptions:
+    shards = ShardOptions(
+        shards=1 + entropy.below(4),
+        segment_bytes=_one_of(entropy, (2_000, 20_000, 1 << 20)),
+        checkpoint_age_s=_one_of(entropy, (0.05, 0.5, 2.0, 30.0)),
+        group_transitions=_one_of(entropy, (1, 3, 256)),
+        timer_window_s=_one_of(entropy, (1.0, 600.0)),
+        timers_loaded_max=_one_of(entropy, (3, 10_000)),
+    )
+    cache = _one_of(entropy, (0, 20_000, 256 << 20))
+    skew_ns = 200 * MS_NS if entropy.fraction() < 0.3 else 0
+    return ClusterOptions(roles=Options(limits=SIM_LIMITS, shards=shards, cache_bytes_max=cache), skew_ns=skew_ns)
+
+
+def _errand(entropy: SeededEntropy, index: int) -> tuple[str, Errand]:
+    namespace = "one" if entropy.fraction() < 0.7 else "two"
+    chance = entropy.fraction()
+    ends_it = "cancel" if chance < 0.12 else "terminate" if chance < 0.24 else "timeout" if chance < 0.3 else ""
+    shared = entropy.fraction() < 0.3
+    errand = Errand(
+        workflow_id="shared" if shared else f"wf-{index}",
+        program=draw_program(entropy),
+        asks=1 + entropy.below(4),
+        ends_it=ends_it,
+        starts=1 + (entropy.below(2) if entropy.fraction() < 0.4 else 0),
+        reuse=_one_of(
+            entropy,
+            (
+                _Reuse.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
+                _Reuse.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
+                _Reuse.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY,
+                _Reuse.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
+            ),
+        ),
+        conflict=_one_of(
+            entropy,
+            (
+                _Conflict.WORKFLOW_ID_CONFLICT_POLICY_FAIL,
+                _Conflict.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
+                _Conflict.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING,
+            ),
+        ),
+    )
+    if (
+        errand.reuse == _Reuse.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE
+        and errand.conflict == _Conflict.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING
+    ):
+        errand = msgspec.structs.replace(errand, conflict=_Conflict.WORKFLOW_ID_CONFLICT_POLICY_FAIL)
+    return namespace, errand
+
+
+def _store(entropy: SeededEntropy) -> FaultPlan:
+    if entropy.fraction() < 0.25:
+        return HEALTHY
+    return FaultPlan(
+        refused=_some(entropy, 0.01),
+        lost=_some(entropy, 0.03),
+        done=_some(entropy, 0.03),
+        late=_some(entropy, 0.03),
+        raised=_some(entropy, 0.01),
+        torn=_some(entropy, 0.03),
+        slow=_some(entropy, 0.05),
+    )
+
+
+def _network(entropy: SeededEntropy) -> NetworkPlan:
+    if entropy.fraction() < 0.25:
+        return CALM
+    return NetworkPlan(
+        delayed=_some(entropy, 0.05),
+        late_reply=_some(entropy, 0.05),
+        lost_request=_some(entropy, 0.03),
+        lost_reply=_some(entropy, 0.03),
+        twice=_some(entropy, 0.03),
+    )

@@ -1,0 +1,231 @@
+"""The simulator: whole clusters on virtual time, one per seed, under faults and then without; every rule is checked.
+
+`python -m perdure.testing.sim --seeds 100 --first 7` runs the seeds 7 to 106. A seed that fails, fails again: the same
+seed is the same run, step by step.
+"""
+
+import argparse
+import asyncio
+import sys
+from collections import Counter
+from collections.abc import Callable, MutableMapping, Sequence
+from typing import Any, Self
+
+import msgspec
+import structlog
+
+from perdure.base.errors import PerdureError
+from perdure.base.tasks import Background
+from perdure.server.cluster import Roles
+from perdure.testing.checkers import Evidence, Violation, check, vacuous
+from perdure.testing.client import Client
+from perdure.testing.cluster import SimCluster
+from perdure.testing.collecting import Collector
+from perdure.testing.loop import Deadlock, run_virtual, running_loop
+from perdure.testing.oplog import Kind, OpLog
+from perdure.testing.scenario import Scenario, draw_scenario
+from perdure.testing.worker import Worker
+
+# Rule 26: what is due is done by then, in virtual seconds after everything was healed.
+SETTLED_S = 150.0
+_REST_S = 12.0
+LEAST = {Kind.START: 2, Kind.POLL_WORKFLOW: 4, Kind.COMPLETE_WORKFLOW: 2}
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What a seed came to. `digest`: of everything that clients and workers saw."""
+
+    seed: int
+    violations: list[Violation]
+    digest: str
+    done: Counter[str]
+    faults: dict[str, int]
+
+
+class Simulation:
+    """One run of a scenario."""
+
+    def __init__(self, seed: int, scenario: Scenario, build: Callable[..., Roles] = Roles) -> None:
+        loop = running_loop()
+        self.scenario = scenario
+        self.log = OpLog(loop.clock)
+        self.cluster = SimCluster(loop, loop.entropy.fork("cluster"), self.log, scenario.cluster, build)
+        self.workers = [
+            Worker("worker-0", "one", self.cluster, scenario.habits, "two"),
+            Worker("worker-1", "one", self.cluster, scenario.habits, "two"),
+            Worker("worker-2", "two", self.cluster, scenario.habits, "one"),
+        ]
+        self.clients = [
+            Client(f"client-{index}", namespace, self.cluster, errand)
+            for index, (namespace, errand) in enumerate(scenario.errands)
+        ]
+        self._background = Background(self._unexpected)
+        self._chance = loop.entropy.fork("nemesis")
+
+    async def run(self) -> Evidence:
+        """Faults first, then none; then everything has to settle, and is looked at."""
+        cluster, scenario = self.cluster, self.scenario
+        await cluster.begin()
+        for worker in self.workers:
+            worker.start()
+        errands = [self._background.spawn(client.run(), client.name) for client in self.clients]
+        cluster.faults.plan = scenario.store
+        cluster.network.plan = scenario.network
+        for mark, nth in scenario.marks:
+            cluster.arm(mark, nth)
+        keeper = self._background.spawn(self._keep_up(), "keeper")
+        await self._trouble()
+        await self._heal()
+        unsettled = await self._settle(errands)
+        keeper.cancel()
+        for worker in self.workers:
+            await worker.stop()
+        collector = Collector(cluster)
+        evidence = await collector.collect()
+        evidence.unsettled += unsettled
+        evidence.unsettled += [
+            f"{history.name} is still open" for history in evidence.histories if history.terminal is None
+        ]
+        cluster.crash()
+        await cluster.start()
+        await collector.again(evidence)
+        evidence.unsettled += cluster.alarms
+        await self._background.close()
+        cluster.crash()
+        return evidence
+
+    async def _trouble(self) -> None:
+        """Crashes and zombies at their times."""
+        loop = running_loop()
+        begun = loop.time()
+        plan = [(at_s, "crash") for at_s in self.scenario.crashes] + [
+            (at_s, "zombie") for at_s in self.scenario.zombies
+        ]
+        for at_s, what in sorted(plan):
+            await asyncio.sleep(max(0.0, begun + at_s - loop.time()))
+            if self.cluster.host is None:
+                await self.cluster.start()
+            if what == "crash":
+                self.cluster.crash()
+            else:
+                self.cluster.abandon()
+                self._background.spawn(self._bury(), "bury")
+        await asyncio.sleep(max(0.0, begun + self.scenario.heal_s - loop.time()))
+
+    async def _bury(self) -> None:
+        """End what was left behind, some time later."""
+        zombie = self.cluster.zombies[-1]
+        await asyncio.sleep(1 + 4 * self._chance.fraction())
+        self.cluster.crash(zombie)
+
+    async def _keep_up(self) -> None:
+        """Start a new host some time after the old one died."""
+        while True:
+            await asyncio.sleep(0.3 + self._chance.fraction())
+            if self.cluster.host is None:
+                await self.cluster.start()
+
+    async def _heal(self) -> None:
+        self.log.note("healed")
+        self.cluster.disarm()
+        self.cluster.faults.heal()
+        self.cluster.network.heal()
+        await self.cluster.faults.land()
+        for zombie in tuple(self.cluster.zombies):
+            self.cluster.crash(zombie)
+        for worker in self.workers:
+            worker.calm()
+
+    async def _settle(self, errands: Sequence[asyncio.Task[Any]]) -> list[str]:
+        """Wait until everything is done; what isn't within the time."""
+        if errands:
+            await asyncio.wait(errands, timeout=SETTLED_S)
+        await asyncio.sleep(_REST_S)
+        unsettled = [f"{client.name} is not done" for client in self.clients if not client.is_done]
+        if self.cluster.host is None:
+            unsettled.append("there is no host")
+            await self.cluster.start()
+        return unsettled
+
+    def _unexpected(self, error: BaseException) -> None:
+        self.cluster.alarms.append(repr(error))
+
+
+def run_seed(seed: int, scenario: Scenario | None = None, build: Callable[..., Roles] = Roles) -> Outcome:
+    """Run one seed and check every rule."""
+    scenario = scenario or draw_scenario(seed)
+    simulations: list[Simulation] = []
+
+    async def simulate() -> Evidence:
+        simulations.append(Simulation(seed, scenario, build))
+        return await simulations[0].run()
+
+    with _Alarms() as alarms:
+        try:
+            evidence = run_virtual(simulate(), seed)
+        except (Deadlock, PerdureError) as error:
+            evidence = Evidence(ops=simulations[0].log.ops, histories=[], unsettled=[f"the run ended with {error!r}"])
+    evidence.unsettled += alarms.found
+    violations = [*check(evidence), *vacuous(evidence, LEAST, {"crash": len(scenario.crashes)})]
+    done = Counter(str(op.kind) for op in evidence.ops if op.ok)
+    return Outcome(seed, violations, simulations[0].log.digest(), done, evidence.faults)
+
+
+class _Alarms:
+    """Gathers what the cluster logs as errors: each is a defect by its own account."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def __enter__(self) -> Self:
+        self._before = structlog.get_config()
+        structlog.configure(
+            processors=[self._take],
+            wrapper_class=structlog.make_filtering_bound_logger(40),
+            cache_logger_on_first_use=False,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        structlog.configure(**self._before)
+
+    def _take(self, _logger: Any, _level: str, event: MutableMapping[str, Any]) -> str:
+        self.found.append(", ".join(f"{key}={value!r}" for key, value in event.items()))
+        raise structlog.DropEvent
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code: 1 if a rule was broken."""
+    parser = argparse.ArgumentParser(prog="python -m perdure.testing.sim", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=50, help="how many seeds to run")
+    parser.add_argument("--first", type=int, default=1, help="the first seed")
+    parser.add_argument("--verbose", action="store_true", help="one line a seed, and every violation in full")
+    options = parser.parse_args(arguments)
+    failed: list[Outcome] = []
+    done: Counter[str] = Counter()
+    fired: Counter[str] = Counter()
+    for seed in range(options.first, options.first + options.seeds):
+        outcome = run_seed(seed)
+        done += outcome.done
+        fired.update(outcome.faults)
+        if outcome.violations:
+            failed.append(outcome)
+            _report(outcome, options.verbose)
+        elif options.verbose:
+            print(f"seed {seed}: ok, {sum(outcome.done.values())} calls, {outcome.digest}")
+    print(f"{options.seeds} seeds, {len(failed)} failed; {sum(done.values())} acknowledged calls")
+    print("calls:  " + ", ".join(f"{kind} {count}" for kind, count in sorted(done.items())))
+    print("faults: " + ", ".join(f"{fault} {count}" for fault, count in sorted(fired.items())))
+    return 1 if failed else 0
+
+
+def _report(outcome: Outcome, verbose: bool) -> None:
+    shown = outcome.violations if verbose else outcome.violations[:5]
+    print(f"seed {outcome.seed} breaks {len(outcome.violations)} rules:")
+    for violation in shown:
+        print(f"  {violation}")
+    print(f"  again: python -m perdure.testing.sim --first {outcome.seed} --seeds 1 --verbose")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
