@@ -49,12 +49,16 @@ def rpc(
     return mark
 
 
+def marked_names(topic: type) -> dict[str, Mark]:
+    """The RPCs that a topic's class has, by name."""
+    marks = {name: getattr(getattr(topic, name), "_mark", None) for name in dir(topic)}
+    return {name: mark for name, mark in marks.items() if isinstance(mark, Mark)}
+
+
 def marked(topic: object) -> Iterator[tuple[str, Mark, Callable[..., Any]]]:
     """The RPCs of a topic: name, mark, bound method."""
-    for name in dir(type(topic)):
-        mark = getattr(getattr(type(topic), name), "_mark", None)
-        if isinstance(mark, Mark):
-            yield name, mark, getattr(topic, name)
+    for name, mark in marked_names(type(topic)).items():
+        yield name, mark, getattr(topic, name)
 
 
 def full_name(name: str) -> str:
