@@ -55,13 +55,41 @@ class _Dirty:
         self.bytes = size
 
 
-class _Batch(msgspec.Struct):
-    """What one checkpoint writes. `rows` keep their values until they are durable: the role makes them only once."""
+class _Batch:
+    """What one checkpoint writes. It keeps its values until they are durable: the role makes rows only once."""
 
-    rows: dict[ChainKey, ChainRows]
-    strays: Strays
-    position: int
-    bytes: int
+    __slots__ = ("bytes", "checkpoint", "position", "rows")
+
+    def __init__(self, strays: Strays) -> None:
+        self.rows: dict[ChainKey, ChainRows] = {}
+        self.position = 0
+        self.bytes = 0
+        self.checkpoint = Checkpoint(
+            0,
+            [],
+            [],
+            [],
+            [],
+            strays.added_offers,
+            strays.removed_offers,
+            strays.added_timers,
+            strays.removed_timers,
+        )
+
+    def add(self, key: ChainKey, rows: ChainRows) -> None:
+        self.rows[key] = rows
+        self.position = max(self.position, rows.position)
+        self.bytes += sum(len(snapshot.body or b"") for snapshot in rows.snapshots)
+        self.bytes += sum(len(node.body) for node in rows.nodes)
+        checkpoint = self.checkpoint
+        checkpoint.snapshots += rows.snapshots
+        checkpoint.pointers += rows.pointers
+        checkpoint.nodes += rows.nodes
+        checkpoint.dropped_branches += rows.dropped_branches
+        checkpoint.added_offers += rows.added_offers
+        checkpoint.removed_offers += rows.removed_offers
+        checkpoint.added_timers += rows.added_timers
+        checkpoint.removed_timers += rows.removed_timers
 
 
 class Checkpointer:
@@ -134,6 +162,7 @@ class Checkpointer:
             while batch := self._take(everything=self.is_hurried):
                 await self._checkpoint(batch)
                 await self._release()
+            await self._release()
         except ShardLost as error:
             self._parts.log.fail(error.message)
         finally:
@@ -141,13 +170,15 @@ class Checkpointer:
             self._arm()
 
     def _arm(self) -> None:
-        first = next(iter(self._dirty.values()), None)
-        if first is None or self._is_stopped or self._parts.log.failure is not None:
+        if self._is_stopped or self._parts.log.failure is not None:
             return
         loop = asyncio.get_running_loop()
         age_s = self._world.options.checkpoint_age_s
-        when = max(first.since + age_s, loop.time() + age_s * _SPACING)
-        self._handle = loop.call_at(when, self._begin)
+        first = next(iter(self._dirty.values()), None)
+        if first is not None:
+            self._handle = loop.call_at(max(first.since + age_s, loop.time() + age_s * _SPACING), self._begin)
+        elif self._parts.log.releasable(self.floor()):
+            self._handle = loop.call_later(age_s, self._begin)
 
     async def finish(self) -> None:
         """Checkpoint everything, then leave an empty log. Raises ShardLost, StoreUnavailable."""
@@ -167,7 +198,8 @@ class Checkpointer:
         """The rows of the chains dirty for longest, as they are now; None if no chain is old enough."""
         options = self._world.options
         until = asyncio.get_running_loop().time() - options.checkpoint_age_s
-        batch = _Batch({}, self._parts.strays.take(), 0, 0)
+        strays = self._parts.strays.take()
+        batch = _Batch(strays)
         for key, dirty in list(islice(self._dirty.items(), options.checkpoint_chains)):
             if (dirty.since > until and not everything) or batch.bytes >= options.checkpoint_bytes:
                 break
@@ -183,20 +215,21 @@ class Checkpointer:
                 self.blocked.setdefault(key, dirty.oldest)
                 continue
             self._taking[key] = dirty
-            batch.rows[key] = rows
-            batch.position = max(batch.position, rows.position)
-            batch.bytes += sum(len(snapshot.body or b"") for snapshot in rows.snapshots)
-            batch.bytes += sum(len(node.body) for node in rows.nodes)
-        return batch if batch.rows or batch.strays else None
+            batch.add(key, rows)
+        if not batch.rows and not strays:
+            return None
+        checkpoint = batch.checkpoint
+        # What is committed from now on happens to rows that are already on their way.
+        self._parts.offers.begin(checkpoint.added_offers, checkpoint.removed_offers)
+        self._parts.timers.begin(checkpoint.added_timers, checkpoint.removed_timers)
+        return batch
 
     async def _checkpoint(self, batch: _Batch) -> None:
         """Write a batch, however often it takes. Raises ShardLost."""
         parts = self._parts
         await parts.log.durable(batch.position)
         await parts.effects.settled(batch.position)
-        checkpoint = _gather(batch)
-        parts.offers.begin(checkpoint.added_offers)
-        parts.timers.begin(checkpoint.added_timers)
+        checkpoint = batch.checkpoint
         checkpoint.stamp_us = await parts.log.stamp_us()
         await self._write(checkpoint)
         parts.offers.written(checkpoint.added_offers, checkpoint.removed_offers)
@@ -251,28 +284,3 @@ class Checkpointer:
                 await settled(self._world, partial(self._world.store.log.drop_segment, segment))
             except StoreUnavailable as error:
                 log.warning("segment not dropped", shard=segment.shard, error=error.message)
-
-
-def _gather(batch: _Batch) -> Checkpoint:
-    strays = batch.strays
-    checkpoint = Checkpoint(
-        0,
-        [],
-        [],
-        [],
-        [],
-        list(strays.added_offers),
-        list(strays.removed_offers),
-        list(strays.added_timers),
-        list(strays.removed_timers),
-    )
-    for rows in batch.rows.values():
-        checkpoint.snapshots += rows.snapshots
-        checkpoint.pointers += rows.pointers
-        checkpoint.nodes += rows.nodes
-        checkpoint.dropped_branches += rows.dropped_branches
-        checkpoint.added_offers += rows.added_offers
-        checkpoint.removed_offers += rows.removed_offers
-        checkpoint.added_timers += rows.added_timers
-        checkpoint.removed_timers += rows.removed_timers
-    return checkpoint

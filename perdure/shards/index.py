@@ -23,7 +23,7 @@ _SETTLED_TRIES = 4
 class _Partition:
     """One partition's part of the overlay, keyed by `Offer.order`. `stored` and `oldest_ns` are of rows."""
 
-    __slots__ = ("doubtful", "fresh", "gone", "oldest_ns", "orders", "stored", "writing")
+    __slots__ = ("doubtful", "fresh", "gone", "leaving", "oldest_ns", "orders", "stored", "writing")
 
     def __init__(self) -> None:
         self.orders: list[Order] = []
@@ -31,6 +31,7 @@ class _Partition:
         self.doubtful: set[Order] = set()  # fresh ones that may have a row all the same
         self.gone: set[Order] = set()
         self.writing: set[Order] = set()
+        self.leaving: set[Order] = set()
         self.stored = 0
         self.oldest_ns = 0
 
@@ -38,8 +39,12 @@ class _Partition:
         order = offer.order
         if order in self.fresh:
             return
-        if order in self.gone or order in self.writing or doubtful:
+        is_moving = order in self.writing or order in self.leaving
+        if order in self.gone:
             self.gone.discard(order)
+            if not is_moving:
+                return  # Its row stands for it again.
+        if is_moving or doubtful:
             self.doubtful.add(order)
         self.fresh[order] = offer
         insort(self.orders, order)
@@ -75,7 +80,7 @@ class _Partition:
 
     @property
     def is_empty(self) -> bool:
-        return not (self.fresh or self.gone or self.writing or self.stored)
+        return not (self.fresh or self.gone or self.writing or self.leaving or self.stored)
 
 
 class OfferIndex:
@@ -130,10 +135,12 @@ class OfferIndex:
         partition = self._partitions.setdefault(partition_of(offer), _Partition())
         partition.remove(offer.order)
 
-    def begin(self, added: Sequence[Offer]) -> None:
-        """A checkpoint is about to write these rows."""
+    def begin(self, added: Sequence[Offer], removed: Sequence[Offer]) -> None:
+        """A checkpoint is going to write these rows and remove those; call it when they are made."""
         for offer in added:
             self._partitions.setdefault(partition_of(offer), _Partition()).writing.add(offer.order)
+        for offer in removed:
+            self._partitions.setdefault(partition_of(offer), _Partition()).leaving.add(offer.order)
 
     def written(self, added: Sequence[Offer], removed: Sequence[Offer]) -> None:
         """These rows are in the store, and those are not any more."""
@@ -150,13 +157,14 @@ class OfferIndex:
             if not partition.oldest_ns or offer.scheduled_time_ns < partition.oldest_ns:
                 partition.oldest_ns = offer.scheduled_time_ns
         for offer in removed:
-            partition = self._partitions.setdefault(partition_of(offer), _Partition())
+            partition = self._partitions[partition_of(offer)]
             order = offer.order
-            if order in partition.gone:
+            partition.leaving.discard(order)
+            partition.doubtful.discard(order)
+            if order in partition.gone or order in partition.fresh:
                 partition.gone.discard(order)
                 partition.stored -= 1
             else:
-                partition.doubtful.discard(order)
                 self.is_uncertain = True
         self._purge()
 

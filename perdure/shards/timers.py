@@ -37,6 +37,7 @@ class TimerIndex:
         self._fresh: dict[Timer, bool] = {}  # True: it may have a row all the same
         self._gone: set[Timer] = set()
         self._writing: set[Timer] = set()
+        self._leaving: set[Timer] = set()
         self._armed: set[Timer] = set()
         self._heap: list[tuple[int, int, Timer]] = []
         self._numbers = count()
@@ -54,8 +55,13 @@ class TimerIndex:
 
     def add(self, timer: Timer, doubtful: bool = False) -> None:
         """A committed timer."""
-        self._fresh[timer] = doubtful or timer in self._gone or timer in self._writing
-        self._gone.discard(timer)
+        is_moving = timer in self._writing or timer in self._leaving
+        if timer in self._gone:
+            self._gone.discard(timer)
+            if not is_moving:
+                self._place(timer)  # Its row stands for it again.
+                return
+        self._fresh[timer] = doubtful or is_moving
         self._place(timer)
 
     def _place(self, timer: Timer) -> None:
@@ -85,9 +91,10 @@ class TimerIndex:
             self._heap = [entry for entry in self._heap if entry[2] in self._armed]
             heapq.heapify(self._heap)
 
-    def begin(self, added: Sequence[Timer]) -> None:
-        """A checkpoint is about to write these rows."""
+    def begin(self, added: Sequence[Timer], removed: Sequence[Timer]) -> None:
+        """A checkpoint is going to write these rows and remove those; call it when they are made."""
         self._writing.update(added)
+        self._leaving.update(removed)
 
     def written(self, added: Sequence[Timer], removed: Sequence[Timer]) -> None:
         """These rows are in the store, and those are not any more."""
@@ -95,7 +102,11 @@ class TimerIndex:
             self._writing.discard(timer)
             if self._fresh.pop(timer, None) is not None:
                 self._place(timer)
-        self._gone.difference_update(removed)
+        for timer in removed:
+            self._leaving.discard(timer)
+            self._gone.discard(timer)
+            if timer in self._fresh:
+                self._fresh[timer] = False
 
     def is_armed(self, timer: Timer) -> bool:
         """Whether it is in memory and will be, or was, due."""

@@ -6,6 +6,7 @@ done, the loop raises `Deadlock` instead of hanging. There is no IO, no thread, 
 """
 
 import asyncio
+import math
 from asyncio import events
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
@@ -59,7 +60,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def jump(self) -> None:
         """Move time on to the next timer."""
         scheduled: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]  # typeshed has no internals
-        self._now = max(self._now, scheduled[0].when())
+        # A little after it: what is due then has to be due by any rounding.
+        self._now = max(self._now, math.nextafter(scheduled[0].when(), math.inf))
 
     def call_at(
         self, when: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None

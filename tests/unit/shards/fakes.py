@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from perdure.base.errors import PerdureError
+from perdure.base.errors import PerdureError, ShardLost
 from perdure.base.slots import ChainKey
 from perdure.shards.contract import ChainRows, Shard, Transition
 from perdure.shards.controller import Shards
@@ -82,8 +82,19 @@ class AddingRole:
     def chain(self, shard: Shard, key: ChainKey) -> Chain:
         chains = self.chains.setdefault(shard.shard_id, {})
         if key not in chains:
+            assert shard.epoch == 1, "only the first owner knows that a chain is new without looking"
             chains[key] = Chain(key, [], [])
         return chains[key]
+
+    async def values(self, shard: Shard, key: ChainKey) -> list[int]:
+        """What was added to the chain so far; loads it."""
+        chains = self.chains.setdefault(shard.shard_id, {})
+        if key not in chains:
+            chain = await self._load(key)
+            if self.chains.get(shard.shard_id) is not chains:
+                raise ShardLost("lost while loading")
+            chains.setdefault(key, chain)
+        return chains[key].values
 
     def put(
         self,
@@ -105,6 +116,7 @@ class AddingRole:
 
     async def add(self, shard: Shard, key: ChainKey, value: int, *tasks: Task) -> int:
         """As `put`, and wait until it is durable."""
+        await self.values(shard, key)
         position = self.put(shard, key, value, tasks)
         await shard.durable(position)
         return position
@@ -165,9 +177,11 @@ class AddingRole:
 
     def unload(self, shard: Shard) -> None:
         self.unloaded.append(shard.epoch)
+        self.chains.pop(shard.shard_id, None)
 
     async def fire(self, shard: Shard, timer: Timer) -> None:
         self._raise("fire")
+        await self.values(shard, timer.key)
         self.fired.append((timer, shard.now_ns()))
         if timer in self.chain(shard, timer.key).tasks and not self.forgetful:
             await shard.durable(self.put(shard, timer.key, 0, removed=[timer], urgent=True))
@@ -193,9 +207,11 @@ class AddingRole:
 class Host:
     """One process: its view of the shared store, its role, its shards."""
 
-    def __init__(self, inner: Store, name: str = "O", options: ShardOptions | None = None) -> None:
+    def __init__(
+        self, inner: Store, name: str = "O", options: ShardOptions | None = None, faults: Faults | None = None
+    ) -> None:
         loop = running_loop()
-        self.faults = Faults(loop.entropy.fork(f"faults {name}"))
+        self.faults = faults or Faults(loop.entropy.fork(f"faults {name}"))
         self.store = FaultyStore(inner, self.faults, name)
         self.clock = VirtualClock(loop)
         self.role = AddingRole(self.store)

@@ -1,0 +1,144 @@
+"""Timers of an owned shard: never early, never lost, few at a time (invariant 25, rules I1 and I3)."""
+
+import pytest
+
+from perdure.base.errors import Bug, Unavailable
+from perdure.shards.options import ShardOptions
+from perdure.workflow.tasks import Timer
+from tests.unit.shards.fakes import Host, key, memory, passes, timer, virtual
+
+SECOND_NS = 1_000_000_000
+
+
+def fired(host: Host) -> list[Timer]:
+    return [one for one, _ in host.role.fired]
+
+
+def test_a_timer_fires_at_its_time() -> None:
+    async def work() -> None:
+        host = Host(memory())
+        shard = await host.start()
+        due = timer(shard.now_ns() + 10 * SECOND_NS)
+        await host.role.add(shard, key(), 1, due)
+        await passes(9.999)
+        assert not host.role.fired
+        await passes(0.002)
+        assert fired(host) == [due]
+        assert 0 <= host.role.fired[0][1] - due.due_ns < SECOND_NS // 1000
+        await passes(1000)
+        assert fired(host) == [due]
+
+    virtual(work())
+
+
+def test_a_clock_that_jumps_back_fires_nothing_early_and_one_that_jumps_ahead_soon() -> None:
+    async def work() -> None:
+        host = Host(memory())
+        shard = await host.start()
+        one, other = timer(shard.now_ns() + 10 * SECOND_NS), timer(shard.now_ns() + 3600 * SECOND_NS, number=2)
+        await host.role.add(shard, key(), 1, one, other)
+        host.clock.offset_ns = -5 * SECOND_NS
+        await passes(14.9)
+        assert not host.role.fired
+        await passes(1)
+        assert fired(host) == [one]
+        host.clock.offset_ns = 3600 * SECOND_NS
+        await passes(31)
+        assert fired(host) == [one, other]
+        assert all(at >= due.due_ns for due, at in host.role.fired)
+
+    virtual(work())
+
+
+def test_what_was_due_while_nobody_was_there_fires_at_once() -> None:
+    async def work() -> None:
+        store = memory()
+        host = Host(store)
+        shard = await host.start()
+        due = [timer(shard.now_ns() + number * SECOND_NS, number=number) for number in range(10, 60)]
+        await host.role.add(shard, key(), 1, *due)
+        await passes(5)
+        await host.shards.stop()
+        await passes(3600)
+        other = Host(store, "N")
+        await other.start()
+        await passes(1)
+        assert sorted(fired(other), key=lambda one: one.event_id) == due
+        await passes(5)
+        assert not await store.checkpoints.read_timers(shard.slots, None, 10)
+
+    virtual(work())
+
+
+def test_timers_far_ahead_are_not_in_memory_and_fire_all_the_same() -> None:
+    async def work() -> None:
+        host = Host(memory(), options=ShardOptions(shards=1, page=7, timers_loaded_max=20))
+        shard = await host.start()
+        start_ns = shard.now_ns()
+        due = [timer(start_ns + number * 900 * SECOND_NS, number=number) for number in range(1, 100)]
+        await host.role.add(shard, key(), 1, *due)
+        await passes(5)
+        assert shard.timers.armed <= 1
+        await passes(86_400 + 3600)
+        assert fired(host) == due
+
+    virtual(work())
+
+
+def test_a_failing_timer_is_tried_again_and_holds_up_no_other() -> None:
+    async def work() -> None:
+        host = Host(memory(), options=ShardOptions(shards=1, fires_max=1))
+        shard = await host.start()
+        host.role.fail("fire", Bug("broken"), Unavailable("later"), Bug("broken"))
+        one, other = timer(shard.now_ns() + SECOND_NS), timer(shard.now_ns() + SECOND_NS + 1, number=2)
+        await host.role.add(shard, key(), 1, one, other)
+        await passes(30)
+        assert set(fired(host)) == {one, other}
+        assert shard.firing.failures == 3
+        assert not shard.is_lost
+
+    virtual(work())
+
+
+def test_few_fire_at_once() -> None:
+    async def work() -> None:
+        host = Host(memory(), options=ShardOptions(shards=1, fires_max=4))
+        shard = await host.start()
+        running, most = 0, 0
+        fire = host.role.fire
+
+        async def slow(*args: object) -> None:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            await passes(1)
+            running -= 1
+            await fire(*args)  # type: ignore[arg-type]  # passes on what it was called with
+
+        host.role.fire = slow  # type: ignore[method-assign]  # the role, but slower
+        await host.role.add(shard, key(), 1, *[timer(shard.now_ns(), number=number) for number in range(20)])
+        await passes(10)
+        assert most == 4
+        assert len(host.role.fired) == 20
+
+    virtual(work())
+
+
+@pytest.mark.parametrize("is_stored", [True, False])
+def test_a_timer_that_nothing_wants_goes_away(is_stored: bool) -> None:
+    async def work() -> None:
+        store = memory()
+        host = Host(store)
+        shard = await host.start()
+        due = timer(shard.now_ns() + 5 * SECOND_NS)
+        await host.role.add(shard, key(), 1, due)
+        await passes(4 if is_stored else 0.1)
+        host.role.chain(shard, key()).tasks.clear()
+        await passes(6)
+        assert fired(host) == [due]
+        assert shard.firing.obsolete == 1
+        await host.role.add(shard, key(), 2)
+        await passes(6)
+        assert not await store.checkpoints.read_timers(shard.slots, None, 10)
+
+    virtual(work())
