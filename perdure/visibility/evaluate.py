@@ -7,7 +7,7 @@ text never equals a number and a boolean never equals 1; whole and fractional nu
 Knows no database, and not the language that the tree was parsed from.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
@@ -47,6 +47,7 @@ PREDEFINED = frozenset({*ALWAYS, *OPTIONAL, EXECUTION_DURATION})
 
 _ALWAYS = {name: attrgetter(field) for name, field in ALWAYS.items()}
 _OPTIONAL = {name: attrgetter(field) for name, field in OPTIONAL.items()}
+_EMPTY_ROW = VisibilityRow("", "", "", 0)
 _INT64 = 1 << 63
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _json = msgspec.json.Decoder(float_hook=float)
@@ -118,14 +119,43 @@ def _nanoseconds(text: Any) -> int | None:
 
 def matches(condition: Filter | None, row: VisibilityRow) -> bool:
     """Whether `row` is what the filter asks for; None asks for every row."""
+    return predicate(condition)(row)
+
+
+def predicate(condition: Filter | None) -> Callable[[VisibilityRow], bool]:
+    """`matches` for many rows of one filter."""
     if condition is None:
-        return True
+        return _always
     if isinstance(condition, And):
-        return all(_equals(part, row) for part in condition.parts)
-    return _equals(condition, row)
+        parts = [_equals(part) for part in condition.parts]
+        return parts[0] if len(parts) == 1 else lambda row: all(part(row) for part in parts)
+    return _equals(condition)
 
 
-def _equals(condition: Equals, row: VisibilityRow) -> bool:
-    wanted = stored_value(condition.value)
+def workflow_id(condition: Filter | None) -> str | None:
+    """The one workflow id that the filter asks for, so that a store may look there only; None if it asks for none."""
+    parts = condition.parts if isinstance(condition, And) else (condition,)
+    for part in parts:
+        if isinstance(part, Equals) and part.attribute == "WorkflowId" and isinstance(part.value, str):
+            return part.value
+    return None
+
+
+def _always(_: VisibilityRow) -> bool:
+    return True
+
+
+def _never(_: VisibilityRow) -> bool:
+    return False
+
+
+def _equals(condition: Equals) -> Callable[[VisibilityRow], bool]:
+    name, wanted = condition.attribute, stored_value(condition.value)
     kind = kind_of(wanted)
-    return any(value == wanted and kind_of(value) == kind for value in values(row, condition.attribute))
+    field = _ALWAYS.get(name) or _OPTIONAL.get(name)
+    if field is None:
+        return lambda row: any(value == wanted and kind_of(value) == kind for value in values(row, name))
+    # A field has one kind of value, and none where it is 0 or "".
+    if kind != kind_of(field(_EMPTY_ROW)) or (name in _OPTIONAL and not wanted):
+        return _never
+    return lambda row: bool(field(row) == wanted)

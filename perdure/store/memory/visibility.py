@@ -8,7 +8,7 @@ from sortedcontainers import SortedDict
 from perdure.base.clock import Clock
 from perdure.store.contract import VISIBILITY_DELETION_NS
 from perdure.store.memory.tombstones import Tombstones
-from perdure.visibility.evaluate import matches
+from perdure.visibility.evaluate import predicate, workflow_id
 from perdure.visibility.rows import VisibilityPage, VisibilityQuery, VisibilityRow
 from perdure.visibility.token import after_row, position_of
 
@@ -20,6 +20,8 @@ class MemoryVisibility:
         self._runs: dict[tuple[str, str], VisibilityRow] = {}
         # namespace id -> (start time, run id) -> row
         self._sorted: dict[str, Any] = {}
+        # (namespace id, workflow id) -> the same, unsorted: a list of one workflow id's runs is the commonest.
+        self._by_workflow: dict[tuple[str, str], dict[tuple[int, str], VisibilityRow]] = {}
         self._dead = Tombstones(clock, VISIBILITY_DELETION_NS)
 
     async def upsert(self, rows: Sequence[VisibilityRow]) -> None:
@@ -29,14 +31,29 @@ class MemoryVisibility:
             if (found is not None and found.version > row.version) or self._dead.get(at) >= row.version:
                 continue
             if found is not None:
-                del self._sorted[row.namespace_id][found.start_time_ns, found.run_id]
-                del self._runs[at]
+                self._remove(found)
             if row.deleted:
                 self._dead.add(at, row.version)
             else:
-                self._runs[at] = row
-                self._sorted.setdefault(row.namespace_id, SortedDict())[row.start_time_ns, row.run_id] = row
+                self._add(row)
         self._dead.sweep()
+
+    def _add(self, row: VisibilityRow) -> None:
+        position = (row.start_time_ns, row.run_id)
+        self._runs[row.namespace_id, row.run_id] = row
+        newest = self._sorted.get(row.namespace_id)
+        if newest is None:
+            newest = self._sorted[row.namespace_id] = SortedDict()
+        newest[position] = row
+        self._by_workflow.setdefault((row.namespace_id, row.workflow_id), {})[position] = row
+
+    def _remove(self, row: VisibilityRow) -> None:
+        del self._runs[row.namespace_id, row.run_id]
+        del self._sorted[row.namespace_id][row.start_time_ns, row.run_id]
+        runs = self._by_workflow[row.namespace_id, row.workflow_id]
+        del runs[row.start_time_ns, row.run_id]
+        if not runs:
+            del self._by_workflow[row.namespace_id, row.workflow_id]
 
     async def list(self, query: VisibilityQuery) -> VisibilityPage:
         rows: list[VisibilityRow] = []
@@ -53,10 +70,15 @@ class MemoryVisibility:
 
     def _newest_first(self, query: VisibilityQuery) -> Iterator[VisibilityRow]:
         below = position_of(query.token)
-        rows = self._sorted.get(query.namespace_id)
+        workflow = workflow_id(query.filter)
+        if workflow is None:
+            rows = self._sorted.get(query.namespace_id)
+        else:
+            rows = SortedDict(self._by_workflow.get((query.namespace_id, workflow), {}))
         if rows is None:
             return
+        wanted = predicate(query.filter)
         for at in rows.irange(maximum=below, inclusive=(True, False), reverse=True):
             row = rows[at]
-            if matches(query.filter, row):
+            if wanted(row):
                 yield row
