@@ -3,7 +3,7 @@
 from temporalio.api.deployment.v1 import WorkerDeploymentOptions
 from temporalio.api.enums.v1 import QueryResultType, TaskQueueKind, TaskQueueType
 from temporalio.api.failure.v1 import Failure, ServerFailureInfo
-from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.taskqueue.v1 import TaskQueue, TaskQueueMetadata
 from temporalio.api.workflowservice.v1 import (
     PollActivityTaskQueueRequest,
     PollWorkflowTaskQueueRequest,
@@ -32,6 +32,7 @@ from perdure.workflow.tasks import QueueKey, QueueKind
 from perdure.workflow.tokens import QueryToken, TaskToken
 
 _STICKY = TaskQueueKind.TASK_QUEUE_KIND_STICKY
+_RATE_MAX = 1e9  # no machine hands out more: a higher rate is no limit
 
 
 class Tasks:
@@ -70,13 +71,12 @@ class Tasks:
         fill_queue(request, self._limits, user_defined=False)
         check_identity(request.identity, self._limits)
         _check_versioning(request, request.task_queue)
-        rate = request.task_queue_metadata.max_tasks_per_second
         poll = Poll(
             QueueKey(namespace.id, request.task_queue.name, QueueKind.ACTIVITY),
             request.identity,
             timeout_ns,
             worker_instance_key=request.worker_instance_key,
-            max_tasks_per_second=rate.value if request.task_queue_metadata.HasField("max_tasks_per_second") else None,
+            max_tasks_per_second=_rate(request.task_queue_metadata),
             capabilities=_encoded(request, "worker_version_capabilities"),
             deployment_options=_encoded(request, "deployment_options"),
         )
@@ -175,6 +175,16 @@ def _encoded(request: PollWorkflowTaskQueueRequest | PollActivityTaskQueueReques
         return b""
     encoded: bytes = getattr(request, field).SerializeToString()
     return encoded
+
+
+def _rate(metadata: TaskQueueMetadata) -> float | None:
+    """The queue's rate that a worker asks for, in tasks a second; None = as fast as may be."""
+    if not metadata.HasField("max_tasks_per_second"):
+        return None
+    rate = metadata.max_tasks_per_second.value
+    if not rate >= 0:  # NaN is neither
+        raise InvalidArgument(f"MaxTasksPerSecond is not a rate: {rate}")
+    return rate if rate < _RATE_MAX else None
 
 
 def _check_versioning(request: PollWorkflowTaskQueueRequest | PollActivityTaskQueueRequest, queue: TaskQueue) -> None:

@@ -15,7 +15,7 @@ KEY = ChainKey("namespace", "wf")
 
 
 async def transact(directory: FakeDirectory, *, repeatable: bool, timeout_ns: int = 0) -> Any:
-    routing = Routing(directory, FakeEntropy(0.5))  # type: ignore[arg-type]  # a fake
+    routing = Routing(directory, FakeEntropy(0.5))  # type: ignore[arg-type]  # a fake has what the test needs
     return await routing.transact(KEY, "request", Call(timeout_ns=timeout_ns), repeatable=repeatable)
 
 
