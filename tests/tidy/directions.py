@@ -55,7 +55,7 @@ PURE: dict[str, frozenset[str]] = {
     "perdure.cluster.ring": frozenset({"uhashring"}),
     "perdure.matching.matcher": frozenset({"sortedcontainers"}),
     "perdure.visibility": frozenset({"lark"}),
-    "perdure.workflow": frozenset(),
+    "perdure.workflow": frozenset({"perdure.visibility"}),
 }
 # They read or write the world, or (hash, id) differ from process to process.
 _IMPURE_CALLS = frozenset({"__import__", "breakpoint", "eval", "exec", "hash", "id", "input", "open", "print"})
