@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from perdure.base.errors import Bug, PerdureError
+from perdure.base.errors import Bug, PerdureError, Unavailable
 from perdure.base.slots import ChainKey
 from perdure.history.chains import Entry, ShardChains, StoredRows, deleted_runs, index_tasks
 from perdure.history.snapshots import decode_pointer
@@ -38,7 +38,7 @@ class Recovery:
 
     async def replay(self, records: Sequence[tuple[int, bytes]]) -> dict[ChainKey, list[Task]]:
         """Replay all records in order; the outstanding tasks of every chain they touch. Raises CorruptFrame for a bad
-        record.
+        record, Unavailable if the store does not answer.
         """
         for position, body in records:
             record = decode_record(body)
@@ -47,6 +47,8 @@ class Recovery:
                 continue
             try:
                 await self._apply(entry, position, record, len(body))
+            except Unavailable:
+                raise  # a store that does not answer says nothing about the execution: the shard is taken again
             except (PerdureError, ArithmeticError, LookupError, TypeError, ValueError) as error:
                 entry.quarantine = Bug(f"The workflow id {record.key.workflow_id} is quarantined: {error}")
                 log.exception("execution quarantined", wf_id=record.key.workflow_id, position=position)
