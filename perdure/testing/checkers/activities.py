@@ -116,7 +116,7 @@ def attempts_back_off(evidence: Evidence) -> Iterator[Violation]:
         if event is None or end is None:
             continue
         pause = backoff_ns(event.activity_task_scheduled_event_attributes.retry_policy, attempt - 1)
-        if op.reply["started_ns"] + evidence.skew_ns < end + pause or op.returned_ns < end + pause:
+        if min(op.reply["started_ns"], op.returned_ns) + evidence.skew_ns < end + pause:
             early = (end + pause - op.reply["started_ns"]) / 1e9
             yield Violation(23, op.reply["run_id"], f"attempt {attempt} of {op.reply['scheduled']} {early} s early")
 

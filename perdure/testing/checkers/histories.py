@@ -87,11 +87,11 @@ def reads_never_go_back(evidence: Evidence) -> Iterator[Violation]:
         history = evidence.runs.get(op.reply.get("run_id", op.run_id))
         if history is None or not op.reply.get("whole"):
             continue
-        end = _provisional_from(op)
+        end = op.reply["first"] + len(op.reply["types"])
         reader = (op.party, history.run_id)
         if end < seen.get(reader, 0):
             yield Violation(4, history.name, f"{op.identity} read up to {end - 1}, before up to {seen[reader] - 1}")
-        seen[reader] = max(end, seen.get(reader, 0))
+        seen[reader] = max(_provisional_from(op), seen.get(reader, 0))
         missed = _acknowledged_end(evidence, history, op.invoked_ns)
         if end < missed:
             yield Violation(4, history.name, f"{op.identity} read up to {end - 1}, but {missed - 1} was acknowledged")

@@ -81,7 +81,9 @@ def completions_of_the_current_task(evidence: Evidence) -> Iterator[Violation]:
             earlier = accepted.setdefault((op.run_id, task), op)
             if earlier is not op:
                 yield Violation(8, op.run_id, f"{op.identity} and {earlier.identity} completed the same task {task}")
-            if ended is None and op.run_id in enders:
+            # An attempt after the first fails without an event, so that a history doesn't fill with them.
+            is_silent = op.kind is Kind.FAIL_WORKFLOW and op.args["attempt"] > 1
+            if ended is None and op.run_id in enders and not is_silent:
                 yield Violation(8, op.run_id, f"{op.identity} was accepted, but no event of it is there")
         elif ended is not None and op.refused_as == "NotFound" and not evidence.is_excused(op):
             yield Violation(8, op.run_id, f"{op.identity} was refused, but event {ended.event_id} is of it")
