@@ -56,7 +56,7 @@ class Host:
     def __init__(self, name: str, cluster: "SimCluster") -> None:
         self.name = name
         self.is_dead = False
-        self.tasks: set[asyncio.Task[Any]] = set()
+        self.tasks: dict[asyncio.Task[Any], None] = {}  # in the order of their making, which a set has not
         self.context: Context = copy_context()
         self.context.run(_HOST.set, self)
         self._background = Background(lambda error: None)
@@ -239,6 +239,6 @@ def _owned_task(
         if host.is_dead:
             task.cancel()
         else:
-            host.tasks.add(task)
-            task.add_done_callback(host.tasks.discard)
+            host.tasks[task] = None
+            task.add_done_callback(lambda done: host.tasks.pop(done, None))
     return task
