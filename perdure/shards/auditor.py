@@ -20,6 +20,9 @@ from perdure.workflow.tasks import Effect, Offer, Task, Timer
 
 log = structlog.get_logger(__name__)
 
+# Without any transition nothing new can be wrong: after so many rounds an idle shard is left alone.
+_ROUNDS = 20
+
 
 class Auditor:
     """`repaired_offers`, `repaired_timers`: what was outstanding and not indexed; every one of them is a defect."""
@@ -41,6 +44,7 @@ class Auditor:
         self._background = background
         self._handle: asyncio.TimerHandle | None = None
         self._changed: set[Task] | None = None  # what transitions removed since the audit under way began
+        self._rounds_left = _ROUNDS
         self._is_stopped = False
         self.repaired_offers = 0
         self.repaired_timers = 0
@@ -59,6 +63,7 @@ class Auditor:
 
     def saw(self, transition: Transition) -> None:
         """A transition was appended: what it removes is rightly missing from now on."""
+        self._rounds_left = _ROUNDS
         if self._changed is not None:
             self._changed.update(transition.removed)
 
@@ -67,7 +72,9 @@ class Auditor:
 
     async def _run(self) -> None:
         try:
-            await self.audit()
+            if self._rounds_left:
+                self._rounds_left -= 1
+                await self.audit()
             await self.reoffer()
         except ShardLost:
             return

@@ -253,7 +253,8 @@ class Checkpointer:
                 return
             except (Unavailable, TimeoutError) as error:
                 attempt += 1
-                log.warning("checkpoint not written yet", shard=self._shard.shard_id, error=str(error))
+                if attempt.bit_count() == 1:
+                    log.warning("checkpoint not written yet", shard=self._shard.shard_id, error=str(error))
             await asyncio.sleep(delay_s(self._world, attempt))
 
     async def _count(self) -> None:

@@ -88,6 +88,8 @@ class TimerPump:
             if self._index.is_armed(timer):
                 self._firing += 1
                 self._background.spawn(self._fire(timer), "timer")
+            else:
+                self._attempts.pop(timer, None)
 
     async def extend(self) -> None:
         """Arm what is due within the window from now. Raises Unavailable."""

@@ -94,7 +94,8 @@ class OfferPump:
             return True
         except Unavailable as error:
             self.failures += 1
-            log.warning("offers not taken", queue=partition.name, error=error.message)
+            if self.failures.bit_count() == 1:
+                log.warning("offers not taken", queue=partition.name, failures=self.failures, error=error.message)
             return False
         except Exception:
             # The slow re-offer comes back to them; a defect in the way to matching must not stop the shard.
@@ -215,7 +216,8 @@ class EffectPump:
             raise
         except Unavailable as error:
             self.failures += 1
-            log.warning("effects not done yet", effects=len(effects), error=error.message)
+            if self.failures.bit_count() == 1:
+                log.warning("effects not done yet", failures=self.failures, error=error.message)
             return None
         except Exception:
             # Whatever it is, it concerns these effects and not the shard; it is counted and tried again one by one.

@@ -115,7 +115,7 @@ def test_few_fire_at_once() -> None:
             running -= 1
             await fire(*args)  # type: ignore[arg-type]  # passes on what it was called with
 
-        host.role.fire = slow  # type: ignore[method-assign]  # the role, but slower
+        host.role.fire = slow  # type: ignore[method-assign, assignment]  # the role, but slower
         await host.role.add(shard, key(), 1, *[timer(shard.now_ns(), number=number) for number in range(20)])
         await passes(10)
         assert most == 4

@@ -56,8 +56,8 @@ class Bench:
     async def checkpoint(self) -> None:
         """The role's rows as of now; some changes happen while they are written."""
         wanted = (set(self.wanted_offers), set(self.wanted_timers))
-        added = [sorted(new - old, key=repr) for new, old in zip(wanted, self.stored, strict=True)]
-        removed = [sorted(old - new, key=repr) for new, old in zip(wanted, self.stored, strict=True)]
+        added = sorted(wanted[0] - self.stored[0], key=repr), sorted(wanted[1] - self.stored[1], key=repr)
+        removed = sorted(self.stored[0] - wanted[0], key=repr), sorted(self.stored[1] - wanted[1], key=repr)
         self.stored = wanted
         self.offers.begin(added[0], removed[0])
         self.timers.begin(added[1], removed[1])
@@ -164,7 +164,7 @@ def test_an_offer_that_a_checkpoint_moves_while_a_page_is_read_is_not_missed() -
                 bench.offers.written([offer(2)], [])
             return found
 
-        bench.checkpoints.read_offers = read_and_move  # type: ignore[method-assign]  # a read with something in between
+        bench.checkpoints.read_offers = read_and_move  # type: ignore[method-assign, assignment]  # a read with something in between
         assert (await bench.listed(10)) == [offer(1), offer(2)]
 
     virtual(work())

@@ -84,6 +84,7 @@ def test_a_group_gathers_while_the_one_before_is_written() -> None:
         host.faults.arm("append", Fault.SLOW)
         first = host.role.put(shard, key(), 1)
         await passes(0.0001)
+        last = first
         for value in range(20):
             last = host.role.put(shard, key(), value)
             await passes(0.0001)

@@ -134,7 +134,7 @@ def test_an_effect_that_can_not_be_done_is_given_up_and_the_others_are_done() ->
                 raise ZeroDivisionError
             await perform(at, effects)  # type: ignore[arg-type]  # passes on what it was called with
 
-        host.role.perform = choosy  # type: ignore[method-assign]  # the role, but with a defect
+        host.role.perform = choosy  # type: ignore[method-assign, assignment]  # the role, but with a defect
         await shard.durable(host.role.put(shard, key("bad"), 1, [effect(1, "bad")]))
         await shard.durable(host.role.put(shard, key("good"), 1, [effect(1, "good")]))
         await passes(60)
