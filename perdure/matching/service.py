@@ -104,7 +104,8 @@ class MatchingService:
         try:
             await (found or self._load(partition)).ask(question)
         finally:
-            del self._questions[task.token]
+            if self._questions.get(task.token) is question:  # a call that was delivered twice has two of a token
+                del self._questions[task.token]
         return answer.result()
 
     async def answer_query(self, token: QueryToken, answer: RespondQueryTaskCompletedRequest) -> None:

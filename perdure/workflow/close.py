@@ -14,7 +14,7 @@ from perdure.base.errors import WorkflowNotReady
 from perdure.workflow import flush
 from perdure.workflow.decide import QueryReleased, Work
 from perdure.workflow.draft import Draft
-from perdure.workflow.lost_task import fail
+from perdure.workflow.lost_task import clear_sticky, fail
 from perdure.workflow.state import Run
 
 SERVER_IDENTITY = "history-service"
@@ -25,6 +25,7 @@ def close(draft: Draft, attributes: Message, **fields: Any) -> HistoryEvent:
     """Write the terminal event with these attributes; `fields` are the event's own."""
     flush.drop(draft)
     event = draft.add(attributes, **fields)
+    clear_sticky(draft)  # its worker may not have seen the newest events, and gets no task any more that shows them
     draft.assign("retention_ns", draft.context.namespace.retention_ns)
     show(draft)
     return event
