@@ -23,7 +23,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from perdure.base.entropy import new_id
-from perdure.base.errors import DeadlineExceeded, InvalidArgument, Unimplemented
+from perdure.base.errors import DeadlineExceeded, InvalidArgument, QueryFailed, Unimplemented
 from perdure.base.slots import ChainKey
 from perdure.cluster.namespaces import Namespace
 from perdure.cluster.roles import Call
@@ -42,6 +42,7 @@ from perdure.frontend.cron import is_cron
 from perdure.frontend.methods import rpc
 from perdure.frontend.search_attributes import fill_search_attributes
 from perdure.frontend.services import Services
+from perdure.workflow.failures import cut
 from perdure.workflow.requests import (
     Describe,
     RequestCancel,
@@ -53,6 +54,7 @@ from perdure.workflow.requests import (
 
 _Conflict = WorkflowIdConflictPolicy
 _Reuse = WorkflowIdReusePolicy
+QUERY_FAILURE_BYTES_MAX = 1_500
 _TERMINATE_REASON = "terminated by user via frontend"
 _TERMINATE_IDENTITY = "frontend-service"
 
@@ -225,6 +227,11 @@ class Workflows:
             )
         except DeadlineExceeded as error:
             raise DeadlineExceeded("query timed out before a worker could process it") from error
+        except QueryFailed as error:
+            # It travels beside the message of the error, where there is little room.
+            if error.failure is None or error.failure.ByteSize() <= QUERY_FAILURE_BYTES_MAX:
+                raise
+            raise QueryFailed(error.message, cut(error.failure, QUERY_FAILURE_BYTES_MAX)) from error
 
     def _fill_request_id(
         self, request: StartWorkflowExecutionRequest | SignalWithStartWorkflowExecutionRequest

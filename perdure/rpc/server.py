@@ -24,10 +24,12 @@ from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]  
 from perdure.base.errors import PerdureError
 from perdure.base.limits import MIB
 from perdure.rpc.call import CallMeta, Method, MethodTable
-from perdure.rpc.status import INTERNAL_MESSAGE, headers_of, status_of
+from perdure.rpc.status import INTERNAL_MESSAGE, headers_of, shortened, status_of
 
 log = structlog.get_logger(__name__)
 
+# They have handlers of their own.
+_OTHER_SERVICES = frozenset({health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME})
 _NO_META = CallMeta()
 _HEADERS = {"client-name": "client_name", "client-version": "client_version", "authorization": "authorization"}
 
@@ -100,10 +102,7 @@ class RpcServer:
         self._server.add_generic_rpc_handlers((_Routes(methods, absent, options.receive_bytes_max),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         services = {name.split("/")[1] for name in methods}
-        reflection.enable_server_reflection(
-            [*sorted(services), health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME],
-            self._server,
-        )
+        reflection.enable_server_reflection([*sorted(services), *sorted(_OTHER_SERVICES)], self._server)
 
     async def start(self, address: str) -> int:
         """Listen on `host:port` (port 0 = any free one) or `unix:path`, serve, and return the port. Raises OSError."""
@@ -145,15 +144,16 @@ class _Routes(grpc.GenericRpcHandler):
         if handler is not None:
             return handler
         service, _, method = name.removeprefix("/").rpartition("/")
+        if service in _OTHER_SERVICES:
+            return None
         if service in self._services:
             return _refuse(f"unknown method {method} for service {service}")
-        # Health and reflection have handlers of their own.
-        return None
+        return _refuse(f"unknown service {service}")
 
 
 def _refuse(message: str) -> _Handler:
     async def refuse(_request: bytes, context: _Context) -> bytes:
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, message)
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, shortened(message))
         raise AssertionError("abort raises")
 
     return grpc.unary_unary_rpc_method_handler(refuse)

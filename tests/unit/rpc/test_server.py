@@ -159,7 +159,7 @@ async def test_a_fault_of_ours_fails_its_call_alone(tmp_path: Path, error: Excep
             grpc.StatusCode.UNIMPLEMENTED,
             "StartBatchOperation is not implemented by this server",
         ),
-        (b"", "/other.Service/Nope", grpc.StatusCode.UNIMPLEMENTED, "Method not found!"),
+        (b"", "/other.Service/Nope", grpc.StatusCode.UNIMPLEMENTED, "unknown service other.Service"),
     ],
 )
 async def test_what_cant_be_served(

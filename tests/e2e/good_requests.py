@@ -1,0 +1,201 @@
+"""One good request of every RPC that Perdure serves, with as much filled in as the RPC takes; tests spoil them.
+
+A builder is called for each request anew, because an answered task can't be answered again.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from temporalio.api.common.v1 import message_pb2 as common
+from temporalio.api.enums.v1 import common_pb2 as enums
+from temporalio.api.enums.v1 import query_pb2 as query_enums
+from temporalio.api.operatorservice.v1 import request_response_pb2 as operator
+from temporalio.api.query.v1 import message_pb2 as query
+from temporalio.api.taskqueue.v1 import message_pb2 as taskqueue
+from temporalio.api.workflowservice.v1 import request_response_pb2 as ws
+
+from tests.conformance.harness.commands import complete_workflow
+from tests.conformance.harness.payloads import failure, header, memo, payloads, retry_policy, search_attributes
+from tests.e2e.siege import IDENTITY, Siege, fresh
+
+Build = Callable[[Siege], Awaitable[Message]]
+_NAMESPACE: dict[str, Any] = {"namespace": "default"}
+_WORKER: dict[str, Any] = {"namespace": "default", "identity": IDENTITY}
+_TARGET = common.WorkflowExecution(workflow_id="target")
+
+
+def _plain(request: Message) -> Build:
+    async def build(_siege: Siege) -> Message:
+        return request
+
+    return build
+
+
+def _start_fields() -> dict[str, Any]:
+    return {
+        "input": payloads("in"),
+        "memo": memo(a="b"),
+        "header": header(h="x"),
+        "search_attributes": search_attributes(),
+        "retry_policy": retry_policy(attempts=1),
+        "workflow_execution_timeout": Duration(seconds=100),
+        "workflow_run_timeout": Duration(seconds=50),
+        "workflow_task_timeout": Duration(seconds=10),
+    }
+
+
+async def start(siege: Siege) -> Message:
+    return siege.start_request(**_start_fields())
+
+
+async def signal_with_start(siege: Siege) -> Message:
+    name = fresh("wf")
+    return ws.SignalWithStartWorkflowExecutionRequest(
+        **_WORKER,
+        **_start_fields(),
+        workflow_id=name,
+        workflow_type=common.WorkflowType(name="flow"),
+        task_queue=taskqueue.TaskQueue(name=name),
+        signal_name="go",
+        signal_input=payloads("x"),
+        request_id=fresh("request"),
+    )
+
+
+async def workflow_task_completed(siege: Siege) -> Message:
+    return siege.completion(await siege.started_task(), complete_workflow())
+
+
+async def workflow_task_failed(siege: Siege) -> Message:
+    task = await siege.started_task()
+    return ws.RespondWorkflowTaskFailedRequest(**_WORKER, task_token=task.task_token, failure=failure("x"))
+
+
+async def activity_completed(siege: Siege) -> Message:
+    task = await siege.started_activity()
+    return ws.RespondActivityTaskCompletedRequest(**_WORKER, task_token=task.task_token, result=payloads("x"))
+
+
+async def activity_failed(siege: Siege) -> Message:
+    task = await siege.started_activity()
+    broken = failure("x", kind="K", next_retry_delay=1)
+    return ws.RespondActivityTaskFailedRequest(**_WORKER, task_token=task.task_token, failure=broken)
+
+
+async def activity_canceled(siege: Siege) -> Message:
+    task = await siege.started_activity()
+    return ws.RespondActivityTaskCanceledRequest(**_WORKER, task_token=task.task_token, details=payloads("x"))
+
+
+async def heartbeat(siege: Siege) -> Message:
+    task = await siege.started_activity()
+    return ws.RecordActivityTaskHeartbeatRequest(**_WORKER, task_token=task.task_token, details=payloads("x"))
+
+
+async def _of_activity(siege: Siege) -> dict[str, Any]:
+    task = await siege.started_activity()
+    execution = task.workflow_execution
+    return {
+        **_WORKER,
+        "workflow_id": execution.workflow_id,
+        "run_id": execution.run_id,
+        "activity_id": task.activity_id,
+    }
+
+
+async def activity_completed_by_id(siege: Siege) -> Message:
+    return ws.RespondActivityTaskCompletedByIdRequest(**await _of_activity(siege), result=payloads("x"))
+
+
+async def activity_failed_by_id(siege: Siege) -> Message:
+    return ws.RespondActivityTaskFailedByIdRequest(**await _of_activity(siege), failure=failure("x"))
+
+
+async def activity_canceled_by_id(siege: Siege) -> Message:
+    return ws.RespondActivityTaskCanceledByIdRequest(**await _of_activity(siege), details=payloads("x"))
+
+
+async def heartbeat_by_id(siege: Siege) -> Message:
+    return ws.RecordActivityTaskHeartbeatByIdRequest(**await _of_activity(siege), details=payloads("x"))
+
+
+async def register(_siege: Siege) -> Message:
+    return ws.RegisterNamespaceRequest(
+        namespace=fresh("ns"), workflow_execution_retention_period=Duration(seconds=86_400), owner_email="a@b"
+    )
+
+
+GOOD: dict[str, Build] = {
+    "StartWorkflowExecution": start,
+    "SignalWithStartWorkflowExecution": signal_with_start,
+    "SignalWorkflowExecution": _plain(
+        ws.SignalWorkflowExecutionRequest(
+            **_WORKER, workflow_execution=_TARGET, signal_name="go", input=payloads("x"), header=header(h="x")
+        )
+    ),
+    "RequestCancelWorkflowExecution": _plain(
+        ws.RequestCancelWorkflowExecutionRequest(**_WORKER, workflow_execution=_TARGET, reason="r")
+    ),
+    "TerminateWorkflowExecution": _plain(
+        ws.TerminateWorkflowExecutionRequest(
+            **_WORKER, workflow_execution=common.WorkflowExecution(workflow_id="gone"), details=payloads("x")
+        )
+    ),
+    "DescribeWorkflowExecution": _plain(ws.DescribeWorkflowExecutionRequest(**_NAMESPACE, execution=_TARGET)),
+    "QueryWorkflow": _plain(
+        ws.QueryWorkflowRequest(
+            **_NAMESPACE,
+            execution=_TARGET,
+            query=query.WorkflowQuery(query_type="q", query_args=payloads("x")),
+            query_reject_condition=query_enums.QUERY_REJECT_CONDITION_NONE,
+        )
+    ),
+    "GetWorkflowExecutionHistory": _plain(ws.GetWorkflowExecutionHistoryRequest(**_NAMESPACE, execution=_TARGET)),
+    "GetWorkflowExecutionHistoryReverse": _plain(
+        ws.GetWorkflowExecutionHistoryReverseRequest(**_NAMESPACE, execution=_TARGET)
+    ),
+    "PollWorkflowTaskQueue": _plain(
+        ws.PollWorkflowTaskQueueRequest(**_WORKER, task_queue=taskqueue.TaskQueue(name="nothing"))
+    ),
+    "PollActivityTaskQueue": _plain(
+        ws.PollActivityTaskQueueRequest(**_WORKER, task_queue=taskqueue.TaskQueue(name="nothing"))
+    ),
+    "RespondWorkflowTaskCompleted": workflow_task_completed,
+    "RespondWorkflowTaskFailed": workflow_task_failed,
+    "RespondQueryTaskCompleted": _plain(
+        ws.RespondQueryTaskCompletedRequest(**_NAMESPACE, task_token=b"\x01\x71", query_result=payloads("x"))
+    ),
+    "ResetStickyTaskQueue": _plain(ws.ResetStickyTaskQueueRequest(**_NAMESPACE, execution=_TARGET)),
+    "ShutdownWorker": _plain(
+        ws.ShutdownWorkerRequest(**_WORKER, sticky_task_queue="sticky", worker_instance_key="k", task_queue="nothing")
+    ),
+    "RespondActivityTaskCompleted": activity_completed,
+    "RespondActivityTaskFailed": activity_failed,
+    "RespondActivityTaskCanceled": activity_canceled,
+    "RecordActivityTaskHeartbeat": heartbeat,
+    "RespondActivityTaskCompletedById": activity_completed_by_id,
+    "RespondActivityTaskFailedById": activity_failed_by_id,
+    "RespondActivityTaskCanceledById": activity_canceled_by_id,
+    "RecordActivityTaskHeartbeatById": heartbeat_by_id,
+    "ListWorkflowExecutions": _plain(
+        ws.ListWorkflowExecutionsRequest(**_NAMESPACE, page_size=1, query="WorkflowType = 'flow'")
+    ),
+    "CountWorkflowExecutions": _plain(ws.CountWorkflowExecutionsRequest(**_NAMESPACE, query="WorkflowId = 'x'")),
+    "RegisterNamespace": register,
+    "DescribeNamespace": _plain(ws.DescribeNamespaceRequest(**_NAMESPACE)),
+    "ListNamespaces": _plain(ws.ListNamespacesRequest(page_size=1)),
+    "GetClusterInfo": _plain(ws.GetClusterInfoRequest()),
+    "GetSystemInfo": _plain(ws.GetSystemInfoRequest()),
+    "GetSearchAttributes": _plain(ws.GetSearchAttributesRequest()),
+    "AddSearchAttributes": _plain(
+        operator.AddSearchAttributesRequest(
+            **_NAMESPACE, search_attributes={"Spoiled": enums.INDEXED_VALUE_TYPE_KEYWORD}
+        )
+    ),
+    "ListSearchAttributes": _plain(operator.ListSearchAttributesRequest(**_NAMESPACE)),
+    "RemoveSearchAttributes": _plain(
+        operator.RemoveSearchAttributesRequest(**_NAMESPACE, search_attributes=["Spoiled"])
+    ),
+}
