@@ -33,6 +33,7 @@ from temporalio.api.workflowservice.v1 import (
 from perdure.base.clock import SECOND_NS, to_duration
 from perdure.base.entropy import new_id
 from perdure.base.errors import NotFound, PerdureError, Refused
+from perdure.base.tasks import Background
 from perdure.testing.checkers.evidence import STATUS_OF
 from perdure.testing.cluster import SimCluster
 from perdure.testing.oplog import Kind, Op
@@ -47,6 +48,7 @@ _ATTEMPTS = 40
 class Errand(msgspec.Struct, frozen=True, kw_only=True):
     """What a client is to do. `asks`: how many queries, reads and so on in between. `ends_it`: "cancel", "terminate",
     "timeout" or "": how the run ends besides by itself. `starts`: how often the id is started, one after the other.
+    `chatter`: signals that others send meanwhile, more than the program waits for.
     """
 
     workflow_id: str
@@ -54,17 +56,81 @@ class Errand(msgspec.Struct, frozen=True, kw_only=True):
     asks: int = 2
     ends_it: str = ""
     starts: int = 1
+    chatter: int = 0
     reuse: int = WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
     conflict: int = WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_FAIL
 
 
-class Client(Party):
-    """One client with one errand. `is_done`: the errand was run to its end."""
+class Caller(Party):
+    """What clients of one workflow can do."""
 
     def __init__(self, name: str, namespace: str, cluster: SimCluster, errand: Errand) -> None:
         super().__init__(name, namespace, cluster)
         self.errand = errand
+
+    def invoke(self, kind: Kind, run_id: str = "", **facts: Any) -> Op:
+        """Log a call about the errand's workflow."""
+        facts = {"namespace": self.namespace, "workflow_id": self.errand.workflow_id, "run_id": run_id} | facts
+        return self.log.invoke(kind, self.name, **facts)
+
+    def execution(self, run_id: str) -> WorkflowExecution:
+        """The errand's workflow."""
+        return WorkflowExecution(workflow_id=self.errand.workflow_id, run_id=run_id)
+
+    async def persist(self, attempt: Callable[[], Awaitable[bool]]) -> bool:
+        """Repeat `attempt` while its outcome is unknown. False if it is refused."""
+        for _ in range(_ATTEMPTS):
+            try:
+                return await attempt()
+            except Refused:
+                return False
+            except PerdureError:
+                await self.pause(3.0)
+        return False
+
+    async def signal(self, run_id: str) -> bool:
+        """Send one signal; False if it was refused."""
+        request_id = new_id(self.chance)
+
+        async def attempt() -> bool:
+            op = self.invoke(Kind.SIGNAL, run_id, request_id=request_id)
+            request = SignalWorkflowExecutionRequest(
+                namespace=self.namespace,
+                workflow_execution=self.execution(run_id),
+                signal_name="go",
+                identity=op.identity,
+                request_id=request_id,
+                header=header(request_id),
+            )
+            await self.call(op, "SignalWorkflowExecution", request)
+            self.log.returned(op)
+            return True
+
+        return await self.persist(attempt)
+
+
+class Sender(Caller):
+    """Sends signals to a run, one after the other, as long as they are taken."""
+
+    async def run(self, run_id: str, count: int) -> None:
+        """Send so many."""
+        for _ in range(count):
+            await self.pause(0.8)
+            if not await self.signal(run_id):
+                return
+
+
+class Client(Caller):
+    """One client with one errand. `is_done`: the errand was run to its end."""
+
+    def __init__(self, name: str, namespace: str, cluster: SimCluster, errand: Errand) -> None:
+        super().__init__(name, namespace, cluster, errand)
         self.is_done = False
+        self._background = Background(self._unexpected)
+        self._senders = 0
+
+    def _unexpected(self, error: BaseException) -> None:
+        self.cluster.alarms.append(f"{self.name}: {error!r}")
 
     async def run(self) -> None:
         """Run the errand."""
@@ -78,9 +144,13 @@ class Client(Party):
     async def _live(self, run_id: str) -> None:
         """Accompany a run until it is closed."""
         asks = self.errand.asks
+        if self.errand.chatter:
+            self._senders += 1
+            sender = Sender(f"{self.name}/{self._senders}", self.namespace, self.cluster, self.errand)
+            self._background.spawn(sender.run(run_id, self.errand.chatter), sender.name)
         for sent in range(self.errand.program.signals):
             await self.pause(1.5)
-            if not await self._signal(run_id):
+            if not await self.signal(run_id):
                 break
             if sent == 0 and self.errand.ends_it in ("cancel", "terminate"):
                 break
@@ -96,24 +166,6 @@ class Client(Party):
         await self._wait_for_close(run_id)
         await self._ask(run_id)
 
-    def _invoke(self, kind: Kind, run_id: str = "", **facts: Any) -> Op:
-        facts = {"namespace": self.namespace, "workflow_id": self.errand.workflow_id, "run_id": run_id} | facts
-        return self.log.invoke(kind, self.name, **facts)
-
-    def _execution(self, run_id: str) -> WorkflowExecution:
-        return WorkflowExecution(workflow_id=self.errand.workflow_id, run_id=run_id)
-
-    async def _persist(self, attempt: Callable[[], Awaitable[bool]]) -> bool:
-        """Repeat `attempt` while its outcome is unknown. False if it is refused."""
-        for _ in range(_ATTEMPTS):
-            try:
-                return await attempt()
-            except Refused:
-                return False
-            except PerdureError:
-                await self.pause(3.0)
-        return False
-
     async def _start(self) -> str:
         """The run id of the started (or found) run; "" if the start was refused."""
         request_id = new_id(self.chance)
@@ -122,7 +174,7 @@ class Client(Party):
 
         async def attempt() -> bool:
             args = {"reuse": int(errand.reuse), "conflict": int(errand.conflict)}
-            op = self._invoke(Kind.START, request_id=request_id, args=args)
+            op = self.invoke(Kind.START, request_id=request_id, args=args)
             request = StartWorkflowExecutionRequest(
                 namespace=self.namespace,
                 workflow_id=errand.workflow_id,
@@ -142,36 +194,17 @@ class Client(Party):
             found.append(response.run_id)
             return True
 
-        await self._persist(attempt)
+        await self.persist(attempt)
         return found[0] if found else ""
-
-    async def _signal(self, run_id: str) -> bool:
-        request_id = new_id(self.chance)
-
-        async def attempt() -> bool:
-            op = self._invoke(Kind.SIGNAL, run_id, request_id=request_id)
-            request = SignalWorkflowExecutionRequest(
-                namespace=self.namespace,
-                workflow_execution=self._execution(run_id),
-                signal_name="go",
-                identity=op.identity,
-                request_id=request_id,
-                header=header(request_id),
-            )
-            await self.call(op, "SignalWorkflowExecution", request)
-            self.log.returned(op)
-            return True
-
-        return await self._persist(attempt)
 
     async def _end(self, run_id: str) -> None:
         request_id = new_id(self.chance)
 
         async def cancel() -> bool:
-            op = self._invoke(Kind.CANCEL, run_id, request_id=request_id)
+            op = self.invoke(Kind.CANCEL, run_id, request_id=request_id)
             request = RequestCancelWorkflowExecutionRequest(
                 namespace=self.namespace,
-                workflow_execution=self._execution(run_id),
+                workflow_execution=self.execution(run_id),
                 identity=op.identity,
                 request_id=request_id,
             )
@@ -180,15 +213,15 @@ class Client(Party):
             return True
 
         async def terminate() -> bool:
-            op = self._invoke(Kind.TERMINATE, run_id)
+            op = self.invoke(Kind.TERMINATE, run_id)
             request = TerminateWorkflowExecutionRequest(
-                namespace=self.namespace, workflow_execution=self._execution(run_id), identity=op.identity
+                namespace=self.namespace, workflow_execution=self.execution(run_id), identity=op.identity
             )
             await self.call(op, "TerminateWorkflowExecution", request)
             self.log.returned(op)
             return True
 
-        await self._persist(cancel if self.errand.ends_it == "cancel" else terminate)
+        await self.persist(cancel if self.errand.ends_it == "cancel" else terminate)
 
     async def _ask(self, run_id: str) -> None:
         """One of the calls that change nothing."""
@@ -199,9 +232,9 @@ class Client(Party):
             return
 
     async def _query(self, run_id: str) -> None:
-        op = self._invoke(Kind.QUERY, run_id)
+        op = self.invoke(Kind.QUERY, run_id)
         request = QueryWorkflowRequest(
-            namespace=self.namespace, execution=self._execution(run_id), query=WorkflowQuery(query_type="signals")
+            namespace=self.namespace, execution=self.execution(run_id), query=WorkflowQuery(query_type="signals")
         )
         response = await self.call(op, "QueryWorkflow", request, timeout_s=8.0)
         self.log.returned(op, run_id=run_id, signals=json.loads(response.query_result.payloads[0].data))
@@ -213,7 +246,7 @@ class Client(Party):
         await self._read(run_id, TOOL, 1 + self.chance.below(3))
 
     async def _read(self, run_id: str, client_name: str, page: int) -> None:
-        op = self._invoke(Kind.HISTORY, run_id, args={"tail": client_name == SDK})
+        op = self.invoke(Kind.HISTORY, run_id, args={"tail": client_name == SDK})
         try:
             events = await self.read_events(self.errand.workflow_id, run_id, page=page, client_name=client_name)
         except PerdureError as error:
@@ -222,8 +255,8 @@ class Client(Party):
         self.log.returned(op, **reading(run_id, events))
 
     async def _describe(self, run_id: str) -> None:
-        op = self._invoke(Kind.DESCRIBE, run_id)
-        request = DescribeWorkflowExecutionRequest(namespace=self.namespace, execution=self._execution(run_id))
+        op = self.invoke(Kind.DESCRIBE, run_id)
+        request = DescribeWorkflowExecutionRequest(namespace=self.namespace, execution=self.execution(run_id))
         response = await self.call(op, "DescribeWorkflowExecution", request)
         info = response.workflow_execution_info
         self.log.returned(op, run_id=info.execution.run_id, status=int(info.status), length=info.history_length)
@@ -245,10 +278,10 @@ class Client(Party):
     async def _wait_for_close(self, run_id: str) -> None:
         """Long-poll for the close event, as `result()` of an SDK does."""
         while True:
-            op = self._invoke(Kind.HISTORY, run_id, args={"tail": True})
+            op = self.invoke(Kind.HISTORY, run_id, args={"tail": True})
             request = GetWorkflowExecutionHistoryRequest(
                 namespace=self.namespace,
-                execution=self._execution(run_id),
+                execution=self.execution(run_id),
                 wait_new_event=True,
                 history_event_filter_type=_CLOSE,
             )

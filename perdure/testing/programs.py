@@ -87,10 +87,10 @@ class Program(msgspec.Struct, frozen=True):
 
 
 def draw_program(entropy: SeededEntropy) -> Program:
-    """A program of one to five steps."""
+    """A program of one to six steps."""
     steps: list[Step] = []
     signals = 0
-    for _ in range(1 + entropy.below(4)):
+    for _ in range(1 + entropy.below(6)):
         choice = entropy.below(7)
         if choice <= 1:
             steps.append(_draw_activity(entropy))

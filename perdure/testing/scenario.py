@@ -66,7 +66,7 @@ def draw_scenario(seed: int) -> Scenario:
     heal_s = 10 + 15 * entropy.fraction()
     return Scenario(
         cluster=_cluster(entropy),
-        errands=tuple(_errand(entropy, index) for index in range(7 + entropy.below(4))),
+        errands=tuple(_errand(entropy, index) for index in range(11 + entropy.below(6))),
         habits=Habits(
             sticky=entropy.fraction() < 0.7,
             slow=_some(entropy, 0.08),
@@ -119,6 +119,7 @@ def _errand(entropy: SeededEntropy, index: int) -> tuple[str, Errand]:
         program=draw_program(entropy),
         asks=1 + entropy.below(4),
         ends_it=ends_it,
+        chatter=entropy.below(6) if entropy.fraction() < 0.5 else 0,
         starts=1 + (entropy.below(2) if entropy.fraction() < 0.4 else 0),
         reuse=_one_of(
             entropy,

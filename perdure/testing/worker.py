@@ -48,11 +48,13 @@ _ANSWERED = QueryResultType.QUERY_RESULT_TYPE_ANSWERED
 class Habits(msgspec.Struct, frozen=True, kw_only=True):
     """How a worker is. Chances in [0, 1], of one task each.
 
-    `slow`: takes longer than the task's time. `twice`: answers again. `lost`: takes the task and is not heard of again.
+    `thinks`: takes some time. `slow`: takes longer than the task's time. `twice`: answers again. `lost`: takes the task
+    and is not heard of again.
     `forgets`: loses its cache. `fails`: fails the workflow task. `foreign`: tries a token under another namespace.
     """
 
     sticky: bool = True
+    thinks: float = 0.5
     slow: float = 0.0
     twice: float = 0.0
     lost: float = 0.0
@@ -167,6 +169,8 @@ class WorkflowPoller(_Poller):
             self.worker.cache.clear()
         if self.happens(habits.slow):
             await asyncio.sleep(9 + self.chance.fraction() * 4)
+        elif self.happens(habits.thinks):
+            await self.pause(0.6)
         events = await self._events(task)
         facts = Facts(events)
         wants = next_commands(facts)
