@@ -55,8 +55,10 @@ class HistoryExecutions:
         return tasks
 
     def rows(self, shard: Shard, key: ChainKey) -> ChainRows:
-        """The rows of a dirty chain as it is now."""
+        """The rows of a dirty chain as it is now. Raises Bug for a quarantined one: its log has to stay."""
         entry = self.chains(shard).entries[key]
+        if entry.quarantine is not None:
+            raise entry.quarantine
         entry.inflight += 1
         position = entry.position
         rows = ChainRows(position, [], [], [], [], [], [], [], [])

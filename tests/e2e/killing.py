@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -104,7 +105,7 @@ class Campaign:
         handle = await self._start(client, order)
         for number in range(order.signals):
             text = f"{order.number}-{number}"
-            await persist(lambda text=text: handle.signal(OrderWorkflow.note, text))  # type: ignore[misc]  # a lambda
+            await persist(partial(handle.signal, OrderWorkflow.note, text))
             self.acknowledged.setdefault(order.number, []).append(text)
         await persist(lambda: handle.query(OrderWorkflow.progress))
         if order.cancelled:
