@@ -49,7 +49,7 @@ def decode_page_token(data: bytes) -> PageToken:
     """The token in `data`. Raises InvalidArgument."""
     try:
         return _decoder.decode(data)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InvalidArgument("Invalid NextPageToken.") from error
 
 
@@ -126,6 +126,8 @@ class Reading:
             raise InvalidArgument("RunId from NextPageToken does not match RunId in request.")
         run_id = token.run_id if token is not None else read.run_id
         seen = await self.look(service, chains, key, run_id, call)
+        if token is not None:
+            _check(token, seen, reverse=read.reverse)
         if read.reverse:
             return await self._reverse(chains, key, read, token, seen)
         waits = read.close_event_only or read.wait_new_event
@@ -221,6 +223,13 @@ class Reading:
         if end <= 1:
             return HistoryPage(history_of(events), b"")
         return HistoryPage(history_of(events), encode_page_token(PageToken(seen.run_id, end, 1, seen.is_open)))
+
+
+def _check(token: PageToken, seen: Seen, *, reverse: bool) -> None:
+    """Raises InvalidArgument for a token that no read of this run can have given."""
+    end = seen.next_event_id
+    if not 1 <= token.first <= end or not (reverse or token.first <= token.bound <= end):
+        raise InvalidArgument("Invalid NextPageToken.")
 
 
 def _branch(segments: Segments, event_id: int) -> tuple[str, int]:

@@ -1,12 +1,16 @@
 """The token of a list's next page: where the page before ended, as (start time in ns, run id). Opaque to callers."""
 
+from typing import Annotated
+
 import msgspec
 
 from perdure.base.errors import InvalidArgument
 from perdure.visibility.rows import VisibilityRow
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(tuple[int, str])
+# Databases know no larger numbers.
+_Time = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+_decoder = msgspec.msgpack.Decoder(tuple[_Time, str])
 
 
 def after_row(row: VisibilityRow) -> bytes:
@@ -20,5 +24,5 @@ def position_of(token: bytes) -> tuple[int, str] | None:
         return None
     try:
         return _decoder.decode(token)
-    except msgspec.DecodeError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InvalidArgument("Invalid NextPageToken.") from error

@@ -25,6 +25,7 @@ from perdure.workflow.eager_activities import start_eagerly
 from perdure.workflow.flush import flush
 from perdure.workflow.lookup import find_run
 from perdure.workflow.lost_task import clear_sticky, fail, note_cause, started_task, time_out
+from perdure.workflow.overgrown import TOO_MANY_EVENTS, terminate_overgrown
 from perdure.workflow.requests import CompleteWorkflowTask, WorkflowTaskCompleted
 from perdure.workflow.reset_points import note_reset_point
 from perdure.workflow.start_workflow_task import handed_out
@@ -46,6 +47,10 @@ def complete_workflow_task(work: Work, request: CompleteWorkflowTask) -> Workflo
     draft = work.draft(run.run_id)
     if _heartbeats_end(work, task, answer):
         _end_heartbeats(work, draft, answer)
+        return None
+    if len(answer.commands) > work.context.limits.history_events_max:
+        # Each is an event at least: carrying them out would take long, and the run could not keep them.
+        terminate_overgrown(work, run.run_id, TOO_MANY_EVENTS)
         return None
     try:
         completion = _carry_out(draft, task, answer)

@@ -18,6 +18,7 @@ from perdure.workflow.lost_task import fail
 from perdure.workflow.requests import FireTimer
 from perdure.workflow.workflow_task import schedule
 
+TOO_MANY_EVENTS = "Workflow history count exceeds limit."
 _FORCE_CLOSE = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_FORCE_CLOSE_COMMAND
 
 
@@ -31,11 +32,17 @@ def keep_within_limits(work: Work, request: Any) -> None:
         if not reason:
             _relieve(draft)
         elif run_id in work.chain.runs:
-            attributes = WorkflowExecutionTerminatedEventAttributes(reason=reason, identity=SERVER_IDENTITY)
-            close_from_outside(work, work.restart(run_id), attributes)
-            if not isinstance(request, FireTimer):
-                work.refusal = InvalidArgument(reason)
+            terminate_overgrown(work, run_id, reason)
+            if isinstance(request, FireTimer):
+                work.refusal = None
             return
+
+
+def terminate_overgrown(work: Work, run_id: str, reason: str) -> None:
+    """The run ends instead of what was asked, which is refused."""
+    attributes = WorkflowExecutionTerminatedEventAttributes(reason=reason, identity=SERVER_IDENTITY)
+    close_from_outside(work, work.restart(run_id), attributes)
+    work.refusal = InvalidArgument(reason)
 
 
 def _excess(draft: Draft) -> str:
@@ -44,7 +51,7 @@ def _excess(draft: Draft) -> str:
     if run.durable.history_bytes > limits.history_bytes_max:
         return "Workflow history size exceeds limit."
     if run.facts.next_event_id - 1 > limits.history_events_max:
-        return "Workflow history count exceeds limit."
+        return TOO_MANY_EVENTS
     if draft.event_bytes > limits.transaction_bytes_max:
         return "Transaction size exceeds limit."
     return ""

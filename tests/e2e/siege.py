@@ -41,13 +41,13 @@ class Siege:
     def __init__(self, server: ServerProcess, client: Client) -> None:
         self.server = server
         self.client = client
-        self._canary = common.WorkflowExecution(workflow_id="canary")
+        self.canary = common.WorkflowExecution(workflow_id="canary")
         self._history = b""
         self._logged = 0
 
     async def begin(self) -> None:
         """Bring the canary to its place."""
-        self._canary.run_id = await self.start("canary", input=payloads("sing"))
+        self.canary.run_id = await self.start("canary", input=payloads("sing"))
         task = await self.take("canary")
         queue = taskqueue.TaskQueue(name="canary")
         await self.complete(task, schedule_activity(queue, "perch"), start_timer("dawn", seconds=3600))
@@ -96,7 +96,7 @@ class Siege:
 
     async def _read_canary(self) -> bytes:
         request = ws.GetWorkflowExecutionHistoryRequest(
-            namespace="default", execution=self._canary, maximum_page_size=256
+            namespace="default", execution=self.canary, maximum_page_size=256
         )
         return await self.client.call_bytes(f"{SERVICE}/GetWorkflowExecutionHistory", request.SerializeToString())
 
