@@ -25,7 +25,7 @@ from temporalio.api.workflowservice.v1 import (
     RespondActivityTaskFailedResponse,
 )
 
-from perdure.base.errors import InvalidArgument
+from perdure.base.errors import InvalidArgument, NotFound
 from perdure.base.slots import ChainKey
 from perdure.cluster.namespaces import Namespace
 from perdure.cluster.roles import Call
@@ -238,7 +238,8 @@ def _by_id(namespace: Namespace, request: _Addressed) -> tuple[ChainKey, Activit
     if not request.activity_id:
         raise InvalidArgument("ActivityId is not set on request.")
     if not request.workflow_id:
-        raise InvalidArgument("WorkflowId is not set on request.")
+        # The address of a standalone activity, of which there are none yet.
+        raise NotFound(f"activity not found for ID: {request.activity_id}")
     if request.run_id and not is_uuid(request.run_id):
         raise InvalidArgument("RunId is not valid UUID.")
     ref = ActivityRef(run_id=request.run_id, activity_id=request.activity_id)
