@@ -11,7 +11,7 @@ import pytest
 
 from tests.conformance.harness.rpc import Client
 from tests.conformance.harness.scenario import Scenario, run_all
-from tests.conformance.harness.servers import Server, perdure_command, reference_command, running
+from tests.conformance.harness.servers import Server, perdure_command, prepare, reference_command, running
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -65,10 +65,20 @@ class Comparison:
                     path.write_text(text)
 
 
+async def _there(name: str, address: str) -> Server:
+    """A server that runs already."""
+    client = Client(address)
+    try:
+        await prepare(client)
+    finally:
+        await client.close()
+    return Server(name, address)
+
+
 async def _servers(config: pytest.Config, stack: contextlib.AsyncExitStack) -> tuple[Server, Server]:
     address = config.getoption("--reference-address", None)
     reference = (
-        Server("reference", address)
+        await _there("reference", address)
         if address
         else await stack.enter_async_context(running("reference", reference_command()))
     )
@@ -76,7 +86,7 @@ async def _servers(config: pytest.Config, stack: contextlib.AsyncExitStack) -> t
         return reference, Server("reference-again", reference.address)
     address = config.getoption("--perdure-address", None)
     if address:
-        return reference, Server("perdure", address)
+        return reference, await _there("perdure", address)
     return reference, await stack.enter_async_context(running("perdure", perdure_command()))
 
 

@@ -27,25 +27,31 @@ Body = Callable[[Session], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A scenario: `rules` change how fields are shown on both sides, `differs` says why its transcripts differ."""
+    """A scenario: `rules` change how fields are shown on both sides, `differs` says why its transcripts differ.
+
+    `alone`: it is too heavy to run beside others of its topic.
+    """
 
     name: str
     topic: str
     body: Body
     rules: tuple[Rule | Wording, ...] = ()
     differs: str = ""
+    alone: bool = False
 
 
 SCENARIOS: dict[str, Scenario] = {}
 
 
-def scenario(*, rules: tuple[Rule | Wording, ...] = (), differs: str = "") -> Callable[[Body], Body]:
+def scenario(
+    *, rules: tuple[Rule | Wording, ...] = (), differs: str = "", alone: bool = False
+) -> Callable[[Body], Body]:
     """Register the decorated function under its own name; its module is its topic."""
 
     def register(body: Body) -> Body:
         name, topic = body.__name__, body.__module__.rpartition(".")[2]
         assert name not in SCENARIOS, f"two scenarios are called {name}"
-        SCENARIOS[name] = Scenario(name, topic, body, rules, differs)
+        SCENARIOS[name] = Scenario(name, topic, body, rules, differs, alone)
         return body
 
     return register
@@ -78,7 +84,12 @@ async def run(one: Scenario, client: Client) -> str:
 
 
 async def run_all(chosen: Iterable[Scenario], client: Client) -> dict[str, str]:
-    """Run scenarios concurrently on one server; each has ids and task queues of its own."""
+    """Run scenarios concurrently on one server, then those that run alone; each has ids and task queues of its own."""
     listed = list(chosen)
-    texts = await asyncio.gather(*(run(one, client) for one in listed))
-    return {one.name: text for one, text in zip(listed, texts, strict=True)}
+    together = [one for one in listed if not one.alone]
+    texts = await asyncio.gather(*(run(one, client) for one in together))
+    found = {one.name: text for one, text in zip(together, texts, strict=True)}
+    for one in listed:
+        if one.alone:
+            found[one.name] = await run(one, client)
+    return found

@@ -42,37 +42,37 @@ async def _run(s: Session, case: str) -> None:
     s.transcript.events(list(events))
 
 
-@scenario(rules=SDK_RULES)
+@scenario(rules=SDK_RULES, alone=True)
 async def sdk_timer_and_activity(s: Session) -> None:
     """A timer and a retried activity."""
     await _run(s, "timer_and_activity")
 
 
-@scenario(rules=SDK_RULES)
+@scenario(rules=SDK_RULES, alone=True)
 async def sdk_signal_and_query(s: Session) -> None:
     """Queries between signals, an unknown one, and one after the close."""
     await _run(s, "signal_and_query")
 
 
-@scenario(rules=SDK_RULES)
+@scenario(rules=SDK_RULES, alone=True)
 async def sdk_cancelled_timer(s: Session) -> None:
     """A cancellation during a timer."""
     await _run(s, "cancelled_timer")
 
 
-@scenario(rules=SDK_RULES)
+@scenario(rules=SDK_RULES, alone=True)
 async def sdk_cancelled_activity(s: Session) -> None:
     """A cancellation of an activity that heartbeats."""
     await _run(s, "cancelled_activity")
 
 
-@scenario(rules=SDK_RULES)
+@scenario(rules=SDK_RULES, alone=True)
 async def sdk_failing_activity(s: Session) -> None:
     """A failure that goes to the client."""
     await _run(s, "failing_activity")
 
 
-@scenario(rules=SDK_RULES)
+@scenario(rules=SDK_RULES, alone=True)
 async def sdk_attributes(s: Session) -> None:
     """Search attributes, memo and patches, and an id that is in use."""
     await _run(s, "attributes")
