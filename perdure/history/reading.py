@@ -80,10 +80,14 @@ class Reading:
             if tail is not None and tail.first and tail.first <= first:
                 more = tail.overlapping(first, stop)
             else:
+                if tail is not None and tail.first:
+                    stop = min(stop, tail.first)  # what is in memory may be in the store in part only
                 more = await self._checkpoints.read_nodes(branch, first, stop, PAGE_BYTES_MAX - size)
-            if not more or more[0].first > first:
+            if not more:
                 raise Bug(f"history of {branch} has no event {first}")
             for node in more:
+                if node.first > first:
+                    raise Bug(f"history of {branch} has no event {first}")
                 found.append(cut(node, first, end))
                 size += len(node.body)
                 first = node.end
