@@ -39,6 +39,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     links_max: int = 10
     history_page_max: int = 256
     list_page_max: int = 1_000
+    list_filter_bytes_max: int = 32 * KIB
+    list_filter_conditions_max: int = 500
     workflow_task_timeout_ns: int = 10 * SECOND_NS
     workflow_task_timeout_ns_max: int = 120 * SECOND_NS
     sticky_poller_ns: int = 10 * SECOND_NS

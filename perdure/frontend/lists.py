@@ -10,12 +10,15 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from perdure.base.clock import to_duration, to_timestamp
+from perdure.base.errors import InvalidArgument
 from perdure.cluster.namespaces import Namespace
 from perdure.cluster.roles import Call
+from perdure.frontend.checks import too_long
 from perdure.frontend.methods import rpc
 from perdure.frontend.services import Services
 from perdure.visibility.parse import parse_filter
 from perdure.visibility.rows import VisibilityQuery, VisibilityRow
+from perdure.visibility.tree import And, Filter
 
 
 class Lists:
@@ -32,7 +35,7 @@ class Lists:
         longest = self._limits.list_page_max
         query = VisibilityQuery(
             namespace.id,
-            parse_filter(request.query, namespace.search_attributes),
+            self._filter(request.query, namespace),
             request.page_size if 0 < request.page_size <= longest else longest,
             request.next_page_token,
         )
@@ -43,8 +46,17 @@ class Lists:
     async def CountWorkflowExecutions(
         self, request: CountWorkflowExecutionsRequest, namespace: Namespace, _call: Call
     ) -> CountWorkflowExecutionsResponse:
-        query = VisibilityQuery(namespace.id, parse_filter(request.query, namespace.search_attributes))
+        query = VisibilityQuery(namespace.id, self._filter(request.query, namespace))
         return CountWorkflowExecutionsResponse(count=await self._visibility.count(query))
+
+    def _filter(self, query: str, namespace: Namespace) -> Filter | None:
+        """The query's tree. Reading one takes time by the byte; databases take so many conditions and no more."""
+        if too_long(query, longest := self._limits.list_filter_bytes_max):
+            raise InvalidArgument(f"invalid query: longer than {longest} bytes")
+        found = parse_filter(query, namespace.search_attributes)
+        if isinstance(found, And) and len(found.parts) > (most := self._limits.list_filter_conditions_max):
+            raise InvalidArgument(f"invalid query: more than {most} conditions")
+        return found
 
 
 def execution_info(row: VisibilityRow) -> WorkflowExecutionInfo:

@@ -99,7 +99,7 @@ def decode(encoded: bytes) -> tuple[Value, ...]:
         return ()
     found = content if isinstance(content, list) else [content]
     if payload.metadata.get("type") == b"Datetime":
-        return tuple(time for time in map(_nanoseconds, found) if time is not None)
+        return tuple(stored_value(time) for time in map(_nanoseconds, found) if time is not None)
     return tuple(stored_value(value) for value in found if isinstance(value, str | int | float))
 
 
@@ -111,9 +111,9 @@ def _nanoseconds(text: Any) -> int | None:
     digits = tail[: len(tail) - len(tail.lstrip("0123456789"))] if dot else ""
     try:
         moment = datetime.fromisoformat(head + tail[len(digits) :])
-    except ValueError:
+        whole = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
+    except (ValueError, OverflowError):
         return None
-    whole = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
     return (whole.days * 86_400 + whole.seconds) * 1_000_000_000 + int(digits[:9].ljust(9, "0") if digits else 0)
 
 

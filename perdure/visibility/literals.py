@@ -35,6 +35,7 @@ _UNITS_NS = {
     "d": 86_400 * 1_000_000_000,
 }
 _SPAN = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h|d)", re.ASCII)
+_SPAN_LENGTH_MAX = 100
 _CLOCK = re.compile(r"(\d+):([0-5]?\d):([0-5]?\d)", re.ASCII)
 
 
@@ -63,10 +64,10 @@ def duration_ns(text: str) -> int | None:
         return int(text)
     sign = -1 if text.startswith("-") else 1
     rest = text.removeprefix("-") if sign < 0 else text.removeprefix("+")
-    if clock := _CLOCK.fullmatch(rest):
+    if len(rest) <= _SPAN_LENGTH_MAX and (clock := _CLOCK.fullmatch(rest)):
         hours, minutes, seconds = map(int, clock.groups())
         return sign * (hours * 3_600 + minutes * 60 + seconds) * 1_000_000_000
-    spans = _SPAN.findall(rest)
+    spans = _SPAN.findall(rest) if len(rest) <= _SPAN_LENGTH_MAX else ()
     if not spans or "".join(number + unit for number, unit in spans) != rest:
         return None
     return sign * sum(round(float(number) * _UNITS_NS[unit]) for number, unit in spans)

@@ -7,6 +7,7 @@ values of their types. Parsing needs no recursion, so depth costs nothing but me
 
 from collections.abc import Mapping
 from functools import cache
+from math import isfinite
 from typing import Any, NoReturn, cast
 
 import msgspec
@@ -65,6 +66,8 @@ INT: /-?\d+/
 """
 # What the reference's parser sees before the filter; its error positions count from there.
 _PREFIX = "select * from table1 where "
+# Whatever its sign, a whole number of so many characters is read as one; `stored_value` says how it compares.
+_INT_DIGITS = 20
 _ESCAPES = {"0": "\0", "b": "\b", "n": "\n", "r": "\r", "t": "\t", "Z": "\x1a"}
 
 
@@ -149,6 +152,14 @@ def _unquote(text: str) -> str:
     return "".join(result)
 
 
+def _finite(text: str) -> float:
+    """A number with a fraction, or too large for 64 bits."""
+    number = float(text)
+    if not isfinite(number):
+        raise invalid(f"invalid expression: number out of range: {text[:_INT_DIGITS]}...")
+    return number
+
+
 def _later(what: str) -> NoReturn:
     raise Unimplemented(f"invalid query: {what} is not implemented by this server yet")
 
@@ -198,10 +209,10 @@ class _Builder(Transformer_NonRecursive[Token, Any]):
                 return _Name(content.replace("`", ""))
             case "STRING":
                 return _unquote(content)
-            case "INT":
+            case "INT" if len(content) <= _INT_DIGITS:
                 return int(content)
-            case "FLOAT":
-                return float(content)
+            case "INT" | "FLOAT":
+                return _finite(content)
             case "NULL":
                 return _Null()
             case _:

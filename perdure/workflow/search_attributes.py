@@ -125,7 +125,7 @@ def _check(name: str, payload: Payload, value_type: int) -> None:
         return
     try:
         msgspec.json.decode(payload.data, type=_DECODED[value_type])
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         shown = payload.data.decode(errors="replace").strip('"')
         raise InvalidArgument(
             f"invalid value for search attribute {name} of type {TYPE_NAMES[value_type]}: {shown}"

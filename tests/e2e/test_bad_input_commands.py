@@ -1,6 +1,7 @@
 """Completions with bad commands: every type with every field spoiled, and far too many of them."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
@@ -113,7 +114,10 @@ async def test_a_time_beyond_all_times_is_refused_or_cut(siege: Siege, seconds: 
     timer = start_timer(start_to_fire_timeout=Duration(seconds=seconds))
     fates = [await _fate(siege, "timer", [timer])]
     for name in ("schedule_to_close", "schedule_to_start", "start_to_close", "heartbeat"):
-        fields = {"start_to_close_timeout": Duration(seconds=5), f"{name}_timeout": Duration(seconds=seconds)}
+        fields: dict[str, Any] = {
+            "start_to_close_timeout": Duration(seconds=5),
+            f"{name}_timeout": Duration(seconds=seconds),
+        }
         fates.append(await _fate(siege, name, [schedule_activity(_QUEUE, **fields)]))
     assert not [fate for fate in fates if fate]
     await siege.unharmed()

@@ -92,7 +92,7 @@ class Client:
     def __init__(self, address: str) -> None:
         self.address = address
         options = (("grpc.enable_retries", 0), ("grpc.max_receive_message_length", _MESSAGE_LIMIT))
-        self._channel = grpc.aio.insecure_channel(address, options=options)
+        self.channel = grpc.aio.insecure_channel(address, options=options)
 
     async def call(
         self, request: Message, seconds: float = CALL_SECONDS, metadata: dict[str, str] | None = None
@@ -106,7 +106,7 @@ class Client:
         self, path: str, body: bytes, seconds: float = CALL_SECONDS, metadata: dict[str, str] | None = None
     ) -> bytes:
         """Send bytes as the request of the RPC at `path`, return the bytes of its reply."""
-        invoke: Any = self._channel.unary_unary(path)
+        invoke: Any = self.channel.unary_unary(path)
         try:
             reply: bytes = await invoke(body, timeout=seconds, metadata=tuple((metadata or {}).items()))
         except grpc.aio.AioRpcError as error:
@@ -115,4 +115,4 @@ class Client:
 
     async def close(self) -> None:
         """Close the channel; calls in flight are cancelled."""
-        await self._channel.close()
+        await self.channel.close()
