@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from temporalio.api.common.v1 import message_pb2 as common
+
 from tests.conformance.harness.commands import cancel_activity, complete_workflow, schedule_activity, start_timer
 from tests.conformance.harness.payloads import failure, retry_policy
 from tests.conformance.harness.scenario import scenario
@@ -70,3 +72,22 @@ async def describe_activity_cancel_requested(s: Session) -> None:
     await s.signal("go")
     await s.advance(cancel_activity(5))
     await s.describe()
+
+
+@scenario()
+async def describe_builds(s: Session) -> None:
+    """Builds of unversioned workers: each is kept in the run, in its events, and where it could be reset to."""
+    await s.start_quietly()
+    activity = schedule_activity(s.queue, retry_policy=retry_policy(initial=100))
+    for build, commands in (("one", [activity, start_timer(seconds=100)]), ("two", []), ("two", [])):
+        task = await s.take(worker_version_capabilities=common.WorkerVersionCapabilities(build_id=build))
+        await s.complete(task, *commands, worker_version_stamp=common.WorkerVersionStamp(build_id=build))
+        await s.signal("go")
+    other = common.WorkerVersionCapabilities(build_id="three")
+    work = await s.take_activity(worker_version_capabilities=other)
+    await s.describe()
+    stamp = common.WorkerVersionStamp(build_id="three")
+    await s.fail_activity(work.task_token, failure("again", "Sometimes"), worker_version=stamp)
+    await s.describe()
+    await s.fail_task(await s.take(worker_version_capabilities=other), worker_version=stamp)
+    await s.show_history()
