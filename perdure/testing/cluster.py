@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from google.protobuf.message import Message
+from temporalio.api.workflowservice.v1 import RespondQueryTaskCompletedRequest
 
 from perdure.base.clock import SECOND_NS
 from perdure.base.entropy import new_id
@@ -31,6 +32,7 @@ from perdure.testing.loop import VirtualClock, VirtualLoop
 from perdure.testing.network import Network, NetworkDirectory
 from perdure.testing.oplog import OpLog
 from perdure.testing.sim_store import SimFaults, SimStore
+from perdure.workflow.tokens import decode_token
 
 T = TypeVar("T")
 _RATE = 1_000_000
@@ -45,6 +47,10 @@ class ClusterOptions(msgspec.Struct, frozen=True, kw_only=True):
     roles: Options = Options(limits=SIM_LIMITS, shards=ShardOptions(shards=2))
     skew_ns: int = 0
     namespaces: tuple[str, ...] = ("one", "two")
+
+
+# A run makes some ten thousand steps; one that makes so many goes round in a circle.
+_STEPS_MAX = 400_000
 
 
 _HOST: ContextVar["Host | None"] = ContextVar("host", default=None)
@@ -105,6 +111,7 @@ class SimCluster:
         self.fired: Counter[str] = Counter()
         self.alarms: list[str] = []
         self._incarnations = 0
+        self._steps = 0
         self._armed: dict[str, int] = {}
         self._background = Background(self._unexpected)
         self._changed: asyncio.Event = asyncio.Event()
@@ -153,14 +160,17 @@ class SimCluster:
         for task in tuple(host.tasks):
             task.cancel()
 
-    def abandon(self) -> None:
-        """Nobody reaches the host any more, but it goes on, with its store: it must not get in its successor's way."""
+    def abandon(self) -> Host | None:
+        """Nobody reaches the host any more, but it goes on, with its store: it must not get in its successor's way.
+        Returns it.
+        """
         host, self.host = self.host, None
         if host is not None:
             self.log.note(f"{host.name} is abandoned")
             self.fired["zombie"] += 1
             self.faults.without_claims.add(host.name)
             self.zombies.append(host)
+        return host
 
     def arm(self, mark: str, nth: int) -> None:
         """Kill the host when it reaches this mark (`before append`, `after offer`, …) for the `nth` time from now."""
@@ -174,6 +184,9 @@ class SimCluster:
         self._at_mark(mark)
 
     def _at_mark(self, mark: str) -> None:
+        self._steps += 1
+        if self._steps > _STEPS_MAX:
+            self.loop.stop()
         left = self._armed.get(mark)
         if left is None:
             return
@@ -205,7 +218,7 @@ class SimCluster:
         meta = CallMeta(timeout_ns=int(timeout_s * SECOND_NS), client_name=client_name, client_version="1.0.0")
 
         async def serve() -> Message | bytes:
-            return await self.network.call(f"serve {method}", lambda: entry.handler(copy, meta), "")
+            return await self.network.call(f"serve {method}", lambda: entry.handler(copy, meta), _workflow_id(request))
 
         task = host.spawn(serve(), method)
         try:
@@ -227,6 +240,18 @@ class SimCluster:
         if isinstance(error, PerdureError) and not context.get("handle"):
             return
         self.alarms.append(f"{context.get('message')}: {error!r}")
+
+
+def _workflow_id(request: Any) -> str:
+    """Whose workflow a request of the API is about, "" where it is about none."""
+    if isinstance(request, RespondQueryTaskCompletedRequest):
+        return ""
+    if token := getattr(request, "task_token", b""):
+        return decode_token(token).workflow_id
+    for field in ("workflow_execution", "execution"):
+        if field in request.DESCRIPTOR.fields_by_name:
+            return str(getattr(request, field).workflow_id)
+    return str(getattr(request, "workflow_id", ""))
 
 
 def _owned_task(

@@ -49,6 +49,7 @@ class Collector:
             commits=replayed.commits,
             attempts=replayed.attempts,
             replies_lost=self._cluster.network.replies_lost,
+            repeated=self._cluster.network.repeated,
             replays=await replayed.differences(host.roles),
             leftovers=replayed.leftovers(),
             faults=self._faults(),

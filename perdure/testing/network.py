@@ -76,13 +76,15 @@ _DRAWN = tuple(Trouble)
 class Network:
     """One network. `at_mark` is told before and after each call of what is being done; it may end the host.
 
-    `replies_lost`: (workflow id, when), of the calls whose caller may be wrong about what they did.
+    `replies_lost`: (workflow id, when), of the calls whose caller may be wrong about what they did. `repeated`: the
+    workflow ids about which a call was made twice, the second time out of order.
     """
 
     def __init__(self, entropy: SeededEntropy, clock: Clock, plan: NetworkPlan = CALM) -> None:
         self.plan = plan
         self.fired: Counter[Trouble] = Counter()
         self.replies_lost: list[tuple[str, int]] = []
+        self.repeated: set[str] = set()
         self.at_mark: Callable[[str], None] = lambda mark: None
         self._entropy = entropy
         self._clock = clock
@@ -113,6 +115,7 @@ class Network:
             await asyncio.sleep(delay_s)
             raise Unavailable(f"Injected: the request {name} was lost.")
         if trouble is Trouble.TWICE:
+            self.repeated.add(workflow_id)
             self._background.spawn(self._again(do, delay_s), f"{name} again")
             return await do()
         reply = await do()

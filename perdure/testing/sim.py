@@ -19,9 +19,9 @@ from perdure.base.tasks import Background
 from perdure.server.cluster import Roles
 from perdure.testing.checkers import Evidence, Violation, check, vacuous
 from perdure.testing.client import Client
-from perdure.testing.cluster import SimCluster
+from perdure.testing.cluster import Host, SimCluster
 from perdure.testing.collecting import Collector
-from perdure.testing.loop import Deadlock, run_virtual, running_loop
+from perdure.testing.loop import run_virtual, running_loop
 from perdure.testing.oplog import Kind, OpLog
 from perdure.testing.scenario import Scenario, draw_scenario
 from perdure.testing.worker import Worker
@@ -108,15 +108,15 @@ class Simulation:
             if what == "crash":
                 self.cluster.crash()
             else:
-                self.cluster.abandon()
-                self._background.spawn(self._bury(), "bury")
+                zombie = self.cluster.abandon()
+                self._background.spawn(self._bury(zombie), "bury")
         await asyncio.sleep(max(0.0, begun + self.scenario.heal_s - loop.time()))
 
-    async def _bury(self) -> None:
+    async def _bury(self, zombie: Host | None) -> None:
         """End what was left behind, some time later."""
-        zombie = self.cluster.zombies[-1]
         await asyncio.sleep(1 + 4 * self._chance.fraction())
-        self.cluster.crash(zombie)
+        if zombie is not None:
+            self.cluster.crash(zombie)
 
     async def _keep_up(self) -> None:
         """Start a new host some time after the old one died."""
@@ -163,7 +163,7 @@ def run_seed(seed: int, scenario: Scenario | None = None, build: Callable[..., R
     with _Alarms() as alarms:
         try:
             evidence = run_virtual(simulate(), seed)
-        except (Deadlock, PerdureError) as error:
+        except (RuntimeError, PerdureError) as error:  # a deadlock, or steps without end
             evidence = Evidence(ops=simulations[0].log.ops, histories=[], unsettled=[f"the run ended with {error!r}"])
     evidence.unsettled += alarms.found
     violations = [*check(evidence), *vacuous(evidence, LEAST, {"crash": len(scenario.crashes)})]

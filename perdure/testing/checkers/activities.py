@@ -149,9 +149,9 @@ def heartbeats_survive(evidence: Evidence) -> Iterator[Violation]:
         ]
         allowed = {""}
         for beat in before:
-            if beat.ok:
+            if beat.ok and op.workflow_id not in evidence.repeated:
                 allowed = {beat.args["details"]}
-            elif beat.outcome == "unknown" or evidence.is_excused(beat):
+            elif beat.outcome != "fail" or evidence.is_excused(beat):
                 allowed.add(beat.args["details"])
         if op.reply["heartbeat"] not in allowed:
             what = f"attempt {op.reply['attempt']} of {op.reply['scheduled']} got {op.reply['heartbeat']!r}"

@@ -148,7 +148,8 @@ class Evidence(msgspec.Struct, dict=True, kw_only=True):
 
     `rereads`: the histories once more, after everything was restarted. `pointers`: (namespace, workflow id) -> run id
     that Describe gives without one. `replies_lost`: (workflow id, "" for all; when) a role's reply did not arrive, so
-    that a repeated call may be told of what it did itself. `unsettled`: what was not done in time. `leftovers`: tasks
+    that a repeated call may be told of what it did itself. `repeated`: workflow ids about which a call was delivered
+    again, out of order. `unsettled`: what was not done in time. `leftovers`: tasks
     still outstanding when nothing is left to do. `replays`: where replaying the log gave another state.
     """
 
@@ -161,6 +162,7 @@ class Evidence(msgspec.Struct, dict=True, kw_only=True):
     commits: list[Commit] = []
     attempts: list[AttemptSeen] = []
     replies_lost: list[tuple[str, int]] = []
+    repeated: set[str] = set()
     unsettled: list[str] = []
     leftovers: list[str] = []
     replays: list[str] = []

@@ -18,6 +18,7 @@ _ORDERED = frozenset(
         *STATUS_OF,
     }
 )
+_MAY_REPEAT = (EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED, EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT)
 _TASK_ENDS = ("WORKFLOW_TASK_COMPLETED", "WORKFLOW_TASK_FAILED", "WORKFLOW_TASK_TIMED_OUT")
 
 
@@ -119,17 +120,25 @@ def _acknowledgements(evidence: Evidence, history: RunHistory) -> list[tuple[int
     acks = {op.request_id: op.returned_ns for op in evidence.of(Kind.SIGNAL) if op.ok}
     for request_id, event in history.signals:
         if request_id in acks:
-            found.append((max(acks[request_id], _numbered_ns(history, event.event_id)), event.event_id))
+            numbered_ns = _numbered_ns(history, event.event_id) + evidence.skew_ns
+            found.append((max(acks[request_id], numbered_ns), event.event_id))
     return found
 
 
 def _numbered_ns(history: RunHistory, event_id: int) -> int:
-    """When a signal got its id at the latest: at once, or when the workflow task that was started then ended."""
-    numbered = 0
-    for event in history.of(*_TASK_ENDS):
+    """When a signal got its id at the latest: at once, or when the workflow task that was started then ended.
+
+    After a failed task comes one that is not in history; how that ended shows in the next one that is.
+    """
+    ended = None
+    for event in history.of("WORKFLOW_TASK_SCHEDULED", *_TASK_ENDS):
         if event.event_id < event_id:
-            numbered = time_of(event)
-    return numbered
+            ended = event
+        elif ended is not None and ended.event_type in _MAY_REPEAT:
+            return time_of(event)
+    if ended is not None and ended.event_type in _MAY_REPEAT:
+        return history.close_ns or 2**63
+    return time_of(ended) if ended is not None else 0
 
 
 def replay_equals_live(evidence: Evidence) -> Iterator[Violation]:

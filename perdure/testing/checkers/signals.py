@@ -36,7 +36,7 @@ def signals_once(evidence: Evidence) -> Iterator[Violation]:
 def _closed_over(evidence: Evidence, op: Op) -> bool:
     """True if the signal was buffered when its run closed: rule 10 says so."""
     history = evidence.runs.get(_run_of(op))
-    window = buffered_at_close(history) if history is not None else None
+    window = buffered_at_close(history, evidence.skew_ns) if history is not None else None
     return window is not None and window[0] <= op.invoked_ns and op.returned_ns <= window[1]
 
 

@@ -115,7 +115,7 @@ def commands_in_order(evidence: Evidence) -> Iterator[Violation]:
                 yield Violation(9, history.name, f"Completed {completed_id}: {events.get(completed_id)} for {wanted}")
 
 
-def buffered_at_close(history: RunHistory) -> tuple[int, int] | None:
+def buffered_at_close(history: RunHistory, skew_ns: int = 0) -> tuple[int, int] | None:
     """The time within which a signal was buffered when a completion closed the run: (task started, closed)."""
     terminal = history.terminal
     if terminal is None or terminal.event_type not in STATUS_OF:
@@ -123,7 +123,7 @@ def buffered_at_close(history: RunHistory) -> tuple[int, int] | None:
     started = 0
     for event in history.of("WORKFLOW_TASK_STARTED"):
         started = time_of(event)
-    return started, time_of(terminal)
+    return started - skew_ns, time_of(terminal) + skew_ns
 
 
 def no_close_over_buffered(evidence: Evidence) -> Iterator[Violation]:
@@ -132,7 +132,7 @@ def no_close_over_buffered(evidence: Evidence) -> Iterator[Violation]:
         history = evidence.runs.get(op.reply.get("run_id", op.run_id)) if op.ok else None
         if history is None or op.request_id in dict(history.signals):
             continue
-        window = buffered_at_close(history)
+        window = buffered_at_close(history, evidence.skew_ns)
         if window is not None and window[0] <= op.invoked_ns and op.returned_ns <= window[1]:
             yield Violation(10, history.name, f"closed over the signal {op.request_id}")
 
