@@ -1,12 +1,13 @@
 """The cache of chains of one shard: entries, what of them is dirty, and eviction by bytes.
 
-Invariant: an entry with anything that no checkpoint holds, or with a waiter, stays. What an entry knows is the newest
-state, durable or not; whoever answers from it waits for `position` first.
+Invariants: an entry with anything that no checkpoint holds, or with a waiter, stays; one loader at a time reads for an
+entry; the cache's bytes are the sum of its entries'. What an entry knows is the newest state, durable or not; whoever
+answers from it waits for `position` first.
 """
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from perdure.base.errors import Bug, ShardLost
 from perdure.base.slots import ChainKey
@@ -21,6 +22,8 @@ from perdure.workflow.steps import Delete, Record
 from perdure.workflow.tasks import Effect, Task
 
 _ENTRY_BYTES = 4_096
+# At most so many entries that have to stay are passed over in one search for room.
+_PASSED_MAX = 64
 
 Rows = frozenset[Task]
 
@@ -41,7 +44,9 @@ def index_tasks(run: Run) -> Rows:
 
 
 class Entry:
-    """One cached chain."""
+    """One cached chain. `absent`: deleted runs whose deletion no checkpoint holds yet; `sizes`: encoded bytes of the
+    runs in memory, as of their newest snapshot; `loaders`: who reads, or waits to read, from the store for it.
+    """
 
     __slots__ = (
         "absent",
@@ -51,11 +56,14 @@ class Entry:
         "dirty_runs",
         "dropped_branches",
         "inflight",
+        "is_loaded",
         "load_lock",
+        "loaders",
         "pointer_dirty",
         "position",
         "quarantine",
         "rows",
+        "sizes",
         "tails",
         "waiters",
     )
@@ -67,12 +75,15 @@ class Entry:
         self.bytes = _ENTRY_BYTES
         self.tails: dict[str, Tail] = {}
         self.rows: dict[str, StoredRows] = {}
+        self.sizes: dict[str, int] = {}
         self.dirty_runs: set[str] = set()
         self.deleted: dict[str, int] = {}
         self.dropped_branches: list[str] = []
         self.pointer_dirty = False
         self.inflight = 0
-        self.load_lock: asyncio.Lock | None = None
+        self.is_loaded = False
+        self.load_lock = asyncio.Lock()
+        self.loaders = 0
         self.waiters: list[asyncio.Future[None]] = []
         self.quarantine: Bug | None = None
 
@@ -86,7 +97,7 @@ class Entry:
         """True while somebody waits here, or something would be lost that the store can't bring back."""
         return (
             bool(self.waiters)
-            or self.load_lock is not None
+            or self.loaders > 0
             or self.quarantine is not None
             or any(run.ephemeral.queries for run in self.chain.runs.values())
         )
@@ -106,19 +117,30 @@ class Entry:
         for mutation in record.mutations:
             run = chain.runs.get(mutation.run_id)
             if run is None:
-                self._forget(before.runs.get(mutation.run_id), mutation.run_id, position)
+                self.forget(before.runs.get(mutation.run_id), mutation.run_id, position)
                 continue
-            self.absent.discard(mutation.run_id)
             self.dirty_runs.add(mutation.run_id)
             self.add_nodes(run, history_batches(mutation))
 
-    def _forget(self, run: Run | None, run_id: str, position: int) -> None:
+    def forget(self, run: Run | None, run_id: str, position: int) -> None:
+        """The run was deleted at `position`; `run` is what it was."""
         self.deleted[run_id] = position
         self.dirty_runs.discard(run_id)
+        self.sizes.pop(run_id, None)
         self.absent.add(run_id)
         if run is not None:
             for segment in run.durable.segments:
                 self.dropped_branches.append(segment.branch)
+                self.tails.pop(segment.branch, None)
+
+    def release_closed(self) -> None:
+        """Let go of the closed former runs, which checkpoints hold."""
+        current = self.chain.current.run_id if self.chain.current is not None else ""
+        for run_id in [r for r, run in self.chain.runs.items() if r != current and not run.is_open]:
+            run = self.chain.runs.pop(run_id)
+            self.rows.pop(run_id, None)
+            self.sizes.pop(run_id, None)
+            for segment in run.durable.segments:
                 self.tails.pop(segment.branch, None)
 
     def add_nodes(self, run: Run, batches: list[list[bytes]]) -> None:
@@ -161,22 +183,16 @@ class ShardChains:
         self._checkpoints = checkpoints
         self._bytes_max = bytes_max
 
-    async def entry(self, key: ChainKey, run_ids: Iterable[str] = ()) -> Entry:
+    async def entry(self, key: ChainKey, run_ids: Collection[str] = ()) -> Entry:
         """The chain with its current run and the named ones loaded, as far as they exist. Raises ShardLost, Bug
-        (quarantine).
+        (quarantine), Unavailable.
         """
-        while True:
-            entry = self.entries.get(key)
-            if entry is None:
-                entry = Entry(key)
-                entry.load_lock = asyncio.Lock()
-                self.entries[key] = entry
-                async with entry.load_lock:
-                    await self._load_pointer(entry)
-            missing = self._missing(entry, run_ids)
-            if entry.load_lock is None and not missing:
-                break
-            await self._load_runs(entry, missing)
+        entry = self.entries.get(key)
+        if entry is None:
+            self.evict()
+            entry = self.add(key)
+        if not entry.is_loaded or self._missing(entry, run_ids):
+            await self._load(entry, run_ids)
         if self.lost:
             raise ShardLost("The shard of this workflow id has moved.")
         if entry.quarantine is not None:
@@ -184,30 +200,35 @@ class ShardChains:
         self.entries.move_to_end(key)
         return entry
 
-    def _missing(self, entry: Entry, run_ids: Iterable[str]) -> list[str]:
+    def add(self, key: ChainKey) -> Entry:
+        """A new entry, of which nothing is loaded."""
+        entry = self.entries[key] = Entry(key)
+        self.bytes += entry.bytes
+        return entry
+
+    def _missing(self, entry: Entry, run_ids: Collection[str]) -> list[str]:
         wanted = list(run_ids)
         if entry.chain.current is not None:
             wanted.append(entry.chain.current.run_id)
         return [run_id for run_id in wanted if run_id and run_id not in entry.chain.runs and run_id not in entry.absent]
 
-    async def _load_pointer(self, entry: Entry) -> None:
+    async def _load(self, entry: Entry, run_ids: Collection[str]) -> None:
+        """Read what is missing, after whoever reads already. Runs that don't exist are looked for each time they are
+        named: remembering them would let callers fill the memory.
+        """
+        entry.loaders += 1
         try:
-            pointer = await self._checkpoints.read_pointer(entry.key)
-        except BaseException:
-            self.entries.pop(entry.key, None)
-            raise
-        if pointer is not None and pointer.body is not None:
-            entry.chain.current = decode_pointer(pointer.body)
-
-    async def _load_runs(self, entry: Entry, run_ids: Iterable[str]) -> None:
-        lock = entry.load_lock
-        if lock is None:
-            lock = entry.load_lock = asyncio.Lock()
-        async with lock:
-            for run_id in self._missing(entry, run_ids):
-                await self.load_run(entry, run_id)
-        if entry.load_lock is lock and not lock.locked():
-            entry.load_lock = None
+            async with entry.load_lock:
+                if not entry.is_loaded:
+                    pointer = await self._checkpoints.read_pointer(entry.key)
+                    if pointer is not None and pointer.body is not None:
+                        entry.chain.current = decode_pointer(pointer.body)
+                    entry.is_loaded = True
+                for run_id in self._missing(entry, run_ids):
+                    await self.load_run(entry, run_id)
+            self.evict()
+        finally:
+            entry.loaders -= 1
 
     async def load_run(self, entry: Entry, run_id: str) -> int:
         """Load one run's snapshot into the entry; returns the position it was applied to, 0 if there is none."""
@@ -215,28 +236,34 @@ class ShardChains:
         if run_id in entry.chain.runs:
             return 0
         if snapshot is None or snapshot.body is None:
-            entry.absent.add(run_id)
             return snapshot.applied if snapshot is not None else 0
         run = decode_run(snapshot.body)
         entry.chain.runs[run_id] = run
+        entry.sizes[run_id] = len(snapshot.body)
         entry.bytes += 2 * len(snapshot.body)
         self.bytes += 2 * len(snapshot.body)
         rows = index_tasks(run)
         entry.rows[run_id] = StoredRows(rows, rows)
         return snapshot.applied
 
+    def charge(self, entry: Entry) -> None:
+        """Charge an entry, which was checkpointed, what it holds now."""
+        tails = sum(tail.bytes for tail in entry.tails.values())
+        size = _ENTRY_BYTES + 2 * sum(entry.sizes.values()) + tails
+        self.bytes += size - entry.bytes
+        entry.bytes = size
+
     def evict(self) -> None:
         """Drop the entries not used for longest until the cache is within its bytes; dirty and waited-for ones stay."""
-        self.bytes = max(self.bytes, 0)
-        if self.bytes <= self._bytes_max:
-            return
-        for key, entry in list(self.entries.items()):
+        passed = 0
+        while self.bytes > self._bytes_max and passed < min(_PASSED_MAX, len(self.entries)):
+            key, entry = next(iter(self.entries.items()))
             if entry.is_dirty or entry.is_needed:
-                continue
-            del self.entries[key]
-            self.bytes -= entry.bytes
-            if self.bytes <= self._bytes_max:
-                return
+                self.entries.move_to_end(key)
+                passed += 1
+            else:
+                del self.entries[key]
+                self.bytes -= entry.bytes
 
     def close(self, error: Exception) -> None:
         """The shard is gone: forget everything and wake every waiter with `error`."""

@@ -55,16 +55,20 @@ class HistoryExecutions:
         return tasks
 
     def rows(self, shard: Shard, key: ChainKey) -> ChainRows:
-        """The rows of a dirty chain as it is now. Raises Bug for a quarantined one: its log has to stay."""
-        entry = self.chains(shard).entries[key]
+        """The rows of a chain as it is now. Raises Bug for a quarantined one: its log has to stay."""
+        entry = self.chains(shard).entries.get(key)
+        if entry is None:
+            return ChainRows(0)  # recovered, found to be checkpointed already, and evicted
         if entry.quarantine is not None:
             raise entry.quarantine
         entry.inflight += 1
         position = entry.position
-        rows = ChainRows(position, [], [], [], [], [], [], [], [])
+        rows = ChainRows(position)
         for run_id in sorted(entry.dirty_runs):
             run = entry.chain.runs[run_id]
-            rows.snapshots.append(Snapshot(key, run_id, position, encode_run(run)))
+            body = encode_run(run)
+            entry.sizes[run_id] = len(body)
+            rows.snapshots.append(Snapshot(key, run_id, position, body))
             known = entry.rows.get(run_id)
             self._index_rows(rows, entry, run_id, index_tasks(run), known)
         for run_id in entry.deleted:
@@ -111,21 +115,11 @@ class HistoryExecutions:
             if tail is not None:
                 tail.clean(end)
         if not entry.is_dirty:
-            self._resize(chains, entry, rows)
+            entry.absent.clear()
+            if not entry.loaders:
+                entry.release_closed()
+        chains.charge(entry)
         chains.evict()
-
-    def _resize(self, chains: ShardChains, entry: Entry, rows: ChainRows) -> None:
-        """Charge a clean entry what it holds, and let go of its closed former runs."""
-        current = entry.chain.current.run_id if entry.chain.current is not None else ""
-        for run_id in [r for r, run in entry.chain.runs.items() if r != current and not run.is_open]:
-            run = entry.chain.runs.pop(run_id)
-            entry.rows.pop(run_id, None)
-            for segment in run.durable.segments:
-                entry.tails.pop(segment.branch, None)
-        before = entry.bytes
-        states = sum(len(snapshot.body or b"") for snapshot in rows.snapshots)
-        entry.bytes = 4_096 + 2 * states + sum(tail.bytes for tail in entry.tails.values())
-        chains.bytes += entry.bytes - before
 
     def unload(self, shard: Shard) -> None:
         """The shard is lost or released."""
@@ -196,7 +190,7 @@ class HistoryExecutions:
         while chains.audit_cursor and len(found) < limit:
             key = chains.audit_cursor.pop()
             entry = chains.entries.get(key)
-            if entry is None or entry.quarantine is not None or entry.load_lock is not None:
+            if entry is None or entry.quarantine is not None:
                 continue
             tasks = [task for run in entry.chain.runs.values() for task in outstanding(run)]
             found[key] = [task for task in tasks if not isinstance(task, Effect)]

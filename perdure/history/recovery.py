@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from perdure.base.errors import Bug, PerdureError, Unavailable
+from perdure.base.errors import Bug, Unavailable
 from perdure.base.slots import ChainKey
 from perdure.history.chains import Entry, ShardChains, StoredRows, deleted_runs, index_tasks
 from perdure.history.snapshots import decode_pointer
@@ -18,7 +18,6 @@ from perdure.store.contract import Checkpoints
 from perdure.workflow.core import replay
 from perdure.workflow.evolve import history_batches
 from perdure.workflow.outstanding import outstanding
-from perdure.workflow.state import Run
 from perdure.workflow.steps import Create, Mutation, Record, decode_record
 from perdure.workflow.tasks import Effect, EffectKind, Task
 
@@ -34,29 +33,43 @@ class Recovery:
         self._checkpoints = checkpoints
         self._applied: dict[tuple[ChainKey, str], int] = {}
         self._pointer_applied: dict[ChainKey, int] = {}
+        self._deleted_at: dict[tuple[ChainKey, str], int] = {}
         self._effects: dict[ChainKey, list[Task]] = {}
 
     async def replay(self, records: Sequence[tuple[int, bytes]]) -> dict[ChainKey, list[Task]]:
         """Replay all records in order; the outstanding tasks of every chain they touch. Raises CorruptFrame for a bad
         record, Unavailable if the store does not answer.
         """
-        for position, body in records:
-            record = decode_record(body)
-            entry = await self._entry(record.key)
+        decoded = [(position, decode_record(body), len(body)) for position, body in records]
+        for position, record, _ in decoded:
+            for run_id in deleted_runs(record):
+                self._deleted_at[record.key, run_id] = position
+        for position, record, size in decoded:
+            entry = self._chains.entries.get(record.key) or self._chains.add(record.key)
             if entry.quarantine is not None:
                 continue
             try:
-                await self._apply(entry, position, record, len(body))
+                await self._apply(entry, position, record, size)
             except Unavailable:
                 raise  # a store that does not answer says nothing about the execution: the shard is taken again
-            except (PerdureError, ArithmeticError, LookupError, TypeError, ValueError) as error:
-                entry.quarantine = Bug(f"The workflow id {record.key.workflow_id} is quarantined: {error}")
+            except Exception as error:
+                # Whatever it is, it concerns this execution, and must not keep the shard from all others.
                 log.exception("execution quarantined", wf_id=record.key.workflow_id, position=position)
+                entry.quarantine = _quarantine(record.key, error)
         return {key: self._tasks(entry) for key, entry in self._chains.entries.items()}
 
     def _tasks(self, entry: Entry) -> list[Task]:
         if entry.quarantine is not None:
             return []
+        try:
+            return self._wanted(entry)
+        except Exception as error:
+            # As in replay: a state that can't be read is one execution's.
+            log.exception("execution quarantined", wf_id=entry.key.workflow_id, position=entry.position)
+            entry.quarantine = _quarantine(entry.key, error)
+            return []
+
+    def _wanted(self, entry: Entry) -> list[Task]:
         tasks: list[Task] = list(self._effects.get(entry.key, ()))
         for run_id, run in entry.chain.runs.items():
             wanted = outstanding(run)
@@ -66,21 +79,20 @@ class Recovery:
                 tasks += [task for task in wanted if not isinstance(task, Effect)]
         return tasks
 
-    async def _entry(self, key: ChainKey) -> Entry:
-        entry = self._chains.entries.get(key)
-        if entry is None:
-            entry = self._chains.entries[key] = Entry(key)
-            pointer = await self._checkpoints.read_pointer(key)
-            if pointer is not None:
-                self._pointer_applied[key] = pointer.applied
-                if pointer.body is not None:
-                    entry.chain.current = decode_pointer(pointer.body)
-        return entry
+    async def _load_pointer(self, entry: Entry) -> None:
+        pointer = await self._checkpoints.read_pointer(entry.key)
+        if pointer is not None:
+            self._pointer_applied[entry.key] = pointer.applied
+            if pointer.body is not None:
+                entry.chain.current = decode_pointer(pointer.body)
+        entry.is_loaded = True
 
     async def _apply(self, entry: Entry, position: int, record: Record, size: int) -> None:
         entry.position = position
         entry.bytes += size
         self._chains.bytes += size
+        if not entry.is_loaded:
+            await self._load_pointer(entry)
         if position > self._pointer_applied.get(entry.key, 0):
             entry.chain.current = record.current
             entry.pointer_dirty = True
@@ -99,25 +111,22 @@ class Recovery:
             return
         base = entry.chain.runs.get(run_id)
         if base is None and not (mutation.steps and isinstance(mutation.steps[0], Create)):
+            if position <= self._deleted_at.get(key, 0):
+                return  # Its deletion was checkpointed so long ago that the store has forgotten even that.
             raise Bug(f"a delta for run {run_id} at position {position} without its base")
         after = replay(base, mutation)
         if after is None:
-            self._deleted(entry, run_id, base, position)
+            entry.chain.runs.pop(run_id, None)
+            entry.forget(base, run_id, position)
             return
         entry.chain.runs[run_id] = after
-        entry.absent.discard(run_id)
         entry.dirty_runs.add(run_id)
         entry.add_nodes(after, history_batches(mutation))
         known = entry.rows.get(run_id)
         maybe = known.maybe if known is not None else frozenset()
         entry.rows[run_id] = StoredRows(frozenset(), maybe | index_tasks(after))
 
-    def _deleted(self, entry: Entry, run_id: str, base: Run | None, position: int) -> None:
-        entry.chain.runs.pop(run_id, None)
-        entry.absent.add(run_id)
-        entry.dirty_runs.discard(run_id)
-        entry.deleted[run_id] = position
-        if base is not None:
-            for segment in base.durable.segments:
-                entry.dropped_branches.append(segment.branch)
-                entry.tails.pop(segment.branch, None)
+
+def _quarantine(key: ChainKey, error: Exception) -> Bug:
+    """What every request for a chain that can't be replayed is answered with."""
+    return Bug(f"The workflow id {key.workflow_id} is quarantined: {error}")

@@ -85,14 +85,14 @@ class ChainRows(msgspec.Struct):
     """What a chain wants written, as of `position` (the newest transition its state saw)."""
 
     position: int
-    snapshots: list[Snapshot]
-    pointers: list[Pointer]
-    nodes: list[Node]
-    dropped_branches: list[tuple[ChainKey, str]]
-    added_offers: list[Offer]
-    removed_offers: list[Offer]
-    added_timers: list[Timer]
-    removed_timers: list[Timer]
+    snapshots: list[Snapshot] = []
+    pointers: list[Pointer] = []
+    nodes: list[Node] = []
+    dropped_branches: list[tuple[ChainKey, str]] = []
+    added_offers: list[Offer] = []
+    removed_offers: list[Offer] = []
+    added_timers: list[Timer] = []
+    removed_timers: list[Timer] = []
 
 
 class Executions(Protocol):
