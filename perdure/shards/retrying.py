@@ -8,10 +8,16 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+import structlog
+
 from perdure.shards.options import World
 from perdure.store.contract import OutcomeUnknown
 
 T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+# One lost answer is nothing. Callers wait for a definite one meanwhile, so that the log is the only place that tells.
+_TELL_FROM = 4
 
 
 def delay_s(world: World, attempt: int) -> float:
@@ -36,6 +42,8 @@ async def settled(world: World, call: Callable[[], Awaitable[T]]) -> T:
     while True:
         try:
             return await once(world, call)
-        except OutcomeUnknown:
+        except OutcomeUnknown as error:
             attempt += 1
+            if attempt >= _TELL_FROM and attempt.bit_count() == 1:  # less and less often
+                log.warning("the store gives no definite answer", error=error.message, attempt=attempt)
             await asyncio.sleep(delay_s(world, attempt))

@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
@@ -17,15 +18,29 @@ def free_port() -> int:
 
 
 class ServerProcess:
-    """One server, by its database file and port; every start is a new process on the same two."""
+    """One server, by its database file and port; every start is a new process on the same two.
 
-    def __init__(self, database: Path, port: int, *arguments: str) -> None:
+    `log`: where its standard error goes, beside the database if not given. `through`: the beginning of the command
+    line, a program that runs the rest of it. `environment`: variables besides this process's own.
+    """
+
+    def __init__(
+        self,
+        database: Path,
+        port: int,
+        *arguments: str,
+        log: Path | None = None,
+        through: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.database = database
         self.port = port
         self.kills = 0
         self._arguments = arguments
         self._process: Process | None = None
-        self._log = database.with_suffix(".log")
+        self._log = log or database.with_suffix(".log")
+        self._through = through
+        self._environment = {**os.environ, **(environment or {})}
 
     @property
     def address(self) -> str:
@@ -41,9 +56,9 @@ class ServerProcess:
         """Start the process and wait for its ready line."""
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "perdure.server.main", "server", "start-dev", "--headless",
+                *self._through, sys.executable, "-m", "perdure.server.main", "server", "start-dev", "--headless",
                 "--port", str(self.port), "--db-filename", str(self.database), *self._arguments,
-                stdin=DEVNULL, stdout=PIPE, stderr=log,
+                stdin=DEVNULL, stdout=PIPE, stderr=log, env=self._environment,
             )  # fmt: skip
         assert self._process.stdout is not None
         async with asyncio.timeout(60):
