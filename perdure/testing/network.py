@@ -55,7 +55,7 @@ class Trouble(StrEnum):
     LOST_REPLY = "lost_reply"
     """It is done, the caller does not hear of it."""
     TWICE = "twice"
-    """It is done again later."""
+    """It is done, and later it is asked for again."""
 
 
 class NetworkPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,11 +114,11 @@ class Network:
         if trouble is Trouble.LOST_REQUEST:
             await asyncio.sleep(delay_s)
             raise Unavailable(f"Injected: the request {name} was lost.")
+        reply = await do()
         if trouble is Trouble.TWICE:
             self.repeated.add(workflow_id)
             self._background.spawn(self._again(do, delay_s), f"{name} again")
-            return await do()
-        reply = await do()
+            return reply
         if trouble is Trouble.LOST_REPLY:
             self.replies_lost.append((workflow_id, self._clock.now_ns()))
             raise Unavailable(f"Injected: the reply of {name} was lost.")
