@@ -42,6 +42,7 @@ class System:
                 activity_failure_include_heartbeat=True,
                 encoded_failure_attributes=True,
                 upsert_memo=True,
+                eager_workflow_start=True,
                 sdk_metadata=True,
                 # Makes workers say which build they are, also those that don't ask for versioning; polls of those
                 # that do are refused as not implemented.

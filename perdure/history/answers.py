@@ -13,6 +13,7 @@ from temporalio.api.workflowservice.v1 import (
     PollActivityTaskQueueResponse,
     PollWorkflowTaskQueueResponse,
     RespondWorkflowTaskCompletedResponse,
+    StartWorkflowExecutionResponse,
 )
 
 from perdure.base.clock import to_duration, to_timestamp
@@ -21,7 +22,13 @@ from perdure.cluster.roles import QueryTask
 from perdure.history.chains import ShardChains
 from perdure.history.reading import PageToken, Reading, encode_page_token
 from perdure.history.tails import history_of
-from perdure.workflow.requests import ActivityTaskStarted, Seen, WorkflowTaskCompleted, WorkflowTaskStarted
+from perdure.workflow.requests import (
+    ActivityTaskStarted,
+    Seen,
+    StartedEagerly,
+    WorkflowTaskCompleted,
+    WorkflowTaskStarted,
+)
 from perdure.workflow.tokens import TaskToken, encode_token
 
 HISTORY_BATCHES = 256
@@ -89,6 +96,15 @@ class Answers:
         else:
             history += history_of(started.tail)
         return response.SerializeToString() + _field(_HISTORY_TAG, history)
+
+    async def started_eagerly(
+        self, chains: ShardChains, key: ChainKey, eager: StartedEagerly
+    ) -> StartWorkflowExecutionResponse:
+        """The answer to a start, with the first workflow task."""
+        response = StartWorkflowExecutionResponse()
+        response.CopyFrom(eager.response)
+        response.eager_workflow_task.ParseFromString(await self.workflow_task(chains, key, eager.task))
+        return response
 
     async def completed(
         self, chains: ShardChains, key: ChainKey, completed: WorkflowTaskCompleted, namespace: str

@@ -32,6 +32,7 @@ from perdure.workflow.requests import (
     ActivityTaskStarted,
     CompleteWorkflowTask,
     StartActivityTask,
+    StartedEagerly,
     StartWorkflowTask,
     WorkflowTaskCompleted,
     WorkflowTaskStarted,
@@ -91,7 +92,10 @@ class HistoryService:
 
     async def transact(self, key: ChainKey, request: Any, call: Call) -> Any:
         """Decide, commit, answer."""
-        return await self.transact_on(self._shards.by_slot(key.slot), key, request, call)
+        reply, chains = await self._settle(self._shards.by_slot(key.slot), key, request, call)
+        if type(reply) is StartedEagerly:
+            return await self._answers.started_eagerly(chains, key, reply)
+        return reply
 
     async def transact_on(self, shard: Shard, key: ChainKey, request: Any, call: Call) -> Any:
         """`transact` on a shard that is known to own the key."""

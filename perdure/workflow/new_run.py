@@ -1,15 +1,13 @@
 """Making a run from a start request: its first events and its durable state.
 
-What the API has and this server does not yet is refused by name, so that nothing is accepted and ignored. Hints may
-be left
-out: an eager start asks for a favour.
+What the API has and this server does not yet is refused by name, so that nothing is accepted and ignored.
 """
 
 from typing import Any
 
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import Memo, SearchAttributes
-from temporalio.api.enums.v1 import EventType, TaskQueueKind
+from temporalio.api.enums.v1 import EventType, TaskQueueKind, WorkerVersioningMode
 from temporalio.api.history.v1 import WorkflowExecutionStartedEventAttributes
 from temporalio.api.workflowservice.v1 import StartWorkflowExecutionRequest
 
@@ -57,6 +55,18 @@ def refuse_unknown(request: Message, also: frozenset[str] = frozenset()) -> None
     for field, _ in request.ListFields():
         if field.name not in _CARRIED and field.name not in also:
             raise Unimplemented(f"{request.DESCRIPTOR.name}.{field.name} is not supported yet")
+
+
+def is_eager(request: StartWorkflowExecutionRequest) -> bool:
+    """True if the client asks for the first workflow task and can have it: not where that comes later, nor for a
+    version of a worker.
+    """
+    mode = request.eager_worker_deployment_options.worker_versioning_mode
+    return (
+        request.request_eager_execution
+        and not capped_ns(request.workflow_start_delay)
+        and mode != WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
+    )
 
 
 def create_run(work: Work, request: StartWorkflowExecutionRequest) -> Draft:
@@ -119,6 +129,7 @@ def _started(
         workflow_id=request.workflow_id,
         memo=_memo(request.memo),
         search_attributes=_search_attributes(request.search_attributes, context),
+        eager_execution_accepted=is_eager(request),
     )
     if attributes.task_queue.kind != TaskQueueKind.TASK_QUEUE_KIND_NORMAL:
         attributes.task_queue.kind = TaskQueueKind.TASK_QUEUE_KIND_NORMAL

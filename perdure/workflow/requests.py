@@ -19,6 +19,7 @@ from temporalio.api.workflowservice.v1 import (
     SignalWithStartWorkflowExecutionRequest,
     SignalWorkflowExecutionRequest,
     StartWorkflowExecutionRequest,
+    StartWorkflowExecutionResponse,
     TerminateWorkflowExecutionRequest,
 )
 
@@ -29,7 +30,9 @@ from perdure.workflow.tokens import TaskToken
 
 @dataclass(frozen=True, slots=True)
 class StartWorkflow:
-    """Reply: StartWorkflowExecutionResponse. Refusals: WorkflowAlreadyStarted. Module `start`."""
+    """Reply: StartWorkflowExecutionResponse, or `StartedEagerly` if the request asks for the first workflow task.
+    Refusals: WorkflowAlreadyStarted. Module `start`.
+    """
 
     request: StartWorkflowExecutionRequest
 
@@ -194,6 +197,13 @@ class ActivityTaskStarted(msgspec.Struct, frozen=True):
     attempt: ActivityAttempt
     segments: tuple[tuple[str, int, int], ...]
     priority: bytes = b""  # temporal.api.common.v1.Priority: the run's, overridden by the activity's
+
+
+class StartedEagerly(msgspec.Struct, frozen=True):
+    """A run whose first workflow task is started for the client itself, which gets it with the answer."""
+
+    response: StartWorkflowExecutionResponse
+    task: WorkflowTaskStarted
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,10 @@
 """StartWorkflow: a new run, or the answer that there is one already.
 
 A request id that started the current run gets the same answer again, also after the run closed. Else the conflict
-policy decides
-while it runs, and the reuse policy after that. Messages and details are the reference's: SDKs read them.
+policy decides while it runs, and the reuse policy after that. Messages and details are the reference's: SDKs read them.
+
+A client that is a worker too may ask for the first workflow task with the answer. The task is started in the same
+decision; if the answer is lost it times out and is offered like any other.
 """
 
 from typing import Any
@@ -16,9 +18,11 @@ from perdure.base.errors import InvalidArgument, Unimplemented, WorkflowAlreadyS
 from perdure.workflow.close import SERVER_IDENTITY, close_from_outside
 from perdure.workflow.decide import Work, decides
 from perdure.workflow.links import request_link, started_link
-from perdure.workflow.new_run import create_run, refuse_unknown
-from perdure.workflow.requests import StartWorkflow
+from perdure.workflow.new_run import create_run, is_eager, refuse_unknown
+from perdure.workflow.requests import StartedEagerly, StartWorkflow
+from perdure.workflow.start_workflow_task import handed_out
 from perdure.workflow.state import RUNNING, CurrentRun
+from perdure.workflow.workflow_task import start as start_task
 from perdure.workflow.workflow_task import wake
 
 _RUNS = "Workflow execution is already running. WorkflowId: {}, RunId: {}."
@@ -43,14 +47,14 @@ _Conflict = WorkflowIdConflictPolicy
 
 
 @decides(StartWorkflow)
-def start(work: Work, request: StartWorkflow) -> StartWorkflowExecutionResponse:
+def start(work: Work, request: StartWorkflow) -> StartWorkflowExecutionResponse | StartedEagerly:
     """Start a run, or find the one that this request id started, or attach to the one that runs."""
     start_request = request.request
     refuse_unknown(start_request)
     current = work.current
     if current is not None:
         if start_request.request_id == current.create_request_id:
-            return _response(work, current, started=True)
+            return _started_before(work, current, start_request)
         if start_request.request_id in current.request_ids:
             return _attached(work, current, start_request.request_id)
         if not make_room(work, current, start_request):
@@ -60,7 +64,25 @@ def start(work: Work, request: StartWorkflow) -> StartWorkflowExecutionResponse:
     draft = create_run(work, start_request)
     wake(draft)
     assert work.current is not None
-    return _response(work, work.current, started=True)
+    response = _response(work, work.current, started=True)
+    if not is_eager(start_request):
+        return response
+    start_task(draft, start_request.request_id, start_request.identity)
+    return StartedEagerly(response, handed_out(draft.run, start_request.identity, partial=False))
+
+
+def _started_before(
+    work: Work, current: CurrentRun, request: StartWorkflowExecutionRequest
+) -> StartWorkflowExecutionResponse | StartedEagerly:
+    """The answer to a start that is repeated: with the first workflow task while that is the one it was given."""
+    response = _response(work, current, started=True)
+    run = work.chain.runs.get(current.run_id)
+    if run is None or not run.is_open or not is_eager(request):
+        return response
+    task = run.durable.workflow_task
+    if task is None or task.attempt != 1 or not task.started_event_id or task.request_id != request.request_id:
+        return response
+    return StartedEagerly(response, handed_out(run, request.identity, partial=False))
 
 
 def make_room(work: Work, current: CurrentRun, request: Any) -> bool:

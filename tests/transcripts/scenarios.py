@@ -111,6 +111,23 @@ def start_and_complete(stage: Stage, note: Callable[[str], None]) -> None:
 
 
 @scenario
+def eager_start(stage: Stage, note: Callable[[str], None]) -> None:
+    eager = start("eager", request_eager_execution=True)
+    stage.last = stage.do(eager).task
+    note("repeated: the same task; without the wish: none")
+    stage.decide(eager)
+    stage.decide(start("eager"))
+    note("once the task is answered there is none to have")
+    stage.complete(done())
+    stage.decide(eager)
+    note("whose answer was lost: the task times out, and is another's")
+    stage.decide(start("again", request_eager_execution=True))
+    stage.advance(10)
+    stage.poll()
+    stage.decide(start("again", request_eager_execution=True))
+
+
+@scenario
 def signal_while_a_task_is_started(stage: Stage, note: Callable[[str], None]) -> None:
     stage.decide(start())
     stage.poll()

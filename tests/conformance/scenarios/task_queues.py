@@ -222,10 +222,25 @@ async def poll_refused(s: Session) -> None:
     await s.attempt(s.poll_activity_request(task_queue=taskqueue.TaskQueue(name="q" * 1001)), seconds=3)
 
 
-@scenario(differs="an eager start is a wish that a server may leave unmet, and Perdure does so far")
+@scenario()
 async def eager_start(s: Session) -> None:
-    """A start that asks for it gets the first workflow task in its reply, if the server can."""
-    await s.call(s.start_request(request_eager_execution=True, identity=WORKER))
+    """A start that asks for it gets the first workflow task in its reply; asked again, it gets that one again."""
+    request = s.start_request(request_eager_execution=True, identity=WORKER)
+    reply = await s.call(request)
+    await s.call(request)
+    s.note("without the wish")
+    await s.call(s.start_request(identity=WORKER))
+    s.note("after the task")
+    await s.complete(reply.eager_workflow_task, complete_workflow())
+    await s.call(request)
+    await s.show_history()
+
+
+@scenario()
+async def eager_start_with_delay(s: Session) -> None:
+    """A first task that comes later is not given away with the start."""
+    delay = duration(60)
+    await s.call(s.start_request(request_eager_execution=True, identity=WORKER, workflow_start_delay=delay))
     await s.show_history()
 
 

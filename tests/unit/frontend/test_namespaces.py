@@ -223,6 +223,7 @@ async def test_the_server_says_only_what_it_can() -> None:
     capabilities = (await desk.call(GetSystemInfoRequest())).capabilities
     assert capabilities.internal_error_differentiation
     assert capabilities.build_id_based_versioning
-    for missing in ("supports_schedules", "nexus", "eager_workflow_start"):
+    assert capabilities.eager_workflow_start
+    for missing in ("supports_schedules", "nexus"):
         assert not getattr(capabilities, missing)
     assert (await desk.call(GetClusterInfoRequest())).cluster_name == "active"

@@ -55,12 +55,15 @@ class House:
             await self.roles.namespaces.register(NAMESPACE)
         return self
 
-    async def start(self, workflow_id: str, request_id: str = "start") -> StartWorkflowExecutionResponse:
+    async def start(
+        self, workflow_id: str, request_id: str = "start", *, eager: bool = False
+    ) -> StartWorkflowExecutionResponse:
         """Start a workflow on the queue `q`."""
         request = StartWorkflowExecutionRequest(
             namespace="default",
             workflow_id=workflow_id,
             request_id=request_id,
+            request_eager_execution=eager,
             workflow_type=WorkflowType(name="T"),
             task_queue=TaskQueue(name="q"),
         )
