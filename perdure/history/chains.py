@@ -9,6 +9,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Collection
 
+from perdure.base.clock import SECOND_NS
 from perdure.base.errors import Bug, ShardLost
 from perdure.base.slots import ChainKey
 from perdure.history.snapshots import decode_pointer, decode_run
@@ -19,9 +20,14 @@ from perdure.workflow.evolve import history_batches
 from perdure.workflow.outstanding import outstanding
 from perdure.workflow.state import Chain, Run
 from perdure.workflow.steps import Delete, Record
-from perdure.workflow.tasks import Effect, Task
+from perdure.workflow.tasks import Effect, EffectKind, Task
 
 _ENTRY_BYTES = 4_096
+# Above that of any row: a run's id is never used again.
+_DELETED_VERSION = 2**62
+# A defect makes the shard replay its memory from the log, but not so soon after it did so: a request or timer that
+# always shows the same defect must not keep it from serving all others.
+_REPLAY_AGAIN_NS = 60 * SECOND_NS
 # At most so many entries that have to stay are passed over in one search for room.
 _PASSED_MAX = 64
 
@@ -172,7 +178,7 @@ class Entry:
 class ShardChains:
     """The cached chains of one shard under one epoch."""
 
-    __slots__ = ("_bytes_max", "_checkpoints", "audit_cursor", "bytes", "entries", "lost", "shard")
+    __slots__ = ("_bytes_max", "_checkpoints", "_loaded_ns", "audit_cursor", "bytes", "entries", "lost", "shard")
 
     def __init__(self, shard: Shard, checkpoints: Checkpoints, bytes_max: int) -> None:
         self.shard = shard
@@ -182,6 +188,7 @@ class ShardChains:
         self.audit_cursor: list[ChainKey] = []
         self._checkpoints = checkpoints
         self._bytes_max = bytes_max
+        self._loaded_ns = shard.now_ns()
 
     async def entry(self, key: ChainKey, run_ids: Collection[str] = ()) -> Entry:
         """The chain with its current run and the named ones loaded, as far as they exist. Raises ShardLost, Bug
@@ -265,6 +272,11 @@ class ShardChains:
                 del self.entries[key]
                 self.bytes -= entry.bytes
 
+    def distrust(self) -> None:
+        """A decision on what is in memory showed a defect."""
+        if self.shard.now_ns() - self._loaded_ns >= _REPLAY_AGAIN_NS:
+            self.shard.fail("A decision showed a defect.")
+
     def close(self, error: Exception) -> None:
         """The shard is gone: forget everything and wake every waiter with `error`."""
         self.lost = True
@@ -276,3 +288,8 @@ class ShardChains:
 def deleted_runs(record: Record) -> list[str]:
     """The runs that a record deletes."""
     return [m.run_id for m in record.mutations if m.steps and isinstance(m.steps[-1], Delete)]
+
+
+def deletions(record: Record) -> list[Task]:
+    """The effects of deleting runs, which no state derives any more."""
+    return [Effect(record.key, run, EffectKind.VISIBILITY_DELETE, _DELETED_VERSION) for run in deleted_runs(record)]

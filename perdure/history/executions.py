@@ -126,7 +126,10 @@ class HistoryExecutions:
         chains = self._chains.get(shard.shard_id)
         if chains is not None and chains.shard.epoch == shard.epoch:
             del self._chains[shard.shard_id]
-            chains.close(ShardLost("The shard of this workflow id has moved."))
+            error = ShardLost("The shard of this workflow id has moved.")
+            chains.close(error)
+            if self.service is not None:
+                self.service.queries.lost(shard.slots, error)
 
     async def fire(self, shard: Shard, timer: Timer) -> None:
         """A committed timer is due."""

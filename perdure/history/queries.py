@@ -7,7 +7,7 @@ directly.
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from temporalio.api.enums.v1 import QueryResultType
 from temporalio.api.query.v1 import QueryRejected, WorkflowQueryResult
@@ -25,13 +25,14 @@ from perdure.base.errors import (
     NotFound,
     PerdureError,
     QueryFailed,
+    ShardLost,
     StickyUnavailable,
     Unavailable,
 )
-from perdure.base.slots import ChainKey
+from perdure.base.slots import ChainKey, SlotRange
 from perdure.base.tasks import Background
 from perdure.cluster.roles import Call, Directory, QueryTask
-from perdure.workflow.decide import Notice, QueryAnswered
+from perdure.workflow.decide import Notice, QueryAnswered, QueryReleased
 from perdure.workflow.requests import AbandonQuery, BeginQuery, QueryPlan, ResetSticky
 from perdure.workflow.tasks import QueueKey, QueueKind
 from perdure.workflow.tokens import QueryToken
@@ -40,6 +41,13 @@ if TYPE_CHECKING:
     from perdure.history.service import HistoryService
 
 _MARGIN_NS = SECOND_NS // 10
+
+
+class _Waiter(NamedTuple):
+    """Somebody who waits for a buffered query of a chain in `slot`."""
+
+    slot: int
+    notice: asyncio.Future[Notice]
 
 
 class Queries:
@@ -53,18 +61,25 @@ class Queries:
         self._clock = clock
         self._entropy = entropy
         self._timeout_ns = timeout_ns
-        self._waiting: dict[str, asyncio.Future[Notice]] = {}
+        self._waiting: dict[str, _Waiter] = {}
         self.background = Background(lambda error: None)
 
     def notify(self, notice: Notice) -> None:
         """A workflow task answered, failed or released a buffered query."""
         waiter = self._waiting.get(notice.query_id)
-        if waiter is not None and not waiter.done():
-            waiter.set_result(notice)
+        if waiter is not None and not waiter.notice.done():
+            waiter.notice.set_result(notice)
+
+    def lost(self, slots: SlotRange, error: ShardLost) -> None:
+        """The shard of these slots is gone, and the queries that it had buffered."""
+        for query_id, waiter in self._waiting.items():
+            if waiter.slot in slots and not waiter.notice.done():
+                waiter.notice.set_result(QueryReleased("", query_id, error))
 
     async def query(self, key: ChainKey, request: QueryWorkflowRequest, call: Call) -> QueryWorkflowResponse:
         """Answer `request` within the caller's time. Raises QueryFailed, NotFound, WorkflowNotReady,
-        DeadlineExceeded.
+        DeadlineExceeded,
+        Unavailable.
         """
         timeout_ns = call.timeout_ns or self._timeout_ns
         deadline_ns = self._clock.monotonic_ns() + timeout_ns
@@ -89,11 +104,13 @@ class Queries:
         begin = BeginQuery(
             run_id or request.execution.run_id, request.query, query_id, int(request.query_reject_condition)
         )
-        self._waiting[query_id] = asyncio.get_running_loop().create_future()
+        self._waiting[query_id] = _Waiter(key.slot, asyncio.get_running_loop().create_future())
         try:
             plan = await self._service.transact(key, begin, call)
-        except BaseException:
+        except BaseException as error:
             self._waiting.pop(query_id, None)
+            if isinstance(error, asyncio.CancelledError):
+                self.background.spawn(self._abandon(key, begin.run_id, query_id))
             raise
         assert isinstance(plan, QueryPlan)
         if not plan.buffered:
@@ -107,7 +124,7 @@ class Queries:
         waiter = self._waiting[query_id]
         try:
             async with asyncio.timeout(self._left(deadline_ns) / SECOND_NS):
-                notice = await waiter
+                notice = await waiter.notice
         except TimeoutError as error:
             await self._abandon(key, plan.run_id, query_id)
             raise DeadlineExceeded("context deadline exceeded") from error

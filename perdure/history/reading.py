@@ -11,7 +11,7 @@ import msgspec
 from temporalio.api.history.v1 import HistoryEvent
 
 from perdure.base.clock import SECOND_NS
-from perdure.base.errors import Bug, InvalidArgument
+from perdure.base.errors import Bug, InvalidArgument, PerdureError, ShardLost, Unavailable
 from perdure.base.slots import ChainKey
 from perdure.cluster.roles import Call, HistoryPage, HistoryRead
 from perdure.history.chains import ShardChains
@@ -70,7 +70,9 @@ class Reading:
     async def nodes(
         self, chains: ShardChains, key: ChainKey, segments: Segments, first: int, end: int, batches: int
     ) -> list[Node]:
-        """Up to `batches` nodes (and about 2 MiB) with the events `first` <= id < `end`, ascending, without a gap."""
+        """Up to `batches` nodes (and about 2 MiB) with the events `first` <= id < `end`, ascending, without a gap.
+        Raises as `event` does.
+        """
         found: list[Node] = []
         size = 0
         while first < end and len(found) < batches and size < PAGE_BYTES_MAX:
@@ -84,10 +86,10 @@ class Reading:
                     stop = min(stop, tail.first)  # what is in memory may be in the store in part only
                 more = await self._checkpoints.read_nodes(branch, first, stop, PAGE_BYTES_MAX - size)
             if not more:
-                raise Bug(f"history of {branch} has no event {first}")
+                raise _gap(chains, key, branch, first)
             for node in more:
                 if node.first > first:
-                    raise Bug(f"history of {branch} has no event {first}")
+                    raise _gap(chains, key, branch, first)
                 found.append(cut(node, first, end))
                 size += len(node.body)
                 first = node.end
@@ -100,7 +102,7 @@ class Reading:
         return entry.tails.get(branch) if entry is not None else None
 
     async def event(self, chains: ShardChains, key: ChainKey, segments: Segments, event_id: int) -> HistoryEvent:
-        """One event. Raises Bug if history has no such event."""
+        """One event. Raises Bug if history has no such event, Unavailable if the run or the shard went meanwhile."""
         node = await self._node(chains, key, segments, event_id)
         return events_of(node)[event_id - node.first]
 
@@ -112,7 +114,7 @@ class Reading:
             return tail.overlapping(event_id, event_id + 1)[0]
         nodes = await self._checkpoints.read_nodes(branch, event_id, event_id + 1, 1)
         if not nodes:
-            raise Bug(f"history of {branch} has no event {event_id}")
+            raise _gap(chains, key, branch, event_id)
         return nodes[0]
 
     async def page(
@@ -234,6 +236,17 @@ def _check(token: PageToken, seen: Seen, *, reverse: bool) -> None:
     end = seen.next_event_id
     if not 1 <= token.first <= end or not (reverse or token.first <= token.bound <= end):
         raise InvalidArgument("Invalid NextPageToken.")
+
+
+def _gap(chains: ShardChains, key: ChainKey, branch: str, event_id: int) -> PerdureError:
+    """Why an event is in neither memory nor store."""
+    if chains.lost:
+        return ShardLost("The shard of this workflow id has moved.")
+    entry = chains.entries.get(key)
+    runs = entry.chain.runs.values() if entry is not None else ()
+    if not any(branch == segment.branch for run in runs for segment in run.durable.segments):
+        return Unavailable("The run went while its history was read.")  # whoever looks again learns whether for ever
+    return Bug(f"history of {branch} has no event {event_id}")
 
 
 def _branch(segments: Segments, event_id: int) -> tuple[str, int]:

@@ -12,17 +12,16 @@ import structlog
 
 from perdure.base.errors import Bug, Unavailable
 from perdure.base.slots import ChainKey
-from perdure.history.chains import Entry, ShardChains, StoredRows, deleted_runs, index_tasks
+from perdure.history.chains import Entry, ShardChains, StoredRows, deleted_runs, deletions, index_tasks
 from perdure.history.snapshots import decode_pointer
 from perdure.store.contract import Checkpoints
 from perdure.workflow.core import replay
 from perdure.workflow.evolve import history_batches
 from perdure.workflow.outstanding import outstanding
 from perdure.workflow.steps import Create, Mutation, Record, decode_record
-from perdure.workflow.tasks import Effect, EffectKind, Task
+from perdure.workflow.tasks import Effect, Task
 
 log = structlog.get_logger(__name__)
-DELETED_VERSION = 2**62
 
 
 class Recovery:
@@ -98,9 +97,7 @@ class Recovery:
             entry.pointer_dirty = True
         for mutation in record.mutations:
             await self._apply_mutation(entry, position, mutation)
-        for run_id in deleted_runs(record):
-            effect = Effect(record.key, run_id, EffectKind.VISIBILITY_DELETE, DELETED_VERSION)
-            self._effects.setdefault(record.key, []).append(effect)
+        self._effects.setdefault(record.key, []).extend(deletions(record))
 
     async def _apply_mutation(self, entry: Entry, position: int, mutation: Mutation) -> None:
         run_id = mutation.run_id

@@ -19,11 +19,10 @@ from perdure.base.slots import ChainKey
 from perdure.cluster.namespaces import Namespace, Namespaces
 from perdure.cluster.roles import Call, Directory, HistoryPage, HistoryRead, Pulled, QueryTask
 from perdure.history.answers import Answers
-from perdure.history.chains import Entry, ShardChains, deleted_runs
+from perdure.history.chains import Entry, ShardChains, deletions
 from perdure.history.executions import HistoryExecutions
 from perdure.history.queries import Queries
 from perdure.history.reading import Reading
-from perdure.history.recovery import DELETED_VERSION
 from perdure.history.targets import NEW_WORK, run_of
 from perdure.shards.contract import Shard, Transition
 from perdure.workflow.context import Context, NamespaceView
@@ -37,8 +36,8 @@ from perdure.workflow.requests import (
     WorkflowTaskCompleted,
     WorkflowTaskStarted,
 )
-from perdure.workflow.steps import Record, encode_record
-from perdure.workflow.tasks import Effect, EffectKind, Offer, QueueKey, Task
+from perdure.workflow.steps import encode_record
+from perdure.workflow.tasks import Offer, QueueKey
 
 log = structlog.get_logger(__name__)
 
@@ -112,13 +111,13 @@ class HistoryService:
         if decision.record is None:
             self._notify(decision)
         if decision.refusal is not None:
-            if isinstance(decision.refusal, Bug):
-                log.error("a decision broke an invariant", wf_id=key.workflow_id, error=decision.refusal.message)
             raise decision.refusal
         return decision.reply, chains
 
     def _decide(self, chains: ShardChains, entry: Entry, request: Any, namespace: Namespace, call: Call) -> Decision:
-        """Decide on the newest state, put the record into the log and adopt the new state; nothing is awaited."""
+        """Decide on the newest state, put the record into the log and adopt the new state; nothing is awaited. Raises
+        Bug, and whatever else a defect raises.
+        """
         shard = chains.shard
         context = Context(
             now_ns=shard.now_ns(),
@@ -129,23 +128,36 @@ class HistoryService:
             caller=call.caller,
             search_attribute_types=namespace.search_attributes,
         )
-        decision = decide(entry.chain, request, context)
-        record = decision.record
+        try:
+            decision = decide(entry.chain, request, context)
+            if isinstance(decision.refusal, Bug):
+                raise decision.refusal
+            record = decision.record
+            body = encode_record(record) if record is not None else b""
+        except Exception:
+            # It fails this request, which has changed nothing; what is in memory may be what is wrong.
+            log.exception("a decision failed", wf_id=entry.key.workflow_id, request=type(request).__name__)
+            chains.distrust()
+            raise
         if record is None:
             entry.chain = decision.chain
             return decision
-        body = encode_record(record)
         transition = Transition(
             key=entry.key,
             body=body,
-            added=[*decision.added, *_deletions(record)],
+            added=[*decision.added, *deletions(record)],
             removed=decision.removed,
             committed=lambda: self._committed(entry, decision),
         )
         position = shard.append(transition, urgent=type(request) not in NEW_WORK)
-        if position != record.position:
-            raise Bug(f"position {position} for a record that was decided at {record.position}")
-        entry.adopt(decision.chain, record, position, len(body))
+        try:
+            if position != record.position:
+                raise Bug(f"position {position} for a record that was decided at {record.position}")
+            entry.adopt(decision.chain, record, position, len(body))
+        except Exception:
+            # The log has what memory has not: another decision on it would contradict the log.
+            shard.fail("A transition was logged and not adopted.")
+            raise
         chains.bytes += len(body)
         return decision
 
@@ -208,10 +220,3 @@ class HistoryService:
         """The next outstanding offers of one shard for a partition."""
         offers, backlog = await self._shards.by_id(shard).read_offers(partition, after, limit)
         return Pulled(offers, backlog)
-
-
-def _deletions(record: Record) -> list[Task]:
-    """The effects of deleting runs, which no state derives any more."""
-    return [
-        Effect(record.key, run_id, EffectKind.VISIBILITY_DELETE, DELETED_VERSION) for run_id in deleted_runs(record)
-    ]

@@ -74,6 +74,10 @@ class Shard(Protocol):
         """Wait until everything up to `position` is durable. Raises ShardLost if that will never be."""
         ...
 
+    def fail(self, reason: str) -> None:
+        """Give the shard up: its memory can't be trusted. Whoever takes it next replays it from the log. Idempotent."""
+        ...
+
     async def read_offers(self, partition: QueueKey, after: Offer | None, limit: int) -> tuple[list[Offer], Backlog]:
         """Outstanding offers of a partition (`partition_of`) in order, committed ones only, dirty and checkpointed
         merged.

@@ -34,7 +34,7 @@ class OwnedShard:
 
     def __init__(self, world: World, taken: Taken, on_lost: Callable[["OwnedShard"], None]) -> None:
         self._world = world
-        self._taken = taken
+        self._records = taken.records
         self._on_lost = on_lost
         self._row = taken.claim.row
         self._now_ns = taken.time_ns
@@ -118,7 +118,7 @@ class OwnedShard:
     async def recover(self) -> None:
         """Replay the tail, build the indexes, and begin to serve. Raises Unavailable; the shard must be closed then."""
         self.log.start()
-        records = self._taken.records
+        records, self._records = self._records, ()
         await self.offers.count()
         await self.firing.extend()
         outstanding = await self._world.executions.recover(self, records)
@@ -199,7 +199,11 @@ class OwnedShard:
     def _broken(self, error: BaseException) -> None:
         """A part of the shard raised what it must not: its memory can't be trusted any more."""
         log.error("shard failed", shard=self.shard_id, exc_info=error)
-        self.log.fail(f"The shard failed: {error}")
+        self.fail(f"The shard failed: {error}")
+
+    def fail(self, reason: str) -> None:
+        """Give the shard up."""
+        self.log.fail(reason)
 
     async def stop(self) -> None:
         """Release the shard: take nothing more, checkpoint everything, leave an empty log. Returns when time is over

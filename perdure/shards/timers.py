@@ -42,6 +42,7 @@ class TimerIndex:
         self._heap: list[tuple[int, int, Timer]] = []
         self._numbers = count()
         self._bound: Order = (0,)
+        self._read: Order = (0,)  # all rows up to here have been read; behind the bound while more are
         self._cursor: Timer | None = None
         self.far_ns = NEVER_NS
 
@@ -116,7 +117,7 @@ class TimerIndex:
         """Whether it is outstanding, by memory or by its row."""
         if timer in self._armed or timer in self._fresh:
             return True
-        if self._is_near(timer) or timer in self._gone:
+        if timer in self._gone or timer_order(timer) <= self._read:
             return False
         before = msgspec.structs.replace(timer, stamp=timer.stamp - 1)
         return timer in await self._checkpoints.read_timers(self._slots, before, 1)
@@ -146,6 +147,7 @@ class TimerIndex:
             self.far_ns = min(self.far_ns, before)
             raise
         self.far_ns = min(self.far_ns, far)
+        self._read = self._bound
         for timer in self._fresh:
             self._place(timer)
 

@@ -9,9 +9,8 @@ prove it.
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from perdure.base.slots import ChainKey
 from perdure.workflow.state import Run
-from perdure.workflow.tasks import Effect, EffectKind, Task
+from perdure.workflow.tasks import Task
 
 Entity = tuple[str, Any]
 
@@ -74,7 +73,8 @@ def touched_entities(run: Run) -> set[Entity]:
 def difference(before: Run | None, after: Run | None) -> tuple[list[Task], list[Task]]:
     """The tasks (added, removed) between a run and its fork after a decision; None where the run does not exist.
 
-    Where the run closed, was created or changed in a wide field everything is compared, else only what was touched.
+    Where the run closed, was created or changed in a wide field everything is compared, else only what was touched. A
+    deleted run wants nothing: that lists have to forget it follows from the record.
     """
     if before is None or after is None or _changed_widely(before, after):
         old = outstanding(before) if before is not None else set()
@@ -83,21 +83,12 @@ def difference(before: Run | None, after: Run | None) -> tuple[list[Task], list[
         touched = touched_entities(after)
         old = {task for entity in touched for task in tasks_of(before, entity)}
         new = {task for entity in touched for task in tasks_of(after, entity)}
-    if after is None and before is not None:
-        new.add(_farewell(before))
     return _ordered(new - old), _ordered(old - new)
 
 
 def _ordered(tasks: set[Task]) -> list[Task]:
     """In an order that is the same in every process."""
     return sorted(tasks, key=_order) if len(tasks) > 1 else list(tasks)
-
-
-def _farewell(run: Run) -> Task:
-    """What a run that is being deleted leaves to do: lists have to forget it."""
-    durable = run.durable
-    key = ChainKey(durable.namespace_id, durable.workflow_id)
-    return Effect(key, durable.run_id, EffectKind.VISIBILITY_DELETE, durable.transition_count + 1)
 
 
 def _changed_widely(before: Run, after: Run) -> bool:

@@ -51,10 +51,10 @@ def begin_query(work: Work, request: BeginQuery) -> QueryPlan:
 
 @decides(AbandonQuery)
 def abandon_query(work: Work, request: AbandonQuery) -> None:
-    """Nobody waits for the buffered query any more."""
-    run = work.chain.runs.get(request.run_id)
-    if run is not None and request.query_id in run.ephemeral.queries:
-        work.draft(request.run_id).run.drop("queries", request.query_id)
+    """Nobody waits for the buffered query any more. Raises NotFound."""
+    run = find_run(work, request.run_id)
+    if request.query_id in run.ephemeral.queries:
+        work.draft(run.run_id).run.drop("queries", request.query_id)
 
 
 def _rejection(run: Run, condition: int) -> int:

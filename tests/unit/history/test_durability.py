@@ -40,7 +40,7 @@ class GatedStore(MemoryStore):
         self.log = self.gated
 
 
-async def _outcome(call: Awaitable[object]) -> str:
+async def outcome(call: Awaitable[object]) -> str:
     try:
         await call
     except PerdureError as error:
@@ -56,7 +56,7 @@ def test_no_answer_of_any_kind_comes_before_the_commit_it_saw() -> None:
         store.gated.gate.clear()
         async with asyncio.TaskGroup() as group:
             calls = [
-                group.create_task(_outcome(call))
+                group.create_task(outcome(call))
                 for call in (
                     house.signal("w", "a write", "one"),
                     house.signal("w", "a write", "one"),  # a dedup answer
@@ -84,9 +84,9 @@ def test_what_a_lost_shard_was_asked_is_unavailable_and_did_not_happen() -> None
         store.gated.gate.clear()
         async with asyncio.TaskGroup() as group:
             calls = [
-                group.create_task(_outcome(house.signal("w", "lost", "one"))),
-                group.create_task(_outcome(house.start("x"))),
-                group.create_task(_outcome(house.page("w", HistoryRead("", 9, wait_new_event=True)))),
+                group.create_task(outcome(house.signal("w", "lost", "one"))),
+                group.create_task(outcome(house.start("x"))),
+                group.create_task(outcome(house.page("w", HistoryRead("", 9, wait_new_event=True)))),
             ]
             await asyncio.wait(calls, timeout=1)
             other = House(running_loop(), store)
@@ -107,7 +107,7 @@ def test_a_long_poll_on_a_lost_shard_ends_at_once() -> None:
         begun = running_loop().time()
         async with asyncio.TaskGroup() as group:
             read = HistoryRead("", 9, token, wait_new_event=True)
-            reading = group.create_task(_outcome(house.page("w", read)))
+            reading = group.create_task(outcome(house.page("w", read)))
             running_loop().call_later(2, house.roles.shards.by_slot(key_of("w").slot).log.fail, "lost")
         assert reading.result() == "ShardLost"
         return running_loop().time() - begun
@@ -141,7 +141,7 @@ def test_a_run_that_can_t_be_replayed_is_set_aside_alone() -> None:
         await house.start("torn")
         await house.start("whole")
         other = await House(running_loop(), store).open()
-        return await _outcome(other.page("torn", HistoryRead("", 9))), await other.events("whole")
+        return await outcome(other.page("torn", HistoryRead("", 9))), await other.events("whole")
 
     assert run_virtual(play()) == ("Bug", ["1 started", "2 workflow_task_scheduled"])
 

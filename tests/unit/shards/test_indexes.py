@@ -186,3 +186,26 @@ def test_more_timers_at_one_instant_than_are_loaded_at_once() -> None:
         assert sorted(found, key=lambda one: one.event_id) == timers
 
     virtual(work())
+
+
+def test_a_timer_is_held_by_its_row_until_the_rows_up_to_the_bound_were_read() -> None:
+    async def work() -> None:
+        bench = Bench(1)
+        await bench.checkpoints.write(rows(1, timers=([timer(5)], [])))
+        read = bench.checkpoints.read_timers
+        held: list[bool] = []
+
+        async def ask_and_read(*args: object) -> list[Timer]:
+            if not held:
+                held.append(True)
+                held.append(await bench.timers.holds(timer(5)))
+            return await read(*args)  # type: ignore[arg-type]  # passes on what it was called with
+
+        bench.checkpoints.read_timers = ask_and_read  # type: ignore[method-assign, assignment]  # a question in between
+        await bench.timers.extend(10, 100)
+        assert held == [True, True]
+        assert await bench.timers.holds(timer(5))
+        bench.timers.remove(timer(5))
+        assert not await bench.timers.holds(timer(5))
+
+    virtual(work())
