@@ -51,7 +51,8 @@ def index_tasks(run: Run) -> Rows:
 
 class Entry:
     """One cached chain. `absent`: deleted runs whose deletion no checkpoint holds yet; `sizes`: encoded bytes of the
-    runs in memory, as of their newest snapshot; `loaders`: who reads, or waits to read, from the store for it.
+    runs in memory, as of their newest snapshot; `loaders`: who reads, or waits to read, from the store for it;
+    `quarantine`: why nothing can be decided here.
     """
 
     __slots__ = (
@@ -91,7 +92,7 @@ class Entry:
         self.load_lock = asyncio.Lock()
         self.loaders = 0
         self.waiters: list[asyncio.Future[None]] = []
-        self.quarantine: Bug | None = None
+        self.quarantine: str | None = None
 
     @property
     def is_dirty(self) -> bool:
@@ -198,12 +199,12 @@ class ShardChains:
         if entry is None:
             self.evict()
             entry = self.add(key)
-        if not entry.is_loaded or self._missing(entry, run_ids):
+        if entry.quarantine is None and (not entry.is_loaded or self._missing(entry, run_ids)):
             await self._load(entry, run_ids)
         if self.lost:
             raise ShardLost("The shard of this workflow id has moved.")
         if entry.quarantine is not None:
-            raise entry.quarantine
+            raise Bug(entry.quarantine)  # a new one: one that is raised again and again keeps the frames of all times
         self.entries.move_to_end(key)
         return entry
 

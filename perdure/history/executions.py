@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from perdure.base.errors import ShardLost, Unavailable
+from perdure.base.errors import Bug, ShardLost, Unavailable
 from perdure.base.slots import ChainKey
 from perdure.cluster.roles import Call, Directory
 from perdure.history.chains import Entry, ShardChains, StoredRows, index_tasks
@@ -60,7 +60,7 @@ class HistoryExecutions:
         if entry is None:
             return ChainRows(0)  # recovered, found to be checkpointed already, and evicted
         if entry.quarantine is not None:
-            raise entry.quarantine
+            raise Bug(entry.quarantine)
         entry.inflight += 1
         position = entry.position
         rows = ChainRows(position)
@@ -104,7 +104,7 @@ class HistoryExecutions:
         """These rows are durable."""
         chains = self.chains(shard)
         entry = chains.entries.get(key)
-        if entry is None:
+        if entry is None or not rows.position:
             return
         entry.inflight -= 1
         ends: dict[str, int] = {}

@@ -84,8 +84,9 @@ class Queries:
         timeout_ns = call.timeout_ns or self._timeout_ns
         deadline_ns = self._clock.monotonic_ns() + timeout_ns
         query_id = new_id(self._entropy)
-        run_id = request.execution.run_id
-        plan = await self._begin(key, request, call, query_id)
+        run_id, condition = request.execution.run_id, int(request.query_reject_condition)
+        ends_ns = self._clock.now_ns() + timeout_ns
+        plan = await self._begin(key, BeginQuery(run_id, request.query, query_id, condition, ends_ns), call)
         if plan.rejected_status:
             rejected = QueryRejected(status=plan.rejected_status)  # type: ignore[arg-type]  # an enum
             return QueryWorkflowResponse(query_rejected=rejected)
@@ -93,17 +94,14 @@ class Queries:
             answer = await self._buffered(key, plan, call, query_id, deadline_ns)
             if answer is not None:
                 return answer
-            plan = await self._begin(key, request, call, query_id, run_id or plan.run_id)
+            again = BeginQuery(run_id or plan.run_id, request.query, query_id, condition, ends_ns)
+            plan = await self._begin(key, again, call)
             if plan.buffered:
                 await self._abandon(key, plan.run_id, query_id)
         return await self._direct(key, request, plan, call, deadline_ns)
 
-    async def _begin(
-        self, key: ChainKey, request: QueryWorkflowRequest, call: Call, query_id: str, run_id: str = ""
-    ) -> QueryPlan:
-        begin = BeginQuery(
-            run_id or request.execution.run_id, request.query, query_id, int(request.query_reject_condition)
-        )
+    async def _begin(self, key: ChainKey, begin: BeginQuery, call: Call) -> QueryPlan:
+        query_id = begin.query_id
         self._waiting[query_id] = _Waiter(key.slot, asyncio.get_running_loop().create_future())
         try:
             plan = await self._service.transact(key, begin, call)

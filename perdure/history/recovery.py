@@ -124,6 +124,6 @@ class Recovery:
         entry.rows[run_id] = StoredRows(frozenset(), maybe | index_tasks(after))
 
 
-def _quarantine(key: ChainKey, error: Exception) -> Bug:
+def _quarantine(key: ChainKey, error: Exception) -> str:
     """What every request for a chain that can't be replayed is answered with."""
-    return Bug(f"The workflow id {key.workflow_id} is quarantined: {error}")
+    return f"The workflow id {key.workflow_id} is quarantined: {error}"

@@ -102,7 +102,7 @@ class Shards:
         except PerdureError as error:
             place.reason = error.message
             if shard is not None:
-                shard.log.fail(error.message)
+                shard.fail(error.message)
                 await shard.close()
             if isinstance(error, CorruptLog | CorruptFrame):
                 log.exception("shard stays away", shard=place.row.shard, error=error.message)
@@ -110,11 +110,16 @@ class Shards:
                 log.warning("shard not taken", shard=place.row.shard, error=error.message)
                 self._again(place)
             return
+        except asyncio.CancelledError:
+            if shard is not None:
+                shard.fail("The process stops.")
+                await shard.close()
+            raise
         except Exception:
             # A defect in taking one shard must keep neither the others nor the process from serving.
             place.reason = "The shard can't be taken."
             if shard is not None:
-                shard.log.fail(place.reason)
+                shard.fail(place.reason)
                 await shard.close()
             log.exception("shard not taken", shard=place.row.shard)
             self._again(place)

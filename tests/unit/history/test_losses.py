@@ -10,7 +10,7 @@ from temporalio.api.query.v1 import WorkflowQuery
 from temporalio.api.workflowservice.v1 import QueryWorkflowRequest, QueryWorkflowResponse
 
 from perdure.base.errors import Bug, Unavailable
-from perdure.base.slots import ChainKey
+from perdure.base.slots import ChainKey, SlotRange
 from perdure.cluster.roles import Call, HistoryRead
 from perdure.history.chains import Entry
 from perdure.server.cluster import Options
@@ -20,9 +20,10 @@ from perdure.store.contract import Node
 from perdure.store.memory import MemoryStore
 from perdure.store.memory.checkpoints import MemoryCheckpoints
 from perdure.testing.loop import run_virtual, running_loop
+from perdure.visibility.rows import VisibilityQuery
 from perdure.workflow.decide import DECIDERS, Work
 from perdure.workflow.requests import DeleteRun, Look
-from tests.unit.history.house import House, key_of
+from tests.unit.history.house import NAMESPACE, House, key_of
 from tests.unit.history.test_durability import GatedStore, outcome
 from tests.unit.shards.fakes import passes
 
@@ -185,3 +186,32 @@ def test_a_history_that_goes_while_it_is_read_is_unavailable(event: Any, kind: s
         return reading.result()
 
     assert run_virtual(play()) == kind
+
+
+def test_a_deleted_run_leaves_nothing_and_its_id_is_free_whenever_the_shard_is_lost() -> None:
+    async def play(wait_s: float) -> tuple[str, list[str], int]:
+        store = MemoryStore(running_loop().clock)
+        house = await House(running_loop(), store, ONE_SHARD).open()
+        run_id = (await house.start("w")).run_id
+        branch = _entry(house, "w").chain.runs[run_id].durable.segments[0].branch
+        await passes(1)
+        assert await store.checkpoints.read_nodes(branch, 1, 9, 1)
+        _, token = await house.page("w", HistoryRead("", 9, wait_new_event=True))
+        async with asyncio.TaskGroup() as group:
+            read = HistoryRead("", 9, token, wait_new_event=True)
+            polling = group.create_task(outcome(house.page("w", read)))
+            await passes(0.01)
+            await _delete(house, key_of("w"))
+        await passes(wait_s)
+        await _lose(house, key_of("w"))
+        await passes(5)
+        await house.start("w", "again")
+        await passes(5)
+        page = await store.visibility.list(VisibilityQuery(NAMESPACE.id))
+        timers = await store.checkpoints.read_timers(SlotRange(), None, 9)
+        assert await store.checkpoints.read_nodes(branch, 1, 9, 1) == []
+        assert run_id not in {*(row.run_id for row in page.rows), *(timer.run_id for timer in timers)}
+        return polling.result(), await house.events("w"), len(page.rows)
+
+    for wait_s in (0, 0.05, 0.11, 1):
+        assert run_virtual(play(wait_s)) == ("NotFound", ["1 started", "2 workflow_task_scheduled"], 1)
