@@ -1,11 +1,14 @@
 """The shards of a process."""
 
+import asyncio
+
 import pytest
 
 from perdure.base.errors import StoreUnavailable, Unavailable
-from perdure.base.slots import SLOTS
+from perdure.base.slots import SLOTS, ChainKey
 from perdure.shards.options import ShardOptions
 from perdure.testing.store_faults import Fault
+from perdure.workflow.tasks import Task
 from tests.unit.shards.fakes import Host, key, memory, passes, virtual
 
 
@@ -105,5 +108,23 @@ def test_an_idle_shard_asks_nothing_of_the_store() -> None:
         before = host.faults.operations
         await passes(36_000)
         assert host.faults.operations == before
+
+    virtual(work())
+
+
+def test_a_take_over_that_is_cancelled_leaves_nothing_running() -> None:
+    async def work() -> None:
+        host = Host(memory())
+        forever = asyncio.get_running_loop().create_future()
+
+        async def recover(*_: object) -> dict[ChainKey, list[Task]]:
+            return await forever  # type: ignore[no-any-return]  # it never does
+
+        host.role.recover = recover  # type: ignore[method-assign]  # a recovery that takes long
+        async with asyncio.TaskGroup() as group:
+            starting = group.create_task(host.shards.start())
+            await passes(1)
+            starting.cancel()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
     virtual(work())
