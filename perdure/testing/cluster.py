@@ -57,11 +57,12 @@ _HOST: ContextVar["Host | None"] = ContextVar("host", default=None)
 
 
 class Host:
-    """One process. `is_dead`: it was killed."""
+    """One process. `is_dead`: it was killed. `is_abandoned`: it goes on, but nobody reaches it any more."""
 
     def __init__(self, name: str, cluster: "SimCluster") -> None:
         self.name = name
         self.is_dead = False
+        self.is_abandoned = False
         self.tasks: dict[asyncio.Task[Any], None] = {}  # in the order of their making, which a set has not
         self.context: Context = copy_context()
         self.context.run(_HOST.set, self)
@@ -168,6 +169,7 @@ class SimCluster:
         if host is not None:
             self.log.note(f"{host.name} is abandoned")
             self.fired["zombie"] += 1
+            host.is_abandoned = True
             self.faults.without_claims.add(host.name)
             self.zombies.append(host)
         return host
@@ -240,6 +242,15 @@ class SimCluster:
         if isinstance(error, PerdureError) and not context.get("handle"):
             return
         self.alarms.append(f"{context.get('message')}: {error!r}")
+
+
+def is_outlived() -> bool:
+    """Whether the code that asks runs in a host that is dead, or whose successor has taken over.
+
+    Such a host may see what it can't explain, and says so; only what it does counts.
+    """
+    host = _HOST.get()
+    return host is not None and (host.is_dead or host.is_abandoned)
 
 
 def _workflow_id(request: Any) -> str:
