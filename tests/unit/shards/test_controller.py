@@ -120,7 +120,7 @@ def test_a_take_over_that_is_cancelled_leaves_nothing_running() -> None:
         async def recover(*_: object) -> dict[ChainKey, list[Task]]:
             return await forever  # type: ignore[no-any-return]  # it never does
 
-        host.role.recover = recover  # type: ignore[method-assign]  # a recovery that takes long
+        host.role.recover = recover  # type: ignore[method-assign, assignment]  # a recovery that takes long
         async with asyncio.TaskGroup() as group:
             starting = group.create_task(host.shards.start())
             await passes(1)
