@@ -58,5 +58,5 @@ def to_duration(duration_ns: int) -> Duration:
 
 
 def from_duration(duration: Duration) -> int:
-    """A protobuf duration in nanoseconds, at most `DURATION_NS_MAX`; an unset one is 0."""
-    return min(duration.seconds * SECOND_NS + duration.nanos, DURATION_NS_MAX)
+    """A protobuf duration in nanoseconds, within `DURATION_NS_MAX` on both sides; an unset one is 0."""
+    return max(-DURATION_NS_MAX, min(duration.seconds * SECOND_NS + duration.nanos, DURATION_NS_MAX))

@@ -132,4 +132,7 @@ def _exponential_ns(policy: RetryPolicy, attempt: int) -> int:
         interval = initial_ns * policy.backoff_coefficient ** (attempt - 1)
     except OverflowError:
         return _INTERVAL_NS_MAX
-    return _INTERVAL_NS_MAX if interval >= _INTERVAL_NS_MAX else max(0, int(interval))
+    if interval >= _INTERVAL_NS_MAX:
+        return _INTERVAL_NS_MAX
+    # Not a number: clients can send it as a coefficient. As in the reference, the maximum interval stands in.
+    return int(interval) if interval > 0 else 0

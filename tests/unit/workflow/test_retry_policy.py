@@ -142,6 +142,22 @@ def test_a_requested_delay_replaces_the_interval() -> None:
     assert next_attempt(policy, 1, 0, 0, 0, 0) == (TIMEOUT, 0)
 
 
+@pytest.mark.parametrize("seconds_asked", [-315_576_000_000, 315_576_000_000])
+def test_the_time_after_an_absurd_delay_still_fits_a_record(seconds_asked: int) -> None:
+    asked = ApplicationFailureInfo(next_retry_delay=Duration(seconds=seconds_asked))
+    delay_ns = requested_delay_ns(Failure(application_failure_info=asked))
+    assert delay_ns is not None
+    now_ns = 1_700_000_000 * SECOND_NS
+    state, interval_ns = next_attempt(filled(RetryPolicy(), LIMITS), 1, now_ns, 0, delay_ns, delay_ns)
+    assert state == IN_PROGRESS
+    assert -(2**63) < now_ns + interval_ns < 2**63
+
+
+def test_a_coefficient_that_is_no_number_leads_to_the_maximum() -> None:
+    policy = filled(RetryPolicy(backoff_coefficient=float("nan")), LIMITS)
+    assert [next_attempt(policy, attempt, 10**18, 0)[1] // SECOND_NS for attempt in (1, 2, 9)] == [1, 100, 100]
+
+
 def test_no_delay_was_requested() -> None:
     assert requested_delay_ns(None) is None
     assert requested_delay_ns(Failure(application_failure_info=ApplicationFailureInfo())) is None
