@@ -158,8 +158,8 @@ def _keep_sticky(draft: Draft, answer: RespondWorkflowTaskCompletedRequest) -> N
 def _reject(
     work: Work, run_id: str, task: WorkflowTask, answer: RespondWorkflowTaskCompletedRequest, bad: BadCommand
 ) -> None:
-    """The task fails instead. A repeated attempt's failure is not even noted: it times out, so that it is not tried at
-    full speed for ever.
+    """The task fails instead, and its answers to queries are void too. A repeated attempt's failure is not even noted:
+    it times out, so that it is not tried at full speed for ever.
     """
     message = cause_name(bad.cause) + (f": {bad.message}" if bad.message else "")
     if task.attempt > 1 and bad.cause != _UNHANDLED:
@@ -173,7 +173,7 @@ def _reject(
         close(draft, WorkflowExecutionTerminatedEventAttributes(reason=message, identity=SERVER_IDENTITY))
     elif not draft.run.durable.paused:
         schedule(draft)
-    _answer_queries(work, draft, answer, again=draft.run.durable.workflow_task is not None)
+    _queries_unanswered(work, draft, again=draft.run.durable.workflow_task is not None)
     work.refusal = InvalidArgument(message)
 
 
@@ -200,7 +200,7 @@ def _end_heartbeats(work: Work, draft: Draft, answer: RespondWorkflowTaskComplet
 
 
 def _answer_queries(work: Work, draft: Draft, answer: RespondWorkflowTaskCompletedRequest, *, again: bool) -> None:
-    """Hand out the results; what is unanswered waits for the next task, or is dispatched directly if there is none."""
+    """Hand out the results."""
     run = draft.run
     for query_id, result in answer.query_results.items():
         if query_id not in run.ephemeral.queries:
@@ -211,6 +211,12 @@ def _answer_queries(work: Work, draft: Draft, answer: RespondWorkflowTaskComplet
             work.notices.append(QueryReleased(run.run_id, query_id, error))
         else:
             work.notices.append(QueryAnswered(run.run_id, query_id, result.SerializeToString()))
+    _queries_unanswered(work, draft, again=again)
+
+
+def _queries_unanswered(work: Work, draft: Draft, *, again: bool) -> None:
+    """What is left waits for the next task, or is dispatched directly if there is none."""
+    run = draft.run
     if run.ephemeral.queries_sent:
         run.assign("queries_sent", ())
     if not again:

@@ -9,8 +9,8 @@ from temporalio.api.enums.v1 import query_pb2 as enums
 from temporalio.api.query.v1 import message_pb2 as query
 from temporalio.api.workflowservice.v1 import request_response_pb2 as ws
 
-from tests.conformance.harness.commands import complete_workflow, start_timer
-from tests.conformance.harness.payloads import failure, payloads
+from tests.conformance.harness.commands import cancel_timer, complete_workflow, start_timer
+from tests.conformance.harness.payloads import duration, failure, payloads
 from tests.conformance.harness.scenario import scenario
 from tests.conformance.harness.session import NAMESPACE, Session
 
@@ -128,6 +128,40 @@ async def query_before_first_task(s: Session) -> None:
     await s.complete(task, query_results=answers)
     if not answers:
         await s.call(_answer(await s.poll()))
+    await s.finish(asked, "answer")
+
+
+@scenario()
+async def query_before_delayed_task(s: Session) -> None:
+    """While the first task is delayed, a query waits for it if its caller waits long enough."""
+    await s.start_quietly(workflow_start_delay=duration(3))
+    await s.attempt(_query(s), seconds=2)
+    asked = s.begin(_query(s), seconds=15)
+    await s.settle()
+    task = await s.poll()
+    answers = {
+        key: query.WorkflowQueryResult(result_type=enums.QUERY_RESULT_TYPE_ANSWERED, answer=payloads("delayed"))
+        for key in task.queries
+    }
+    await s.complete(task, query_results=answers)
+    await s.finish(asked, "answer")
+
+
+@scenario(differs="the reference forgets the query with the failed task, and its client gets no answer")
+async def query_with_refused_completion(s: Session) -> None:
+    """A completion that is refused answers no query: the next attempt carries it again."""
+    await _idle(s)
+    await s.signal("go")
+    asked = s.begin(_query(s))
+    await s.settle()
+    for text, commands in ("refused", [cancel_timer("unknown")]), ("kept", []):
+        task = await s.poll()
+        answers = {
+            key: query.WorkflowQueryResult(result_type=enums.QUERY_RESULT_TYPE_ANSWERED, answer=payloads(text))
+            for key in task.queries
+        }
+        await s.complete(task, *commands, query_results=answers)
+        await s.settle()
     await s.finish(asked, "answer")
 
 
