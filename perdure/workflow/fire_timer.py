@@ -9,7 +9,7 @@ from collections.abc import Callable
 from perdure.base.errors import Unavailable
 from perdure.workflow.decide import Work, decides
 from perdure.workflow.draft import Draft
-from perdure.workflow.outstanding import outstanding, tasks_of
+from perdure.workflow.outstanding import tasks_of
 from perdure.workflow.requests import FireTimer
 from perdure.workflow.state import Run
 from perdure.workflow.tasks import Task, Timer, TimerKind
@@ -51,7 +51,10 @@ def _wanted(run: Run, timer: Timer) -> set[Task]:
         return tasks_of(run, ("workflow_task", None))
     if timer.kind in _ACTIVITY:
         return tasks_of(run, ("activity", timer.event_id))
-    return outstanding(run)
+    for timer_id, pending in run.facts.timers.items():
+        if pending.started_event_id == timer.event_id:
+            return tasks_of(run, ("timer", timer_id))
+    return set()
 
 
 @decides(FireTimer)
