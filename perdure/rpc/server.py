@@ -9,6 +9,8 @@ Refuses to know what any method means.
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,6 +32,7 @@ log = structlog.get_logger(__name__)
 
 # They have handlers of their own.
 _OTHER_SERVICES = frozenset({health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME})
+_FAREWELL_S = 0.2
 _NO_META = CallMeta()
 _HEADERS = {"client-name": "client_name", "client-version": "client_version", "authorization": "authorization"}
 
@@ -99,7 +102,8 @@ class RpcServer:
         self._health_names = ("", *health_names)
         self._server = grpc.aio.server(options=channel_arguments(options))
         self._health = health.HealthServicer()
-        self._server.add_generic_rpc_handlers((_Routes(methods, absent, options.receive_bytes_max),))
+        self._routes = _Routes(methods, absent, options.receive_bytes_max)
+        self._server.add_generic_rpc_handlers((self._routes,))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         services = {name.split("/")[1] for name in methods}
         reflection.enable_server_reflection([*sorted(services), *sorted(_OTHER_SERVICES)], self._server)
@@ -109,7 +113,7 @@ class RpcServer:
         try:
             port = self._server.add_insecure_port(address)
         except RuntimeError as error:
-            raise OSError(f"cannot listen on {address}") from error
+            raise OSError(f"cannot listen on {address}{await _obstacle(address)}") from error
         await self._server.start()
         return port
 
@@ -122,11 +126,28 @@ class RpcServer:
     async def stop(self, grace_s: float) -> None:
         """Refuse new calls at once, cancel after `grace_s` what still runs, and return when all is over."""
         await self._health.enter_graceful_shutdown()
+        # A call that has arrived, but wasn't taken up when the listener closes, is cancelled without a word, and
+        # clients don't repeat it. While they are told that this is no place for calls, they go away.
+        self._routes.closed = True
+        await asyncio.sleep(min(grace_s, _FAREWELL_S))
         await self._server.stop(grace_s)
 
 
+async def _obstacle(address: str) -> str:
+    """Why nobody can listen on `host:port`, as far as a plain socket is told; "" if it isn't."""
+    host, _, port = address.rpartition(":")
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+        for family, kind, protocol, _, place in found:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.bind(place)
+    except OSError as error:
+        return f": {error.strerror or error}"
+    return ""
+
+
 class _Routes(grpc.GenericRpcHandler):
-    """Finds the handler of a method; every method has one, if only to say that it is unknown."""
+    """Finds the handler of a method; every method has one, if only to say that it is unknown. `closed`: all refuse."""
 
     def __init__(self, methods: MethodTable, absent: Iterable[str], receive_bytes_max: int) -> None:
         self._handlers: dict[str, _Handler] = {
@@ -137,8 +158,11 @@ class _Routes(grpc.GenericRpcHandler):
             method = name.rpartition("/")[2]
             self._handlers[name] = _refuse(f"{method} is not implemented by this server")
         self._services = {name.split("/")[1] for name in self._handlers}
+        self.closed = False
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> _Handler | None:
+        if self.closed:
+            return _refuse("the server is stopping", grpc.StatusCode.UNAVAILABLE)
         name = handler_call_details.method
         handler = self._handlers.get(name)
         if handler is not None:
@@ -151,9 +175,9 @@ class _Routes(grpc.GenericRpcHandler):
         return _refuse(f"unknown service {service}")
 
 
-def _refuse(message: str) -> _Handler:
+def _refuse(message: str, code: grpc.StatusCode = grpc.StatusCode.UNIMPLEMENTED) -> _Handler:
     async def refuse(_request: bytes, context: _Context) -> bytes:
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, shortened(message))
+        await context.abort(code, shortened(message))
         raise AssertionError("abort raises")
 
     return grpc.unary_unary_rpc_method_handler(refuse)

@@ -1,8 +1,9 @@
 """A whole cluster in one process, on a file or in memory, until it is told to stop."""
 
 import asyncio
+import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 
 import msgspec
@@ -10,7 +11,7 @@ import structlog
 
 from perdure.base.clock import SystemClock
 from perdure.base.entropy import SystemEntropy, new_id
-from perdure.base.errors import NamespaceAlreadyExists
+from perdure.base.errors import FailedPrecondition, NamespaceAlreadyExists
 from perdure.cluster.namespaces import Namespace, Namespaces
 from perdure.frontend.frontend import HEALTH_NAME, Frontend
 from perdure.frontend.services import FrontendOptions
@@ -21,6 +22,7 @@ from perdure.shards.options import ShardOptions
 from perdure.store.contract import Document, Documents, Store
 from perdure.store.memory import MemoryStore
 from perdure.store.sqlite import SqliteStore
+from perdure.visibility.attributes import type_name
 
 log = structlog.get_logger(__name__)
 _DRAIN_S = 2.0
@@ -34,16 +36,25 @@ async def open_store(database: str) -> Store:
 
 
 async def serve(options: DevOptions, say: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT; `say` gets the lines that a person reads. Raises PerdureError, OSError."""
+    """Serve until SIGTERM or SIGINT, the second of which ends the process at once. `say` gets the lines that a person
+    reads. Raises PerdureError, OSError.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, _stop, stop, number)
     store = await open_store(options.database)
     try:
         await _serve(store, options, say, stop)
     finally:
         await store.close()
+
+
+def _stop(stop: asyncio.Event, number: int) -> None:
+    if stop.is_set():
+        # What was acknowledged is durable, so there is nothing that has to be done first.
+        os._exit(128 + number)
+    stop.set()
 
 
 async def _serve(store: Store, options: DevOptions, say: Callable[[str], None], stop: asyncio.Event) -> None:
@@ -69,9 +80,10 @@ async def _serve(store: Store, options: DevOptions, say: Callable[[str], None], 
             ),
         )
         server = RpcServer(frontend.methods, absent=frontend.absent, health_names=[HEALTH_NAME])
-        port = await server.start(f"{options.ip}:{options.port}")
+        host = f"[{options.ip}]" if ":" in options.ip else options.ip
+        port = await server.start(f"{host}:{options.port}")
         await server.set_serving(True)
-        say(f"Perdure {version('perdure')} serves {options.ip}:{port}")
+        say(f"Perdure {version('perdure')} serves {host}:{port}")
         say(f"Namespaces {', '.join(options.namespaces)}; data {options.database_name}")
         await stop.wait()
         say("Stopping.")
@@ -90,9 +102,21 @@ async def make_namespaces(namespaces: Namespaces, options: DevOptions, entropy: 
             )
         except NamespaceAlreadyExists:
             there = await namespaces.by_name(name)
-            wanted = {**there.search_attributes, **options.search_attributes}
+            wanted = _merged(there, options.search_attributes)
             if wanted != there.search_attributes:
                 await namespaces.replace(msgspec.structs.replace(there, search_attributes=wanted))
+
+
+def _merged(namespace: Namespace, wanted: Mapping[str, int]) -> dict[str, int]:
+    """The namespace's search attributes with these. Raises FailedPrecondition if one is there with another type."""
+    for name, value_type in wanted.items():
+        present = namespace.search_attributes.get(name, value_type)
+        if present != value_type:
+            raise FailedPrecondition(
+                f"Search attribute {name} of namespace {namespace.name} is a {type_name(present)} already, "
+                f"not a {type_name(value_type)}."
+            )
+    return {**namespace.search_attributes, **wanted}
 
 
 async def cluster_id(documents: Documents, entropy: SystemEntropy) -> str:

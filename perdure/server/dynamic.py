@@ -9,30 +9,36 @@ from typing import Any
 import durationpy
 import msgspec
 
-from perdure.base.clock import SECOND_NS
+from perdure.base.clock import DURATION_NS_MAX, SECOND_NS
 from perdure.base.errors import InvalidArgument
 from perdure.base.limits import Limits
 
+_WHOLE_MAX = 1 << 53  # what every language and database holds
+
 
 def _whole(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidArgument(f"expected a whole number, not {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _WHOLE_MAX:
+        raise InvalidArgument(f"expected a whole number from 1 on, not {value!r}")
     return value
 
 
 def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidArgument(f"expected a number, not {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _WHOLE_MAX:
+        raise InvalidArgument(f"expected a number above 0, not {value!r}")
     return float(value)
 
 
 def _duration_ns(value: object) -> int:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return int(value * SECOND_NS)
+    fault = InvalidArgument(f"expected a duration such as 10s, not {value!r}")
+    if isinstance(value, bool):
+        raise fault
     try:
-        return int(durationpy.from_str(str(value)).total_seconds() * SECOND_NS)
-    except durationpy.DurationError as error:
-        raise InvalidArgument(f"expected a duration such as 10s, not {value!r}") from error
+        seconds = value if isinstance(value, int | float) else durationpy.from_str(str(value)).total_seconds()
+    except (durationpy.DurationError, OverflowError) as error:
+        raise fault from error
+    if not 0 < seconds * SECOND_NS <= DURATION_NS_MAX:
+        raise fault
+    return int(seconds * SECOND_NS)
 
 
 # lower-case key -> (field of Limits, reader of the value)

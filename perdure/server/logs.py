@@ -1,6 +1,7 @@
 """How log records are written: one JSON object a line with `ts level msg service`, or text for people.
 
-Always to stderr; stdout belongs to the lines for people.
+Always to stderr; stdout belongs to the lines for people. Invariant: as JSON, whatever writes a record, also through the
+standard library's `logging` and `warnings`, writes one such line.
 """
 
 import logging
@@ -9,26 +10,24 @@ from typing import Any
 
 import structlog
 
-LEVELS = {"debug": 10, "info": 20, "warn": 30, "error": 40, "never": 60}
-
-
-def _rename(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
-    event["ts"] = event.pop("timestamp", None)
-    event["msg"] = event.pop("event", "")
-    return event
+LEVELS = {"debug": 10, "info": 20, "warn": 30, "error": 40, "never": 50}  # nothing of ours is critical
 
 
 def configure(level: str, log_format: str, service: str) -> None:
     """Write records of `level` and above as `json` or `text`."""
     number = LEVELS[level]
+
+    def named(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+        event.setdefault("service", service)
+        return event
+
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if log_format == "json":
-        last: list[Any] = [structlog.processors.format_exc_info, _rename, structlog.processors.JSONRenderer()]
-        structlog.contextvars.bind_contextvars(service=service)
+        last: list[Any] = [named, structlog.processors.format_exc_info, _rename, structlog.processors.JSONRenderer()]
     else:
         last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     structlog.configure(
@@ -37,4 +36,17 @@ def configure(level: str, log_format: str, service: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
+        )
+    )
+    logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
+    logging.captureWarnings(capture=True)
+
+
+def _rename(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+    event["ts"] = event.pop("timestamp", None)
+    event["msg"] = event.pop("event", "")
+    return event

@@ -6,14 +6,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
+import structlog
 
-from perdure.base.errors import InvalidArgument, PerdureError
+from perdure.base.errors import InvalidArgument, PerdureError, StoreUnavailable
 from perdure.base.limits import Limits
 from perdure.server import logs
 from perdure.server.dev import serve
 from perdure.server.dynamic import with_values
-from perdure.server.options import MEMORY, DevOptions, parse_dynamic_value, parse_search_attribute
+from perdure.server.options import MEMORY, DevOptions, check_namespaces, parse_dynamic_value, parse_search_attribute
 
+log = structlog.get_logger(__name__)
 _DAY_NS = 24 * 3600 * 1_000_000_000
 _OPEN_RATE = 1_000_000  # a development server limits nobody's rate unless it is told to
 
@@ -98,6 +100,7 @@ def _run(
     rates = Limits(host_rps=_OPEN_RATE, namespace_rps=_OPEN_RATE, visibility_rps=_OPEN_RATE, waiting_polls_max=20_000)
     try:
         limits, unknown = with_values(rates, [parse_dynamic_value(text) for text in dynamic])
+        check_namespaces(namespaces, limits)
         options = DevOptions(
             ip="127.0.0.1" if ip == "localhost" else ip,
             port=port,
@@ -110,11 +113,13 @@ def _run(
     except InvalidArgument as error:
         raise click.UsageError(error.message) from error
     for key in unknown:
-        click.echo(f"perdure: the configuration key {key} is not known here and has no effect", err=True)
+        log.warning("this configuration key is not known here and has no effect", key=key)
     if ui_port is not None and not headless:
-        click.echo("perdure: there is no Web UI yet; --ui-port has no effect", err=True)
+        log.warning("there is no Web UI yet; --ui-port has no effect")
     try:
         _runner()(serve(options, click.echo))
+    except StoreUnavailable as error:
+        raise click.ClickException(f"{error.message} Data: {options.database_name}.") from error
     except PerdureError as error:
         raise click.ClickException(error.message) from error
     except OSError as error:

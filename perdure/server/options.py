@@ -1,5 +1,6 @@
 """What a development server is told on its command line, checked before anything is opened."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -8,6 +9,7 @@ from temporalio.api.enums.v1 import IndexedValueType
 
 from perdure.base.errors import InvalidArgument
 from perdure.base.limits import Limits
+from perdure.visibility.attributes import is_reserved
 
 MEMORY = ":memory:"
 
@@ -47,7 +49,16 @@ def parse_search_attribute(text: str) -> tuple[str, int]:
             f"--search-attribute {text!r}: expected NAME=TYPE with TYPE one of "
             "Text, Keyword, Int, Double, Bool, Datetime, KeywordList"
         )
+    if is_reserved(name.strip()):
+        raise InvalidArgument(f"--search-attribute {text!r}: {name.strip()} is one of the server's own")
     return name.strip(), number
+
+
+def check_namespaces(names: Iterable[str], limits: Limits) -> None:
+    """Raises InvalidArgument for a name that no namespace can have."""
+    for name in names:
+        if not name or len(name.encode()) > limits.id_bytes_max:
+            raise InvalidArgument(f"--namespace {name[:50]!r}: expected 1 to {limits.id_bytes_max} bytes")
 
 
 def parse_dynamic_value(text: str) -> tuple[str, object]:
