@@ -16,7 +16,8 @@ from perdure.cluster.roles import Call
 from perdure.frontend.checks import too_long
 from perdure.frontend.methods import rpc
 from perdure.frontend.services import Services
-from perdure.visibility.parse import parse_filter
+from perdure.visibility.literals import status_name
+from perdure.visibility.parse import parse_count, parse_filter
 from perdure.visibility.rows import VisibilityQuery, VisibilityRow
 from perdure.visibility.tree import And, Filter
 
@@ -46,17 +47,35 @@ class Lists:
     async def CountWorkflowExecutions(
         self, request: CountWorkflowExecutionsRequest, namespace: Namespace, _call: Call
     ) -> CountWorkflowExecutionsResponse:
-        query = VisibilityQuery(namespace.id, self._filter(request.query, namespace))
-        return CountWorkflowExecutionsResponse(count=await self._visibility.count(query))
+        self._check_length(request.query)
+        wanted = parse_count(request.query, namespace.search_attributes)
+        query = VisibilityQuery(namespace.id, self._within(wanted.filter))
+        if not wanted.by_status:
+            return CountWorkflowExecutionsResponse(count=await self._visibility.count(query))
+        counts = await self._visibility.count_by_status(query)
+        return CountWorkflowExecutionsResponse(
+            count=sum(counts.values()), groups=[_group(status, counts[status]) for status in sorted(counts)]
+        )
 
     def _filter(self, query: str, namespace: Namespace) -> Filter | None:
-        """The query's tree. Reading one takes time by the byte; databases take so many conditions and no more."""
+        self._check_length(query)
+        return self._within(parse_filter(query, namespace.search_attributes))
+
+    def _check_length(self, query: str) -> None:
+        """Reading a filter takes time by the byte."""
         if too_long(query, longest := self._limits.list_filter_bytes_max):
             raise InvalidArgument(f"invalid query: longer than {longest} bytes")
-        found = parse_filter(query, namespace.search_attributes)
+
+    def _within(self, found: Filter | None) -> Filter | None:
+        """The tree, if it is small enough: databases take so many conditions and no more."""
         if isinstance(found, And) and len(found.parts) > (most := self._limits.list_filter_conditions_max):
             raise InvalidArgument(f"invalid query: more than {most} conditions")
         return found
+
+
+def _group(status: int, count: int) -> CountWorkflowExecutionsResponse.AggregationGroup:
+    value = Payload(metadata={"encoding": b"json/plain", "type": b"Keyword"}, data=f'"{status_name(status)}"'.encode())
+    return CountWorkflowExecutionsResponse.AggregationGroup(group_values=[value], count=count)
 
 
 def execution_info(row: VisibilityRow) -> WorkflowExecutionInfo:

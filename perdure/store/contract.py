@@ -275,6 +275,10 @@ class VisibilityStore(Protocol):
         """How many rows match."""
         ...
 
+    async def count_by_status(self, query: VisibilityQuery) -> dict[int, int]:
+        """How many rows match, by `status`; those that no row has are absent."""
+        ...
+
 
 class Document(msgspec.Struct, frozen=True, array_like=True):
     """A small versioned value: a namespace, a queue's configuration, the search attributes."""

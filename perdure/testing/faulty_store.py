@@ -203,6 +203,11 @@ class FaultyVisibility:
     async def count(self, query: VisibilityQuery) -> int:
         return await self._faults.perform("count", lambda: self._inner.count(query), host=self._host)
 
+    async def count_by_status(self, query: VisibilityQuery) -> dict[int, int]:
+        return await self._faults.perform(
+            "count_by_status", lambda: self._inner.count_by_status(query), host=self._host
+        )
+
 
 class FaultyDocuments:
     """`Documents`."""

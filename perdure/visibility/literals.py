@@ -19,11 +19,12 @@ _RFC3339 = re.compile(
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STATUS_PREFIX = "WORKFLOW_EXECUTION_STATUS_"
-_STATUSES: dict[str, int] = dict(WorkflowExecutionStatus.items())
-_STATUSES |= {
-    "".join(word.capitalize() for word in name.removeprefix(_STATUS_PREFIX).split("_")): number
+_STATUS_NAMES: dict[int, str] = {
+    number: "".join(word.capitalize() for word in name.removeprefix(_STATUS_PREFIX).split("_"))
     for name, number in WorkflowExecutionStatus.items()
 }
+_STATUSES: dict[str, int] = dict(WorkflowExecutionStatus.items())
+_STATUSES |= {name: number for number, name in _STATUS_NAMES.items()}
 _UNITS_NS = {
     "ns": 1,
     "us": 1_000,
@@ -104,6 +105,11 @@ def _time(text: str) -> int:
     if time_ns is None:
         raise invalid(f"invalid expression: unable to parse datetime '{text}'")
     return time_ns
+
+
+def status_name(number: int) -> str:
+    """`ContinuedAsNew` for WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW, as filters and counts have it."""
+    return _STATUS_NAMES[number]
 
 
 def _status(value: Value) -> int:

@@ -85,14 +85,33 @@ class _Call(msgspec.Struct, frozen=True):
     """A function's call."""
 
 
+class _ByStatus(msgspec.Struct, frozen=True):
+    """The one grouping there is."""
+
+
+class Count(msgspec.Struct, frozen=True):
+    """What to count; `by_status`: in groups of equal ExecutionStatus."""
+
+    filter: Filter | None
+    by_status: bool = False
+
+
 def parse_filter(query: str, custom: Mapping[str, int]) -> Filter | None:
     """The tree of `query`, None if it is blank. `custom`: the namespace's attributes, name -> IndexedValueType.
 
     Raises InvalidArgument; Unimplemented for what the language has and this server doesn't yet.
     """
+    found = parse_count(query, custom)
+    if found.by_status:
+        raise invalid("operation is not supported: 'GROUP BY' clause in a list")
+    return found.filter
+
+
+def parse_count(query: str, custom: Mapping[str, int]) -> Count:
+    """`parse_filter` where the query may ask for groups."""
     text = query.strip()
     if not text:
-        return None
+        return Count(None)
     try:
         tree = _parser().parse(text)
     except UnexpectedToken as error:
@@ -102,7 +121,7 @@ def parse_filter(query: str, custom: Mapping[str, int]) -> Filter | None:
     except UnexpectedEOF:
         raise invalid(_syntax_error(text, None)) from None
     try:
-        result: Filter | None = _Builder(custom).transform(tree)
+        result: Count = _Builder(custom).transform(tree)
     except VisitError as error:
         if isinstance(error.orig_exc, PerdureError):
             raise error.orig_exc from None
@@ -180,8 +199,14 @@ class _Builder(Transformer_NonRecursive[Token, Any]):
         super().__init__()
         self._custom = custom
 
-    def start(self, condition: Filter | None = None) -> Filter | None:
-        return condition
+    def start(self, *parts: Filter | _ByStatus) -> Count:
+        condition, grouped = None, False
+        for part in parts:
+            if isinstance(part, _ByStatus):
+                grouped = True
+            else:
+                condition = part
+        return Count(condition, grouped)
 
     def both(self, *parts: Filter) -> And:
         flat: list[Equals] = []
@@ -250,8 +275,16 @@ class _Builder(Transformer_NonRecursive[Token, Any]):
     def incomplete(self, _operand: Any) -> NoReturn:
         raise invalid("invalid expression: incomplete expression")
 
-    def group(self, *_parts: Any) -> NoReturn:
-        _later("'GROUP BY' clause")
+    def group(self, _keyword: Token, *operands: Any) -> _ByStatus:
+        if len(operands) > 1:
+            raise invalid("operation is not supported: 'GROUP BY' clause supports only a single field")
+        alias, (attribute, _) = self._attribute(operands[0])
+        if attribute == "TemporalNamespaceDivision":
+            _later(f"'GROUP BY' clause for search attribute {alias}")
+        if attribute != "ExecutionStatus":
+            message = f"operation is not supported: 'GROUP BY' clause is not supported for search attribute {alias}"
+            raise invalid(message)
+        return _ByStatus()
 
     def order(self, *_parts: Any) -> NoReturn:
         raise invalid("operation is not supported: 'ORDER BY' clause")

@@ -1,5 +1,6 @@
 """List rows in memory, per namespace sorted by (start time, run id). Invariant: per run the highest version stands."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -67,6 +68,9 @@ class MemoryVisibility:
         if query.filter is None:
             return len(self._sorted.get(query.namespace_id, ()))
         return sum(1 for _ in self._newest_first(VisibilityQuery(query.namespace_id, query.filter)))
+
+    async def count_by_status(self, query: VisibilityQuery) -> dict[int, int]:
+        return Counter(row.status for row in self._newest_first(VisibilityQuery(query.namespace_id, query.filter)))
 
     def _newest_first(self, query: VisibilityQuery) -> Iterator[VisibilityRow]:
         below = position_of(query.token)

@@ -77,6 +77,18 @@ class SqliteVisibility:
 
         return await self._readers.run(read)
 
+    async def count_by_status(self, query: VisibilityQuery) -> dict[int, int]:
+        condition, values = where(query.filter)
+        statement = (
+            f"SELECT status, count(*) FROM run WHERE namespace_id = ? AND body IS NOT NULL AND {condition} "
+            "GROUP BY status"
+        )
+
+        def read(connection: sqlite3.Connection) -> dict[int, int]:
+            return dict(connection.execute(statement, [query.namespace_id, *values]).fetchall())
+
+        return await self._readers.run(read)
+
 
 def _upsert(connection: sqlite3.Connection, row: VisibilityRow, body: bytes, now_us: int) -> None:
     won = connection.execute(STAMPED["run"], _columns(row, body, now_us)).fetchone()

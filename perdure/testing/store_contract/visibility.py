@@ -71,6 +71,7 @@ async def _listed(store: Store, namespace_id: str, condition: Filter | None = No
             break
         assert len(page.rows) == limit
     assert await store.visibility.count(VisibilityQuery(namespace_id, condition)) == len(runs)
+    assert sum((await store.visibility.count_by_status(VisibilityQuery(namespace_id, condition))).values()) == len(runs)
     return runs
 
 
@@ -204,6 +205,20 @@ class VisibilityContract(StoreSuite):
             (Equals("Count", 4), Equals("Count", 1 << 70)),
         ]
         await self._check(conditions)
+
+    async def test_counts_by_status_name_only_what_is_there(self) -> None:
+        async with self.opened() as store:
+            namespace_id = fresh()
+            assert await store.visibility.count_by_status(VisibilityQuery(namespace_id)) == {}
+            rows = [_row(namespace_id, f"r{n}", n, status=(1, 1, 2, 7)[n]) for n in range(4)]
+            gone = msgspec.structs.replace(rows[3], version=9, deleted=True)
+            await store.visibility.upsert([*rows, _row(fresh(), "other")])
+            found = await store.visibility.count_by_status(VisibilityQuery(namespace_id))
+            assert found == {1: 2, 2: 1, 7: 1}
+            await store.visibility.upsert([gone])
+            assert await store.visibility.count_by_status(VisibilityQuery(namespace_id)) == {1: 2, 2: 1}
+            one = VisibilityQuery(namespace_id, Equals("RunId", "r2"))
+            assert await store.visibility.count_by_status(one) == {2: 1}
 
     async def test_a_conjunction_needs_every_part(self) -> None:
         yes, also, no = Equals("WorkflowType", "Order"), Equals("Tags", "blue"), Equals("Count", 5)

@@ -1,5 +1,6 @@
 """A frontend whose other roles are scripted: they keep what they were asked and answer what the test says."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -153,6 +154,10 @@ class FakeVisibility:
     async def count(self, query: VisibilityQuery) -> int:
         self.queries.append(query)
         return len(self.page.rows)
+
+    async def count_by_status(self, query: VisibilityQuery) -> dict[int, int]:
+        self.queries.append(query)
+        return Counter(row.status for row in self.page.rows)
 
 
 class Desk:

@@ -211,6 +211,9 @@ async def test_counts_and_page_sizes_have_bounds() -> None:
     desk = await open_desk()
     desk.visibility.page = VisibilityPage([OPEN], b"")
     assert (await desk.call(CountWorkflowExecutionsRequest(namespace="default"))).count == 1
+    grouped = await desk.call(CountWorkflowExecutionsRequest(namespace="default", query="GROUP BY ExecutionStatus"))
+    assert grouped.count == 1
+    assert [(group.group_values[0].data, group.count) for group in grouped.groups] == [(b'"Running"', 1)]
     for size in (0, -1, 5000):
         await desk.call(ListWorkflowExecutionsRequest(namespace="default", page_size=size))
         assert desk.visibility.queries[-1].limit == 1000

@@ -4,7 +4,7 @@ import pytest
 
 from perdure.base.errors import InvalidArgument, Unimplemented
 from perdure.visibility.literals import duration_ns, rfc3339_ns
-from perdure.visibility.parse import parse_filter
+from perdure.visibility.parse import Count, parse_count, parse_filter
 from perdure.visibility.tree import And, Equals
 
 CUSTOM = {"K1": 2, "T1": 1, "I1": 3, "D1": 4, "B1": 5, "DT": 6, "KL": 7}
@@ -130,6 +130,16 @@ def test_a_custom_attribute_hides_an_alias() -> None:
         ),
         ("order by StartTime", "operation is not supported: 'ORDER BY' clause"),
         ("WorkflowId = 'a' limit 1", "operation is not supported: 'LIMIT' clause"),
+        (
+            "GROUP BY WorkflowType",
+            "operation is not supported: 'GROUP BY' clause is not supported for search attribute WorkflowType",
+        ),
+        (
+            "GROUP BY ExecutionStatus, WorkflowType",
+            "operation is not supported: 'GROUP BY' clause supports only a single field",
+        ),
+        ("GROUP BY NoSuchAttribute", "invalid search attribute: NoSuchAttribute"),
+        ("GROUP BY 'ExecutionStatus'", "invalid expression: must be a column name but was *sqlparser.SQLVal"),
         ("=", "malformed SQL query: syntax error at position 29"),
         ("()", "malformed SQL query: syntax error at position 30"),
         ("WorkflowId = 'a' AND", "malformed SQL query: syntax error at position 48"),
@@ -160,13 +170,23 @@ def test_what_is_wrong_is_refused_in_the_references_words(query: str, message: s
         ("StartTime BETWEEN 1 AND 2 and RunId = 'a'", "'BETWEEN'"),
         ("CloseTime is null", "'IS NULL'"),
         ("CloseTime IS NOT NULL", "'IS NULL'"),
-        ("GROUP BY ExecutionStatus", "'GROUP BY'"),
+        ("GROUP BY TemporalNamespaceDivision", "'GROUP BY'"),
     ],
 )
 def test_what_is_not_there_yet_is_refused_by_name(query: str, named: str) -> None:
     with pytest.raises(Unimplemented) as refused:
         parse_filter(query, CUSTOM)
     assert named in refused.value.message
+
+
+def test_counts_may_ask_for_groups_and_lists_may_not() -> None:
+    assert parse_count("", CUSTOM) == Count(None)
+    assert parse_count("WorkflowId='a'", CUSTOM) == Count(Equals("WorkflowId", "a"))
+    assert parse_count("group  by `TemporalExecutionStatus`;", CUSTOM) == Count(None, by_status=True)
+    grouped = "WorkflowId='a' GROUP BY ExecutionStatus"
+    assert parse_count(grouped, CUSTOM) == Count(Equals("WorkflowId", "a"), by_status=True)
+    with pytest.raises(InvalidArgument, match="'GROUP BY' clause in a list"):
+        parse_filter(grouped, CUSTOM)
 
 
 def test_depth_and_length_cost_no_stack() -> None:
