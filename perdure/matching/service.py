@@ -60,6 +60,11 @@ class MatchingService:
         """How many partitions are loaded."""
         return len(self._partitions)
 
+    @property
+    def instances_shut_down(self) -> int:
+        """How many worker instances are remembered as shut down."""
+        return len(self._shut_down)
+
     async def offer(self, partition: QueueKey, offers: Sequence[Offer], backlog: Backlog) -> Offered:
         found = self._partitions.get(partition)
         if offers and offers[0].sticky == partition.name and not self._is_polled(found):
@@ -124,6 +129,7 @@ class MatchingService:
         instance = (namespace_id, worker_instance_key)
         sticky = {QueueKey(namespace_id, sticky_queue, QueueKind.WORKFLOW)} if sticky_queue else set()
         if worker_instance_key:
+            self._is_shut_down(instance)  # forgets those whose time is over
             self._shut_down.pop(instance, None)
             self._shut_down[instance] = self._clock.monotonic_ns() + SHUTDOWN_NS
             for waiter in list(self._instances.get(instance, ())):

@@ -221,3 +221,12 @@ async def test_closing_ends_everything() -> None:
     await world.matching.close()
     assert await polled == b""
     assert world.matching.partitions == 0
+
+
+@virtual
+async def test_instances_that_shut_down_are_forgotten_though_nobody_polls() -> None:
+    world = World()
+    for minute in range(5):
+        await world.matching.end_polls("ns", f"instance-{minute}", "")
+        await pass_time(60)
+    assert world.matching.instances_shut_down == 1
