@@ -184,7 +184,7 @@ class Node(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Checkpoint(msgspec.Struct):
-    """Rows of any number of chains. Row by row idempotent; a torn checkpoint (part of the rows) is harmless.
+    """Rows of any number of chains. Row by row idempotent; one that is torn as `Checkpoints.write` allows is harmless.
 
     An offer's row is named by (`partition_of`, `order`), a timer's by all its fields; one that is both removed and
     added stands. A dropped branch loses its nodes up to the stamp, those of this checkpoint too.

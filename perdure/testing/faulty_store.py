@@ -5,6 +5,7 @@ inside, each through a `FaultyStore` of its own, so that one's late write lands 
 """
 
 from collections.abc import Sequence
+from copy import copy
 from typing import TypeVar
 
 from perdure.base.slots import ChainKey, SlotRange
@@ -133,20 +134,24 @@ class FaultyCheckpoints:
         )
 
     def _part(self, checkpoint: Checkpoint) -> Checkpoint:
+        """What a crash leaves: some of the other rows and no snapshot, or all of them and some snapshots."""
+
         def some(rows: list[T]) -> list[T]:
             return [row for row in rows if self._faults.keep()]
 
-        return Checkpoint(
-            checkpoint.stamp_us,
-            some(checkpoint.snapshots),
-            some(checkpoint.pointers),
-            some(checkpoint.nodes),
-            some(checkpoint.dropped_branches),
-            some(checkpoint.added_offers),
-            some(checkpoint.removed_offers),
-            some(checkpoint.added_timers),
-            some(checkpoint.removed_timers),
-        )
+        part = copy(checkpoint)
+        if self._faults.keep():
+            part.snapshots = some(checkpoint.snapshots)
+            part.pointers = some(checkpoint.pointers)
+            return part
+        part.snapshots, part.pointers = [], []
+        part.nodes = some(checkpoint.nodes)
+        part.dropped_branches = some(checkpoint.dropped_branches)
+        part.added_offers = some(checkpoint.added_offers)
+        part.removed_offers = some(checkpoint.removed_offers)
+        part.added_timers = some(checkpoint.added_timers)
+        part.removed_timers = some(checkpoint.removed_timers)
+        return part
 
     async def read_snapshot(self, key: ChainKey, run_id: str) -> Snapshot | None:
         return await self._faults.perform(
