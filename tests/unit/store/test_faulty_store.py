@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from perdure.base.errors import StoreUnavailable
-from perdure.store.contract import Group, OutcomeUnknown, SegmentHeader, SegmentId, Snapshot, Store
+from perdure.store.contract import Group, Node, OutcomeUnknown, SegmentHeader, SegmentId, Snapshot, Store
 from perdure.store.memory import MemoryStore
 from perdure.testing.entropy import SeededEntropy
 from perdure.testing.faulty_store import FaultyStore
@@ -81,14 +81,21 @@ async def test_a_write_lands_after_the_epoch_was_raised_by_another_host() -> Non
     assert faults.held == 0
 
 
-async def test_a_torn_checkpoint_writes_a_part_of_its_rows() -> None:
+async def test_a_torn_checkpoint_has_a_snapshot_only_over_all_other_rows() -> None:
     inner, faults, store = await _stores()
-    faults.arm("write", Fault.TORN)
-    keys = [chain(f"w{n}") for n in range(40)]
-    with pytest.raises(OutcomeUnknown):
-        await store.checkpoints.write(checkpoint(5, *(Snapshot(key, "run", 1, b"s") for key in keys)))
-    written = [key for key in keys if await inner.checkpoints.read_snapshot(key, "run") is not None]
-    assert 0 < len(written) < 40
+    left = set()
+    for number in range(20):
+        faults.arm("write", Fault.TORN)
+        keys = [chain(f"w{number}-{n}") for n in range(20)]
+        rows = [Snapshot(key, "run", 1, b"s") for key in keys]
+        nodes = [Node(f"branch {number}", n, n + 1, b"n") for n in range(1, 21)]
+        with pytest.raises(OutcomeUnknown):
+            await store.checkpoints.write(checkpoint(5, *rows, *nodes))
+        snapshots = [key for key in keys if await inner.checkpoints.read_snapshot(key, "run") is not None]
+        found = await inner.checkpoints.read_nodes(f"branch {number}", 1, 21, 1 << 20)
+        assert len(found) == 20 or not snapshots
+        left.add((0 < len(snapshots) < 20, 0 < len(found) < 20))
+    assert left >= {(True, False), (False, True)}
 
 
 async def test_a_slow_operation_is_overtaken() -> None:
