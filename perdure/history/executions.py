@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import structlog
-
 from perdure.base.errors import Bug, ShardLost, Unavailable
 from perdure.base.slots import ChainKey
 from perdure.cluster.roles import Call, Directory
@@ -21,8 +19,6 @@ from perdure.workflow.tasks import Backlog, Effect, EffectKind, Offer, QueueKey,
 
 if TYPE_CHECKING:
     from perdure.history.service import HistoryService
-
-log = structlog.get_logger(__name__)
 
 
 class HistoryExecutions:
@@ -142,26 +138,19 @@ class HistoryExecutions:
 
     async def offer(self, shard: Shard, partition: QueueKey, offers: Sequence[Offer], backlog: Backlog) -> None:
         """Hand references to matching; where nobody polls a sticky queue, to the normal one."""
-        try:
-            answer = await self._directory.matching(partition).offer(partition, offers, backlog)
-            if answer.sticky_unavailable:
-                normal = offers[0].queue
-                await self._directory.matching(normal).offer(
-                    normal, offers, Backlog(backlog.shard, backlog.epoch, 0, 0)
-                )
-        except Unavailable as error:
-            log.warning("matching unavailable, offers come again", queue=partition.name, error=error.message)
+        answer = await self._directory.matching(partition).offer(partition, offers, backlog)
+        if answer.sticky_unavailable:
+            fallen = Backlog(backlog.shard, backlog.epoch, 0, 0)
+            for normal, those in _by_queue(offers).items():
+                await self._directory.matching(normal).offer(normal, those, fallen)
 
     async def withdraw(self, shard: Shard, partition: QueueKey, offers: Sequence[Offer], backlog: Backlog) -> None:
         """Take references back, from the normal queue too where a sticky one may have fallen back."""
-        try:
-            await self._directory.matching(partition).withdraw(partition, offers, backlog)
-            normal = offers[0].queue
+        await self._directory.matching(partition).withdraw(partition, offers, backlog)
+        fallen = Backlog(backlog.shard, backlog.epoch, 0, 0)
+        for normal, those in _by_queue(offers).items():
             if normal != partition:
-                fallen = Backlog(backlog.shard, backlog.epoch, 0, 0)
-                await self._directory.matching(normal).withdraw(normal, offers, fallen)
-        except Unavailable as error:
-            log.warning("matching unavailable, references stay until they are refused", error=error.message)
+                await self._directory.matching(normal).withdraw(normal, those, fallen)
 
     async def perform(self, shard: Shard, effects: Sequence[Effect]) -> None:
         """Write what lists show of these runs: their newest state, once it is durable."""
@@ -205,3 +194,11 @@ def _sort_in(task: Task, offers: list[Offer], timers: list[Timer]) -> None:
         offers.append(task)
     elif isinstance(task, Timer):
         timers.append(task)
+
+
+def _by_queue(offers: Sequence[Offer]) -> dict[QueueKey, list[Offer]]:
+    """The offers of one partition by their normal queue: nothing keeps two from sharing a sticky one's name."""
+    found: dict[QueueKey, list[Offer]] = {}
+    for offer in offers:
+        found.setdefault(offer.queue, []).append(offer)
+    return found

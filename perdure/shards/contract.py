@@ -132,11 +132,13 @@ class Executions(Protocol):
         ...
 
     async def offer(self, shard: Shard, partition: QueueKey, offers: Sequence[Offer], backlog: Backlog) -> None:
-        """Committed offers to hand to matching; best effort, matching pulls what it could not take."""
+        """Committed offers to hand to matching, which pulls what it could not take. Raises Unavailable to be called
+        again.
+        """
         ...
 
     async def withdraw(self, shard: Shard, partition: QueueKey, offers: Sequence[Offer], backlog: Backlog) -> None:
-        """Committed: these offers are void."""
+        """Committed: these offers are void. Best effort: what stays is refused when it is started."""
         ...
 
     async def perform(self, shard: Shard, effects: Sequence[Effect]) -> None:

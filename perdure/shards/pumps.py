@@ -113,6 +113,8 @@ class OfferPump:
                 await self._world.executions.withdraw(self._shard, partition, offers, backlog)
             except ShardLost:
                 return
+            except Unavailable:
+                self.failures += 1
             except Exception:
                 # What stays in matching is refused when it is started.
                 self.failures += 1
