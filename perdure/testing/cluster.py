@@ -36,6 +36,7 @@ from perdure.workflow.tokens import decode_token
 
 T = TypeVar("T")
 _RATE = 1_000_000
+RETENTION_S = 24 * 3600
 SIM_LIMITS = Limits(
     matching_poll_ns=10 * SECOND_NS, host_rps=_RATE, namespace_rps=_RATE, visibility_rps=_RATE, waiting_polls_max=10_000
 )
@@ -51,6 +52,8 @@ class ClusterOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 # A run makes some ten thousand steps; one that makes so many goes round in a circle.
 _STEPS_MAX = 400_000
+# Roles stop in bounded time: so long is more than that.
+_STOP_S = 60.0
 
 
 _HOST: ContextVar["Host | None"] = ContextVar("host", default=None)
@@ -141,10 +144,10 @@ class SimCluster:
         host = self.host
         assert host is not None
         for name in self.options.namespaces:
-            namespace = Namespace(new_id(self.entropy), name, 24 * 3600 * SECOND_NS)
+            namespace = Namespace(new_id(self.entropy), name, RETENTION_S * SECOND_NS)
             await host.spawn(host.roles.namespaces.register(namespace), "namespace")
 
-    def crash(self, host: Host | None = None) -> None:
+    def crash(self, host: Host | None = None, why: str = "crash") -> None:
         """Kill a host at this instant (the reachable one by default)."""
         host = host or self.host
         if host is None or host.is_dead:
@@ -153,7 +156,7 @@ class SimCluster:
         self.faults.dead.add(host.name)
         self.network.replies_lost.append(("", self.loop.clock.now_ns()))
         self.log.note(f"{host.name} dies")
-        self.fired["crash"] += 1
+        self.fired[why] += 1
         if self.host is host:
             self.host = None
         if host in self.zombies:
@@ -173,6 +176,35 @@ class SimCluster:
             self.faults.without_claims.add(host.name)
             self.zombies.append(host)
         return host
+
+    async def release(self) -> None:
+        """Stop the reachable host in good order, as a signal does: its callers are sent away, its work is saved."""
+        host, self.host = self.host, None
+        if host is None:
+            return
+        self.log.note(f"{host.name} is told to stop")
+        host.frontend.drain()
+        stopping = host.spawn(host.roles.stop(), "stop")
+        _, pending = await asyncio.wait((stopping,), timeout=_STOP_S)
+        if pending:
+            self.alarms.append(f"{host.name} does not stop")
+        self.crash(host, "release")
+
+    async def cut(self, seconds: float) -> None:
+        """Keep the reachable host from the store for so long."""
+        host = self.host
+        if host is not None:
+            self.log.note(f"{host.name} is cut off")
+            self.fired["store cut"] += 1
+            self.faults.cut(host.name)
+            await asyncio.sleep(seconds)
+            self.faults.mend(host.name)
+
+    def set_clock(self, fraction: float) -> None:
+        """Put the reachable host's clock somewhere within the skew, `fraction` in [0, 1]."""
+        if self.host is not None:
+            self.fired["clock"] += 1
+            self.host.clock.offset_ns = int((2 * fraction - 1) * self.options.skew_ns / 2)
 
     def arm(self, mark: str, nth: int) -> None:
         """Kill the host when it reaches this mark (`before append`, `after offer`, …) for the `nth` time from now."""

@@ -13,6 +13,7 @@ from temporalio.api.workflowservice.v1 import (
 
 from perdure.base.clock import from_timestamp
 from perdure.base.errors import NotFound
+from perdure.base.slots import SlotRange
 from perdure.testing.checkers.evidence import Evidence, Row, RunHistory
 from perdure.testing.cluster import SimCluster
 from perdure.testing.oplog import Kind
@@ -63,6 +64,21 @@ class Collector:
         evidence.replays += [f"after the restart: {d}" for d in await replayed.differences(host.roles)]
         runs = {(history.namespace, history.workflow_id, history.run_id) for history in evidence.histories}
         evidence.rereads = await self.histories(runs)
+
+    async def after_retention(self, evidence: Evidence) -> None:
+        """Add what is still there although it should have been deleted."""
+        runs = {(history.namespace, history.workflow_id, history.run_id) for history in evidence.histories}
+        evidence.orphans += [f"{history.name} outlives its retention" for history in await self.histories(runs)]
+        for namespace in self._readers:
+            evidence.orphans += [f"{row.run_id} is still listed" for row in await self._rows(namespace)]
+        store = self._cluster.store.checkpoints
+        everything = SlotRange()
+        evidence.orphans += [f"a row of {timer}" for timer in await store.read_timers(everything, None, 10)]
+        evidence.orphans += [f"{queue.count} rows in {queue.queue}" for queue in await store.count_offers(everything)]
+        for key in Replayed(self._cluster.store.witness).pointers:
+            pointer = await store.read_pointer(key)
+            if pointer is not None and pointer.body is not None:
+                evidence.orphans.append(f"the pointer of {key.workflow_id}")
 
     def _known(self) -> set[_Run]:
         """The runs that somebody was told of."""

@@ -4,6 +4,7 @@ Invariant: everything is drawn from the seed before anything runs. A seed has so
 never fails in a run is as telling as what does.
 """
 
+from enum import StrEnum
 from typing import TypeVar
 
 import msgspec
@@ -43,10 +44,26 @@ _Reuse = WorkflowIdReusePolicy
 _Conflict = WorkflowIdConflictPolicy
 
 
+class HostTrouble(StrEnum):
+    """What may befall a host."""
+
+    CRASH = "crash"
+    """It dies at once."""
+    ZOMBIE = "zombie"
+    """It goes on for a while beside its successor."""
+    RELEASE = "release"
+    """It is told to stop, and does."""
+    CUT = "cut"
+    """It does not reach the store for a while."""
+    CLOCK = "clock"
+    """Its wall clock jumps, within what clocks may differ."""
+
+
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
-    """Times in virtual seconds. `crashes`, `zombies`: when a host dies, or is left behind by its successor.
+    """Times in virtual seconds. `troubles`: what befalls the host of that moment, and when.
 
     `marks`: (mark, how many times it is passed before the host dies there). `heal_s`: when everything is well again.
+    `outlasts_retention`: at the end time goes on until every run should be deleted.
     """
 
     cluster: ClusterOptions = ClusterOptions()
@@ -54,10 +71,10 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     habits: Habits = SOUND
     store: FaultPlan = HEALTHY
     network: NetworkPlan = CALM
-    crashes: tuple[float, ...] = ()
-    zombies: tuple[float, ...] = ()
+    troubles: tuple[tuple[float, HostTrouble], ...] = ()
     marks: tuple[tuple[str, int], ...] = ()
     heal_s: float = 20.0
+    outlasts_retention: bool = False
 
 
 def draw_scenario(seed: int) -> Scenario:
@@ -78,11 +95,17 @@ def draw_scenario(seed: int) -> Scenario:
         ),
         store=_store(entropy),
         network=_network(entropy),
-        crashes=tuple(sorted(1 + entropy.fraction() * (heal_s - 1) for _ in range(entropy.below(4)))),
-        zombies=(1 + entropy.fraction() * (heal_s - 2),) if entropy.fraction() < 0.3 else (),
+        troubles=_troubles(entropy, heal_s),
         marks=tuple((_one_of(entropy, MARKS), 1 + entropy.below(20)) for _ in range(entropy.below(4))),
         heal_s=heal_s,
+        outlasts_retention=entropy.fraction() < 0.2,
     )
+
+
+def _troubles(entropy: SeededEntropy, heal_s: float) -> tuple[tuple[float, HostTrouble], ...]:
+    kinds = [HostTrouble.CRASH] * entropy.below(4)
+    kinds += [kind for kind in HostTrouble if kind is not HostTrouble.CRASH and entropy.fraction() < 0.3]
+    return tuple(sorted((1 + entropy.fraction() * (heal_s - 2), kind) for kind in kinds))
 
 
 def _some(entropy: SeededEntropy, most: float) -> float:

@@ -19,16 +19,20 @@ from perdure.base.tasks import Background
 from perdure.server.cluster import Roles
 from perdure.testing.checkers import Evidence, Violation, check, vacuous
 from perdure.testing.client import Client
-from perdure.testing.cluster import Host, SimCluster, is_outlived
+from perdure.testing.cluster import RETENTION_S, Host, SimCluster, is_outlived
 from perdure.testing.collecting import Collector
 from perdure.testing.loop import run_virtual, running_loop
 from perdure.testing.oplog import Kind, OpLog
-from perdure.testing.scenario import Scenario, draw_scenario
+from perdure.testing.scenario import HostTrouble, Scenario, draw_scenario
 from perdure.testing.worker import Worker
 
 # Rule 26: what is due is done by then, in virtual seconds after everything was healed.
 SETTLED_S = 150.0
 _REST_S = 12.0
+# By then every checkpoint was written, whatever the cluster's options.
+_CHECKPOINTED_S = 90.0
+# These befall a host whenever they are planned; to be cut off is nothing to one that dies meanwhile.
+_CERTAIN = (HostTrouble.CRASH, HostTrouble.ZOMBIE, HostTrouble.RELEASE)
 LEAST = {Kind.START: 2, Kind.POLL_WORKFLOW: 4, Kind.COMPLETE_WORKFLOW: 2}
 
 
@@ -89,28 +93,37 @@ class Simulation:
         cluster.crash()
         await cluster.start()
         await collector.again(evidence)
+        if scenario.outlasts_retention:
+            await asyncio.sleep(RETENTION_S + _CHECKPOINTED_S)
+            await collector.after_retention(evidence)
         evidence.unsettled += cluster.alarms
         await self._background.close()
         cluster.crash()
         return evidence
 
     async def _trouble(self) -> None:
-        """Crashes and zombies at their times."""
+        """What befalls hosts, at its times."""
         loop = running_loop()
         begun = loop.time()
-        plan = [(at_s, "crash") for at_s in self.scenario.crashes] + [
-            (at_s, "zombie") for at_s in self.scenario.zombies
-        ]
-        for at_s, what in sorted(plan):
+        for at_s, trouble in self.scenario.troubles:
             await asyncio.sleep(max(0.0, begun + at_s - loop.time()))
             if self.cluster.host is None:
                 await self.cluster.start()
-            if what == "crash":
-                self.cluster.crash()
-            else:
-                zombie = self.cluster.abandon()
-                self._background.spawn(self._bury(zombie), "bury")
+            await self._befall(trouble)
         await asyncio.sleep(max(0.0, begun + self.scenario.heal_s - loop.time()))
+
+    async def _befall(self, trouble: HostTrouble) -> None:
+        cluster, chance = self.cluster, self._chance
+        if trouble is HostTrouble.CRASH:
+            cluster.crash()
+        elif trouble is HostTrouble.ZOMBIE:
+            self._background.spawn(self._bury(cluster.abandon()), "bury")
+        elif trouble is HostTrouble.RELEASE:
+            await cluster.release()
+        elif trouble is HostTrouble.CUT:
+            self._background.spawn(cluster.cut(0.2 + 5 * chance.fraction()), "cut")
+        else:
+            cluster.set_clock(chance.fraction())
 
     async def _bury(self, zombie: Host | None) -> None:
         """End what was left behind, some time later."""
@@ -166,7 +179,8 @@ def run_seed(seed: int, scenario: Scenario | None = None, build: Callable[..., R
         except (RuntimeError, PerdureError) as error:  # a deadlock, or steps without end
             evidence = Evidence(ops=simulations[0].log.ops, histories=[], unsettled=[f"the run ended with {error!r}"])
     evidence.unsettled += alarms.found
-    violations = [*check(evidence), *vacuous(evidence, LEAST, {"crash": len(scenario.crashes)})]
+    planned = Counter(str(trouble) for _, trouble in scenario.troubles if trouble in _CERTAIN)
+    violations = [*check(evidence), *vacuous(evidence, LEAST, planned)]
     done = Counter(str(op.kind) for op in evidence.ops if op.ok)
     return Outcome(seed, violations, simulations[0].log.digest(), done, evidence.faults)
 

@@ -26,7 +26,17 @@ def test_no_rule_is_broken(first: int) -> None:
         faults.update(outcome.faults)
     # Ten seeds together leave nothing out.
     assert all(done[kind] for kind in Kind if kind not in (Kind.CANCEL_ACTIVITY, Kind.FAIL_WORKFLOW)), done
-    assert {"crash", "lost", "done", "slow", "lost_reply", "lost_request", "twice"} <= faults.keys(), faults
+    assert {
+        "crash",
+        "zombie",
+        "release",
+        "store cut",
+        "lost",
+        "done",
+        "slow",
+        "lost_reply",
+        "twice",
+    } <= faults.keys(), faults
 
 
 def test_a_seed_is_the_same_run_every_time() -> None:

@@ -150,7 +150,8 @@ class Evidence(msgspec.Struct, dict=True, kw_only=True):
     that Describe gives without one. `replies_lost`: (workflow id, "" for all; when) a role's reply did not arrive, so
     that a repeated call may be told of what it did itself. `repeated`: workflow ids about which a call was delivered
     again, out of order. `unsettled`: what was not done in time. `leftovers`: tasks
-    still outstanding when nothing is left to do. `replays`: where replaying the log gave another state.
+    still outstanding when nothing is left to do. `orphans`: what deletion left behind. `replays`: where replaying the
+    log gave another state.
     """
 
     ops: Sequence[Op]
@@ -165,6 +166,7 @@ class Evidence(msgspec.Struct, dict=True, kw_only=True):
     repeated: set[str] = set()
     unsettled: list[str] = []
     leftovers: list[str] = []
+    orphans: list[str] = []
     replays: list[str] = []
     faults: dict[str, int] = {}
     skew_ns: int = 0

@@ -79,7 +79,9 @@ def policies_hold(evidence: Evidence) -> Iterator[Violation]:
 
 
 def pointers_and_runs(evidence: Evidence) -> Iterator[Violation]:
-    """30: a current-run pointer names a run that is there, and every id with runs has one."""
+    """30: a current-run pointer names a run that is there, every id with runs has one, and deletion leaves nothing."""
+    for orphan in evidence.orphans:
+        yield Violation(30, "orphan", orphan)
     for (namespace, workflow_id), run_id in evidence.pointers.items():
         if run_id and run_id not in evidence.runs:
             yield Violation(30, f"{namespace}/{workflow_id}", f"current is {run_id[:8]}, which has no history")

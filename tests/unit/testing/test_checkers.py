@@ -384,6 +384,11 @@ def pointer_names_nothing(evidence: Evidence) -> None:
 
 
 @breaks(30)
+def deletion_leaves_something(evidence: Evidence) -> None:
+    evidence.orphans.append("a row of a timer")
+
+
+@breaks(30)
 def no_run_is_current(evidence: Evidence) -> None:
     evidence.pointers.clear()
 
