@@ -1,7 +1,6 @@
 """What a shard asks of the history role: recovery, rows to checkpoint, and acting on committed tasks."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from perdure.base.errors import Bug, ShardLost, Unavailable
 from perdure.base.slots import ChainKey
@@ -9,6 +8,7 @@ from perdure.cluster.roles import Call, Directory
 from perdure.history.chains import Entry, ShardChains, StoredRows, index_tasks
 from perdure.history.recovery import Recovery
 from perdure.history.snapshots import encode_pointer, encode_run
+from perdure.history.transacting import Transacting
 from perdure.shards.contract import ChainRows, Shard
 from perdure.store.contract import Checkpoints, Pointer, Snapshot, Store
 from perdure.visibility.rows import VisibilityRow
@@ -16,9 +16,6 @@ from perdure.workflow.core import visibility_row
 from perdure.workflow.outstanding import outstanding
 from perdure.workflow.requests import FireTimer
 from perdure.workflow.tasks import Backlog, Effect, EffectKind, Offer, QueueKey, Task, Timer
-
-if TYPE_CHECKING:
-    from perdure.history.service import HistoryService
 
 
 class HistoryExecutions:
@@ -29,7 +26,7 @@ class HistoryExecutions:
         self._directory = directory
         self._cache_bytes_max = cache_bytes_max
         self._chains: dict[str, ShardChains] = {}
-        self.service: HistoryService | None = None
+        self.service: Transacting | None = None
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -125,7 +122,7 @@ class HistoryExecutions:
             error = ShardLost("The shard of this workflow id has moved.")
             chains.close(error)
             if self.service is not None:
-                self.service.queries.lost(shard.slots, error)
+                self.service.lost(shard.slots, error)
 
     async def fire(self, shard: Shard, timer: Timer) -> None:
         """A committed timer is due."""

@@ -7,7 +7,7 @@ directly.
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from temporalio.api.enums.v1 import QueryResultType
 from temporalio.api.query.v1 import QueryRejected, WorkflowQueryResult
@@ -32,13 +32,11 @@ from perdure.base.errors import (
 from perdure.base.slots import ChainKey, SlotRange
 from perdure.base.tasks import Background
 from perdure.cluster.roles import Call, Directory, QueryTask
+from perdure.history.transacting import Transacting
 from perdure.workflow.decide import Notice, QueryAnswered, QueryReleased
 from perdure.workflow.requests import AbandonQuery, BeginQuery, QueryPlan, ResetSticky
 from perdure.workflow.tasks import QueueKey, QueueKind
 from perdure.workflow.tokens import QueryToken
-
-if TYPE_CHECKING:
-    from perdure.history.service import HistoryService
 
 _MARGIN_NS = SECOND_NS // 10
 
@@ -54,7 +52,7 @@ class Queries:
     """The queries that this process waits for."""
 
     def __init__(
-        self, service: "HistoryService", directory: Directory, clock: Clock, entropy: Entropy, timeout_ns: int
+        self, service: Transacting, directory: Directory, clock: Clock, entropy: Entropy, timeout_ns: int
     ) -> None:
         self._service = service
         self._directory = directory

@@ -5,7 +5,6 @@ saw, so that pages fit together while the run goes on.
 """
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import msgspec
 from temporalio.api.history.v1 import HistoryEvent
@@ -16,11 +15,9 @@ from perdure.base.slots import ChainKey
 from perdure.cluster.roles import Call, HistoryPage, HistoryRead
 from perdure.history.chains import ShardChains
 from perdure.history.tails import Tail, cut, events_of, history_of
+from perdure.history.transacting import Transacting
 from perdure.store.contract import Checkpoints, Node
 from perdure.workflow.requests import Look, Seen
-
-if TYPE_CHECKING:
-    from perdure.history.service import HistoryService
 
 PAGE_BYTES_MAX = 2 << 20
 
@@ -59,9 +56,7 @@ class Reading:
     def __init__(self, checkpoints: Checkpoints) -> None:
         self._checkpoints = checkpoints
 
-    async def look(
-        self, service: "HistoryService", chains: ShardChains, key: ChainKey, run_id: str, call: Call
-    ) -> Seen:
+    async def look(self, service: Transacting, chains: ShardChains, key: ChainKey, run_id: str, call: Call) -> Seen:
         """Where the run stands, durable."""
         seen = await service.transact_on(chains.shard, key, Look(run_id), call)
         assert isinstance(seen, Seen)
@@ -119,7 +114,7 @@ class Reading:
 
     async def page(
         self,
-        service: "HistoryService",
+        service: Transacting,
         chains: ShardChains,
         key: ChainKey,
         read: HistoryRead,
@@ -150,7 +145,7 @@ class Reading:
 
     async def _wait(
         self,
-        service: "HistoryService",
+        service: Transacting,
         chains: ShardChains,
         key: ChainKey,
         seen: Seen,

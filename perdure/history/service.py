@@ -13,9 +13,9 @@ from temporalio.api.workflowservice.v1 import QueryWorkflowRequest, QueryWorkflo
 
 from perdure.base.clock import Clock
 from perdure.base.entropy import Entropy
-from perdure.base.errors import Bug
+from perdure.base.errors import Bug, ShardLost
 from perdure.base.limits import Limits
-from perdure.base.slots import ChainKey
+from perdure.base.slots import ChainKey, SlotRange
 from perdure.cluster.namespaces import Namespace, Namespaces
 from perdure.cluster.roles import Call, Directory, HistoryPage, HistoryRead, Pulled, QueryTask
 from perdure.history.answers import Answers
@@ -82,12 +82,12 @@ class HistoryService:
         self._views: dict[str, tuple[Namespace, NamespaceView]] = {}
         self._reading = Reading(executions.checkpoints)
         self._answers = Answers(self._reading)
-        self.queries = Queries(self, directory, clock, entropy, options.query_timeout_ns)
+        self._queries = Queries(self, directory, clock, entropy, options.query_timeout_ns)
         executions.service = self
 
     async def close(self) -> None:
         """End what runs in the background."""
-        await self.queries.background.close()
+        await self._queries.background.close()
 
     async def transact(self, key: ChainKey, request: Any, call: Call) -> Any:
         """Decide, commit, answer."""
@@ -100,6 +100,10 @@ class HistoryService:
         """`transact` on a shard that is known to own the key."""
         reply, _ = await self._settle(shard, key, request, call)
         return reply
+
+    def lost(self, slots: SlotRange, error: ShardLost) -> None:
+        """The shard of these slots is gone, and the queries that waited there."""
+        self._queries.lost(slots, error)
 
     async def _settle(self, shard: Shard, key: ChainKey, request: Any, call: Call) -> tuple[Any, ShardChains]:
         namespace = await self._namespaces.by_id(key.namespace_id)
@@ -167,7 +171,7 @@ class HistoryService:
 
     def _notify(self, decision: Decision) -> None:
         for notice in decision.notices:
-            self.queries.notify(notice)
+            self._queries.notify(notice)
 
     def _view(self, namespace: Namespace) -> NamespaceView:
         cached = self._views.get(namespace.id)
@@ -207,7 +211,7 @@ class HistoryService:
 
     async def query(self, key: ChainKey, request: QueryWorkflowRequest, call: Call) -> QueryWorkflowResponse:
         """Answer a query, directly or with a workflow task."""
-        return await self.queries.query(key, request, call)
+        return await self._queries.query(key, request, call)
 
     async def query_task(self, key: ChainKey, task: QueryTask, sticky: bool, call: Call) -> bytes:
         """The poll response that hands a direct query to a worker."""

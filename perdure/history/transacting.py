@@ -1,0 +1,24 @@
+"""What the parts of the history role ask of the whole: decide this, and say that a shard is gone."""
+
+from typing import Any, Protocol
+
+from perdure.base.errors import ShardLost
+from perdure.base.slots import ChainKey, SlotRange
+from perdure.cluster.roles import Call
+from perdure.shards.contract import Shard
+
+
+class Transacting(Protocol):
+    """The five steps around a decision: find, load, decide, commit, answer."""
+
+    async def transact(self, key: ChainKey, request: Any, call: Call) -> Any:
+        """Decide a request of `perdure.workflow.requests` and commit; the reply is the request's."""
+        ...
+
+    async def transact_on(self, shard: Shard, key: ChainKey, request: Any, call: Call) -> Any:
+        """The same on a shard that is known to own the key."""
+        ...
+
+    def lost(self, slots: SlotRange, error: ShardLost) -> None:
+        """The shard of these slots is gone: whoever waits for something of it gets `error`."""
+        ...
