@@ -56,16 +56,16 @@ class House:
         return self
 
     async def start(
-        self, workflow_id: str, request_id: str = "start", *, eager: bool = False
+        self, workflow_id: str, request_id: str = "start", *, eager: bool = False, queue: str = "q"
     ) -> StartWorkflowExecutionResponse:
-        """Start a workflow on the queue `q`."""
+        """Start a workflow."""
         request = StartWorkflowExecutionRequest(
             namespace="default",
             workflow_id=workflow_id,
             request_id=request_id,
             request_eager_execution=eager,
             workflow_type=WorkflowType(name="T"),
-            task_queue=TaskQueue(name="q"),
+            task_queue=TaskQueue(name=queue),
         )
         reply = await self.roles.history.transact(key_of(workflow_id), StartWorkflow(request), Call())
         assert isinstance(reply, StartWorkflowExecutionResponse)

@@ -179,3 +179,18 @@ def test_a_workflow_that_was_never_there_is_not_found() -> None:
 
     with pytest.raises(NotFound, match="nobody"):
         run_virtual(play())
+
+
+def test_tasks_of_an_unpolled_sticky_queue_fall_back_each_to_its_own_queue() -> None:
+    async def play() -> list[str]:
+        store = MemoryStore()
+        house = await House(running_loop(), store, Options(shards=ShardOptions(shards=1))).open()
+        for workflow_id, queue in ("v", "q"), ("w", "other"):
+            await house.start(workflow_id, queue=queue)
+            await house.complete(await house.poll(queue), sticky="mine")
+            await house.signal(workflow_id, "go")
+        house = await _crash(house, store)
+        tasks = [await house.poll(queue, seconds=3) for queue in ("q", "q", "other")]
+        return [task.workflow_execution.workflow_id for task in tasks]
+
+    assert run_virtual(play()) == ["v", "", "w"]
