@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from temporalio.api.common.v1 import WorkerVersionCapabilities
 from temporalio.api.workflowservice.v1 import RespondQueryTaskCompletedRequest
 
-from perdure.base.clock import SECOND_NS
 from perdure.cluster.roles import Call, Poll, QueryTask
 from perdure.matching.matcher import Held
 from perdure.workflow.tasks import Offer
@@ -18,8 +17,6 @@ from perdure.workflow.tasks import Offer
 if TYPE_CHECKING:
     from perdure.matching.partition import Partition
 
-# Of the caller's time, kept back for the way home; the reference keeps as much (`returnEmptyTaskTimeBudget`).
-RETURN_NS = SECOND_NS
 # Waits are cut by up to this share, so that polls that began together don't all come again together.
 JITTER = 1 / 6
 
@@ -91,7 +88,9 @@ class Question:
 
 
 def wait_ns(timeout_ns: int, longest_ns: int, fraction: float) -> int:
-    """How long a poll may wait that has `timeout_ns` left (0 = no limit): a second less, and a share by `fraction`."""
+    """How long a poll may wait that has `timeout_ns` left (0 = no limit): less by a share by `fraction`. What the way
+    home takes is not in it: whoever knows the caller has kept that back.
+    """
     if timeout_ns > 0:
-        longest_ns = min(longest_ns, max(timeout_ns - RETURN_NS, timeout_ns // 2))
+        longest_ns = min(longest_ns, timeout_ns)
     return int(longest_ns * (1 - JITTER * fraction))
