@@ -6,6 +6,8 @@ waiting.
 """
 
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from google.protobuf.duration_pb2 import Duration
@@ -14,6 +16,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 SECOND_NS = 1_000_000_000
 MS_NS = 1_000_000
 DURATION_NS_MAX = 100 * 366 * 24 * 3600 * SECOND_NS  # with any time of this century it fits 64 bits
+
+
+_monotonic_ns: Callable[[], int]
+if hasattr(time, "CLOCK_BOOTTIME"):
+    _monotonic_ns = partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME)
+else:
+    _monotonic_ns = time.monotonic_ns
 
 
 class Clock(Protocol):
@@ -37,13 +46,18 @@ class SystemClock:
         return time.time_ns()
 
     def monotonic_ns(self) -> int:
-        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic_ns()
+        return _monotonic_ns()
 
 
 def to_timestamp(time_ns: int) -> Timestamp:
     """`time_ns` as a protobuf timestamp."""
     seconds, nanos = divmod(time_ns, SECOND_NS)
     return Timestamp(seconds=seconds, nanos=nanos)
+
+
+def set_timestamp(timestamp: Timestamp, time_ns: int) -> None:
+    """Set a message's own timestamp in place."""
+    timestamp.seconds, timestamp.nanos = divmod(time_ns, SECOND_NS)
 
 
 def from_timestamp(timestamp: Timestamp) -> int:

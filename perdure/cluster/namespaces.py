@@ -40,15 +40,21 @@ class Namespaces:
 
     async def by_name(self, name: str) -> Namespace:
         """The namespace called `name`. Raises NamespaceNotFound."""
-        cached = self._by_name.get(name)
+        fresh = self._fresh(name)
+        if fresh is not None:
+            return fresh
         now = self._clock.monotonic_ns()
-        if cached is not None and now - cached[1] < REFRESH_NS:
-            return cached[0]
         document = await self._documents.read_document(KIND, name)
         if document is None:
             self._by_name.pop(name, None)
             raise NamespaceNotFound(name)
         return self._keep(_decode(document), now)
+
+    def _fresh(self, name: str) -> Namespace | None:
+        cached = self._by_name.get(name)
+        if cached is None or self._clock.monotonic_ns() - cached[1] >= REFRESH_NS:
+            return None
+        return cached[0]
 
     async def by_id(self, namespace_id: str) -> Namespace:
         """The namespace with this id. Raises NamespaceNotFound."""
@@ -58,7 +64,7 @@ class Namespaces:
             name = self._names.get(namespace_id)
             if name is None:
                 raise NamespaceNotFound(namespace_id)
-        namespace = await self.by_name(name)
+        namespace = self._fresh(name) or await self.by_name(name)
         if namespace.id != namespace_id:
             raise NamespaceNotFound(namespace_id)
         return namespace

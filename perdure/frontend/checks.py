@@ -20,7 +20,9 @@ from perdure.workflow.priorities import priority_fault
 from perdure.workflow.retry_policy import check, filled
 from perdure.workflow.task_queue_names import RESERVED_PREFIX, check_task_queue
 
+_NORMAL = TaskQueueKind.TASK_QUEUE_KIND_NORMAL
 _STICKY = TaskQueueKind.TASK_QUEUE_KIND_STICKY
+_VERSIONED = WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
 LINK_BYTES_MAX = 4_000
 # Link kind -> what it must have, in the order of the messages: (field, its name in them).
 _LINK_FIELDS: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
@@ -116,7 +118,7 @@ def fill_queue(request: Message, limits: Limits, *, user_defined: bool) -> None:
         raise InvalidArgument("taskQueue is not set")
     queue: TaskQueue = request.task_queue  # type: ignore[attr-defined]  # every caller's request has it
     if not queue.kind:
-        queue.kind = TaskQueueKind.TASK_QUEUE_KIND_NORMAL
+        queue.kind = _NORMAL
     if user_defined:
         check_task_queue(queue.name, limits.id_bytes_max)
     elif not queue.name:
@@ -153,6 +155,5 @@ def check_links(links: Sequence[Link], limits: Limits) -> None:
 
 def refuse_versioned(options: WorkerDeploymentOptions, uses_versioning: bool) -> None:
     """Versioned workers aren't served yet: treating one as unversioned would hand it other versions' tasks."""
-    versioned = WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
-    if uses_versioning or options.worker_versioning_mode == versioned:
+    if uses_versioning or options.worker_versioning_mode == _VERSIONED:
         raise Unimplemented("worker versioning is not implemented by this server yet")

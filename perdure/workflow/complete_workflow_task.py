@@ -32,6 +32,7 @@ from perdure.workflow.start_workflow_task import handed_out
 from perdure.workflow.state import WorkflowTask
 from perdure.workflow.workflow_task import schedule, set_attempt, start, write_provisional
 
+_VERSIONED = WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
 _UNHANDLED = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
 _INLINE_REQUEST_ID = "request-from-RespondWorkflowTaskCompleted"
 _HEARTBEATS_NS_MAX = 30 * 60 * SECOND_NS
@@ -79,11 +80,10 @@ def _check(answer: RespondWorkflowTaskCompletedRequest, work: Work) -> None:
     if answer.intermediate_page or answer.page_number:
         name = work.context.namespace.name
         raise FailedPrecondition(f"workflow task completion pagination is disabled for this namespace {name}")
-    versioned = WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
     if (
         answer.versioning_behavior
         and not answer.HasField("deployment")
-        and answer.deployment_options.worker_versioning_mode != versioned
+        and answer.deployment_options.worker_versioning_mode != _VERSIONED
     ):
         raise InvalidArgument(
             "versioning behavior cannot be specified without deployment options being set with versioned mode"
@@ -129,7 +129,7 @@ def _completed(task: WorkflowTask, answer: RespondWorkflowTaskCompletedRequest) 
     if answer.HasField("metering_metadata"):
         attributes.metering_metadata.CopyFrom(answer.metering_metadata)
     options = answer.deployment_options
-    versioned = options.worker_versioning_mode == WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
+    versioned = options.worker_versioning_mode == _VERSIONED
     if versioned and options.build_id:
         attributes.deployment_version.deployment_name = options.deployment_name
         attributes.deployment_version.build_id = options.build_id

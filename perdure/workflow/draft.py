@@ -1,8 +1,7 @@
 """A working copy of one run while a decision is made.
 
 Every change goes through it: it changes the forked state at once, so that later parts of the decision see it, and notes
-the step. Throwing the draft away undoes everything. Events keep being messages until `mutation` freezes them into
-bytes.
+the step. Throwing the draft away undoes everything. An event is encoded once, when it has its id.
 """
 
 from typing import Any
@@ -11,7 +10,7 @@ from google.protobuf.message import Message
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 
-from perdure.base.clock import to_timestamp
+from perdure.base.clock import set_timestamp
 from perdure.base.errors import Bug
 from perdure.workflow import evolve
 from perdure.workflow.context import Context
@@ -74,9 +73,22 @@ _TASK_ID_BASE = 1 << 20
 
 
 class Draft:
-    """One run under change. `run` is the working copy: read it freely, change it only through this class."""
+    """One run under change. `run` is the working copy: read it freely, change it only through this class.
 
-    __slots__ = ("_batch_starts", "_event_count", "_steps", "context", "deleted", "holding", "run", "woken")
+    `event_bytes`: how much history this draft adds so far.
+    """
+
+    __slots__ = (
+        "_batch_starts",
+        "_event_count",
+        "_steps",
+        "context",
+        "deleted",
+        "event_bytes",
+        "holding",
+        "run",
+        "woken",
+    )
 
     def __init__(self, run: Run, context: Context) -> None:
         self.run = run
@@ -84,7 +96,8 @@ class Draft:
         self.deleted = False
         self.holding = False  # the commands of a completion are at work: what may be buffered goes after their events
         self.woken = False  # `workflow_task.wake` was called while holding
-        self._steps: list[Step | HistoryEvent | list[HistoryEvent]] = []
+        self.event_bytes = 0
+        self._steps: list[Step] = []
         self._batch_starts: list[int] = [0]
         self._event_count = 0
 
@@ -115,11 +128,9 @@ class Draft:
         while it is buffered. Do not change the event afterwards.
         """
         event_type, name = _FIELD_OF[attributes.DESCRIPTOR.full_name]
-        event = HistoryEvent(
-            event_type=event_type,  # type: ignore[arg-type]  # the stub wants the enum's own int type
-            event_time=to_timestamp(self.context.now_ns if time_ns is None else time_ns),
-            **fields,
-        )
+        event = HistoryEvent(event_type=event_type, **fields)  # type: ignore[arg-type]  # the stub wants the enum's type
+        # Both in place: a message given to the constructor is encoded and parsed again.
+        set_timestamp(event.event_time, self.context.now_ns if time_ns is None else time_ns)
         getattr(event, name).CopyFrom(attributes)
         if event_type in _BUFFERED and (self.holding or self._task_started()):
             encoded = event.SerializeToString()
@@ -129,7 +140,7 @@ class Draft:
         self._number(event)
         evolve.arrive(self.run, event)
         evolve.number(self.run, event)
-        self._steps.append(event)
+        self._steps.append(Append(self._encoded(event)))
         return event
 
     def _task_started(self) -> bool:
@@ -140,6 +151,11 @@ class Draft:
         event.event_id = self.run.facts.next_event_id
         event.task_id = _TASK_ID_BASE + event.event_id
         self._event_count += 1
+
+    def _encoded(self, event: HistoryEvent) -> bytes:
+        encoded = event.SerializeToString()
+        self.event_bytes += len(encoded)
+        return encoded
 
     def assign(self, field: str, value: Any) -> None:
         """Set a durable field."""
@@ -191,22 +207,12 @@ class Draft:
         for event in events:
             self._number(event)
             evolve.number(self.run, event)
-        self._steps.append(events)
+        self._steps.append(Flush(tuple(map(self._encoded, events))))
 
     def new_batch(self) -> None:
         """Events from here on form a history batch of their own."""
         if self._event_count > self._batch_starts[-1]:
             self._batch_starts.append(self._event_count)
-
-    @property
-    def event_bytes(self) -> int:
-        """How much history this draft adds so far, about (ids are not in yet)."""
-        size = 0
-        for step in self._steps:
-            for event in step if isinstance(step, list) else (step,):
-                if isinstance(event, HistoryEvent):
-                    size += event.ByteSize()
-        return size
 
     def delete(self) -> None:
         """The run goes, with its history."""
@@ -214,23 +220,11 @@ class Draft:
         self._steps.append(Delete())
 
     def mutation(self) -> Mutation:
-        """Freeze: encode the events and do the end-of-mutation bookkeeping. Called once, by `decide`."""
-        steps: list[Step] = []
-        history_bytes = 0
-        for step in self._steps:
-            frozen: Step
-            if isinstance(step, HistoryEvent):
-                frozen = Append(step.SerializeToString())
-            elif isinstance(step, list):
-                frozen = Flush(tuple(event.SerializeToString() for event in step))
-            else:
-                frozen = step
-            history_bytes += sum(map(len, evolve.numbered_events(frozen)))
-            steps.append(frozen)
+        """Freeze: do the end-of-mutation bookkeeping. Called once, by `decide`."""
         ends = [*self._batch_starts[1:], self._event_count]
         batches = tuple(end - start for start, end in zip(self._batch_starts, ends, strict=True) if end > start)
-        evolve.finish(self.run, batches, history_bytes)
-        return Mutation(self.run.run_id, steps, batches)
+        evolve.finish(self.run, batches, self.event_bytes)
+        return Mutation(self.run.run_id, self._steps, batches)
 
 
 def _copy(durable: Durable) -> Durable:

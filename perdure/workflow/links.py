@@ -5,6 +5,8 @@ from temporalio.api.enums.v1 import EventType
 
 from perdure.base.slots import ChainKey
 
+_STARTED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED
+
 
 def started_link(namespace: str, key: ChainKey, run_id: str) -> Link:
     """To a run's Started event."""
@@ -12,7 +14,7 @@ def started_link(namespace: str, key: ChainKey, run_id: str) -> Link:
     event = link.workflow_event
     event.namespace, event.workflow_id, event.run_id = namespace, key.workflow_id, run_id
     event.event_ref.event_id = 1
-    event.event_ref.event_type = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED
+    event.event_ref.event_type = _STARTED
     return link
 
 

@@ -22,6 +22,7 @@ from perdure.workflow.events_workflow import is_nothing
 from perdure.workflow.search_attributes import check_sizes, typed
 from perdure.workflow.state import RUNNING, CurrentRun, Durable, HistorySegment, RequestRecord
 
+_NORMAL = TaskQueueKind.TASK_QUEUE_KIND_NORMAL
 _CARRIED = frozenset(
     {
         "eager_worker_deployment_options",
@@ -131,8 +132,8 @@ def _started(
         search_attributes=_search_attributes(request.search_attributes, context),
         eager_execution_accepted=is_eager(request),
     )
-    if attributes.task_queue.kind != TaskQueueKind.TASK_QUEUE_KIND_NORMAL:
-        attributes.task_queue.kind = TaskQueueKind.TASK_QUEUE_KIND_NORMAL
+    if attributes.task_queue.kind != _NORMAL:
+        attributes.task_queue.kind = _NORMAL
     for field in ("input", "header", "priority"):
         if request.HasField(field):
             getattr(attributes, field).CopyFrom(getattr(request, field))

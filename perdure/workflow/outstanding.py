@@ -9,6 +9,8 @@ prove it.
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import msgspec
+
 from perdure.workflow.state import Run
 from perdure.workflow.tasks import Task
 
@@ -97,5 +99,5 @@ def _changed_widely(before: Run, after: Run) -> bool:
     )
 
 
-def _order(task: Task) -> tuple[str, str]:
-    return type(task).__name__, repr(task)
+def _order(task: Task) -> tuple[Any, ...]:
+    return type(task).__name__, *msgspec.structs.astuple(task)

@@ -44,6 +44,12 @@ _FAILED = frozenset(
 )
 _Reuse = WorkflowIdReusePolicy
 _Conflict = WorkflowIdConflictPolicy
+# Looking an enum's value up by its name is slow.
+_ALLOW_DUPLICATE = _Reuse.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
+_TERMINATE_IF_RUNNING = _Reuse.WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING
+_FAIL = _Conflict.WORKFLOW_ID_CONFLICT_POLICY_FAIL
+_TERMINATE_EXISTING = _Conflict.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING
+_USE_EXISTING = _Conflict.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING
 
 
 @decides(StartWorkflow)
@@ -106,27 +112,21 @@ def make_room(work: Work, current: CurrentRun, request: Any) -> bool:
 
 def policies(request: Any) -> tuple[int, int]:
     """(reuse, conflict) of a start request, with defaults. Raises InvalidArgument for combinations that contradict."""
-    reuse = request.workflow_id_reuse_policy or _Reuse.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
+    reuse = request.workflow_id_reuse_policy or _ALLOW_DUPLICATE
     conflict = request.workflow_id_conflict_policy
-    terminates = _Conflict.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING
-    if reuse == _Reuse.WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING:
+    if reuse == _TERMINATE_IF_RUNNING:
         if conflict:
             raise InvalidArgument(
                 f"Invalid WorkflowIDReusePolicy: {_Reuse.Name(reuse)} "
                 "cannot be used together with a WorkflowIDConflictPolicy"
             )
-        return _Reuse.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE, terminates
-    if conflict == terminates and reuse == _Reuse.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE:
+        return _ALLOW_DUPLICATE, _TERMINATE_EXISTING
+    if conflict == _TERMINATE_EXISTING and reuse == _Reuse.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE:
         raise InvalidArgument(
             f"Invalid WorkflowIDReusePolicy: {_Reuse.Name(reuse)} cannot be used together with "
             f"WorkflowIdConflictPolicy {_Conflict.Name(conflict)}"
         )
-    default = (
-        _Conflict.WORKFLOW_ID_CONFLICT_POLICY_FAIL
-        if isinstance(request, StartWorkflowExecutionRequest)
-        else _Conflict.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING
-    )
-    return reuse, conflict or default
+    return reuse, conflict or (_FAIL if isinstance(request, StartWorkflowExecutionRequest) else _USE_EXISTING)
 
 
 def _terminate(work: Work, current: CurrentRun) -> None:

@@ -22,6 +22,8 @@ from perdure.workflow.draft import Draft
 from perdure.workflow.flush import flush
 from perdure.workflow.state import Run, WorkflowTask
 
+_NORMAL = TaskQueueKind.TASK_QUEUE_KIND_NORMAL
+_STICKY = TaskQueueKind.TASK_QUEUE_KIND_STICKY
 # From this attempt on each attempt gets more time, so that one that keeps timing out comes back ever less often.
 _STRETCH_AFTER_ATTEMPT = 3
 _STRETCH_INITIAL_NS = 5 * SECOND_NS
@@ -169,10 +171,10 @@ def task_queue(run: Run) -> TaskQueue:
     if run.durable.sticky_queue:
         return TaskQueue(
             name=run.durable.sticky_queue,
-            kind=TaskQueueKind.TASK_QUEUE_KIND_STICKY,
+            kind=_STICKY,
             normal_name=run.facts.task_queue,
         )
-    return TaskQueue(name=run.facts.task_queue, kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL)
+    return TaskQueue(name=run.facts.task_queue, kind=_NORMAL)
 
 
 def set_attempt(draft: Draft, attempt: int) -> None:

@@ -21,6 +21,7 @@ from perdure.workflow.retry_policy import check, filled
 from perdure.workflow.state import ActivityAttempt
 from perdure.workflow.task_queue_names import check_task_queue
 
+_NORMAL = TaskQueueKind.TASK_QUEUE_KIND_NORMAL
 _BAD = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_BAD_SCHEDULE_ACTIVITY_ATTRIBUTES
 _DUPLICATE = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_SCHEDULE_ACTIVITY_DUPLICATE_ID
 _TOO_MANY = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_PENDING_ACTIVITIES_LIMIT_EXCEEDED
@@ -98,7 +99,7 @@ def _event(
 
 
 def _queue(given: TaskQueue) -> TaskQueue:
-    kind = given.kind or TaskQueueKind.TASK_QUEUE_KIND_NORMAL
+    kind = given.kind or _NORMAL
     return TaskQueue(name=given.name, kind=kind, normal_name=given.normal_name)
 
 
