@@ -47,14 +47,16 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     `receive_bytes_max` is enforced above the transport, because workers know an oversized completion by the message
     that this server gives; the transport itself refuses what is larger than `transport_bytes_max`. `connection_age_ms`
-    is jittered by gRPC by 10 %. Clients may ping every `ping_interval_ms_min` without a call: SDKs do so every 10 s and
-    would otherwise be cut off.
+    is jittered by gRPC by 10 %. Clients may ping every `ping_interval_ms_min` without a call: SDKs do so every 10 s
+    and would otherwise be cut off. `pending_calls_max`: calls that have arrived and wait to be taken up; gRPC cancels
+    some of those above it, and all above twice as many, without a word.
     """
 
     receive_bytes_max: int = 4 * MIB
     transport_bytes_max: int = 32 * MIB
     metadata_bytes_max: int = 64 * 1024
     concurrent_streams_max: int = 10_000
+    pending_calls_max: int = 50_000
     ping_interval_ms_min: int = 5_000
     keepalive_ms: int = 60_000
     keepalive_timeout_ms: int = 10_000
@@ -71,6 +73,8 @@ def channel_arguments(options: ServerOptions) -> list[tuple[str, int]]:
         ("grpc.max_metadata_size", options.metadata_bytes_max),
         ("grpc.absolute_max_metadata_size", 2 * options.metadata_bytes_max),
         ("grpc.max_concurrent_streams", options.concurrent_streams_max),
+        ("grpc.server.max_pending_requests", options.pending_calls_max),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * options.pending_calls_max),
         ("grpc.http2.min_ping_interval_without_data_ms", options.ping_interval_ms_min),
         ("grpc.http2.max_ping_strikes", 0),
         ("grpc.keepalive_permit_without_calls", 1),

@@ -39,6 +39,10 @@ class Running:
         return f"127.0.0.1:{self.port}"
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def errors(self) -> str:
         """Its standard error so far."""
         return self._log.read_text()
