@@ -59,11 +59,16 @@ class Bounds(msgspec.Struct, frozen=True):
 
 
 class Room:
-    """The references and bytes that all partitions of a process hold together, and how many they may."""
+    """The references and bytes that all partitions of a process hold together, and how many they may. So many
+    partitions may be loaded at once.
+    """
 
-    __slots__ = ("bytes", "bytes_max", "references", "references_max")
+    __slots__ = ("bytes", "bytes_max", "partitions_max", "references", "references_max")
 
-    def __init__(self, references_max: int = 250_000, bytes_max: int = 256 << 20) -> None:
+    def __init__(
+        self, references_max: int = 250_000, bytes_max: int = 256 << 20, partitions_max: int = 100_000
+    ) -> None:
+        self.partitions_max = partitions_max
         self.references_max = references_max
         self.bytes_max = bytes_max
         self.references = 0

@@ -7,7 +7,7 @@ together is bounded. Which process owns which partition, and what a task means, 
 import asyncio
 from collections.abc import Callable, Sequence
 
-from temporalio.api.enums.v1 import ResourceExhaustedCause
+from temporalio.api.enums.v1 import ResourceExhaustedCause, ResourceExhaustedScope
 from temporalio.api.workflowservice.v1 import RespondQueryTaskCompletedRequest
 
 from perdure.base.clock import SECOND_NS, Clock
@@ -69,7 +69,7 @@ class MatchingService:
         found = self._partitions.get(partition)
         if offers and offers[0].sticky == partition.name and not self._is_polled(found):
             return Offered(0, sticky_unavailable=True)
-        if found is None and not offers and not backlog.count:
+        if found is None and (self._is_full or not (offers or backlog.count)):
             return Offered(0)
         return (found or self._load(partition)).offer(offers, backlog)
 
@@ -151,7 +151,17 @@ class MatchingService:
         self._partitions.clear()
         await self._background.close()
 
+    @property
+    def _is_full(self) -> bool:
+        return len(self._partitions) >= self._around.room.partitions_max
+
     def _load(self, key: QueueKey) -> Partition:
+        if self._is_full:
+            raise ResourceExhausted(
+                "too many task queues are in use at once",
+                ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_SYSTEM_OVERLOADED,
+                ResourceExhaustedScope.RESOURCE_EXHAUSTED_SCOPE_SYSTEM,
+            )
         partition = self._partitions[key] = Partition(key, self._around)
         if self._sweep is None:
             self._sweep = asyncio.get_running_loop().call_later(_SWEEP_NS / SECOND_NS, self._tidy)

@@ -45,6 +45,7 @@ _PURE_PARTS = frozenset(
         "perdure.base.clock.SECOND_NS",
         "perdure.base.clock.from_duration",
         "perdure.base.clock.from_timestamp",
+        "perdure.base.clock.set_timestamp",
         "perdure.base.clock.to_duration",
         "perdure.base.clock.to_timestamp",
         "perdure.base.entropy.derive_id",

@@ -7,7 +7,7 @@ from temporalio.api.enums.v1 import ResourceExhaustedCause
 from perdure.base.errors import ResourceExhausted
 from perdure.base.limits import Limits
 from perdure.cluster.roles import Call, Offered
-from perdure.matching.matcher import Bounds
+from perdure.matching.matcher import Bounds, Room
 from perdure.testing.loop import running_loop
 from perdure.workflow.context import Caller
 from perdure.workflow.requests import StartActivityTask, StartWorkflowTask
@@ -231,3 +231,13 @@ async def test_instances_that_shut_down_are_forgotten_though_nobody_polls() -> N
         await world.matching.end_polls("ns", f"instance-{minute}", "")
         await pass_time(60)
     assert world.matching.instances_shut_down == 1
+
+
+@virtual
+async def test_ever_new_queue_names_are_refused_before_they_fill_the_memory() -> None:
+    world = World(room=Room(partitions_max=1))
+    await world.matching.offer(WORK, [offer(1)], figures())
+    with pytest.raises(ResourceExhausted, match="too many task queues"):
+        await world.matching.poll(poll(ACTIVITY), Call())
+    assert await world.matching.offer(ACTIVITY, [offer(2, ACTIVITY)], figures()) == Offered(0)
+    assert task_of(await world.matching.poll(poll(), Call())) == "wf-1"
