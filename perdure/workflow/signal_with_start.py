@@ -33,7 +33,7 @@ def signal_with_start(work: Work, request: SignalWithStart) -> SignalWithStartWo
     both = request.request
     refuse_unknown(both, _SIGNAL_FIELDS)
     current = work.current
-    if current is not None and current.status != RUNNING and both.request_id == current.create_request_id:
+    if current is not None and _did_it(work, current, both.request_id):
         return _response(work, current, both.request_id, started=False)
     if current is not None and not make_room(work, current, both):
         _signal_current(work, current, both)
@@ -44,6 +44,16 @@ def signal_with_start(work: Work, request: SignalWithStart) -> SignalWithStartWo
     wake(draft)
     assert work.current is not None
     return _response(work, work.current, both.request_id, started=True)
+
+
+def _did_it(work: Work, current: CurrentRun, request_id: str) -> bool:
+    """Whether an earlier call with this request id made the current run, and signalled it: a repeated call must not
+    terminate what the first one began, whatever its policies say.
+    """
+    if request_id != current.create_request_id:
+        return False
+    run = work.chain.runs.get(current.run_id)
+    return current.status != RUNNING or (run is not None and request_id in run.durable.signal_requests)
 
 
 def _signal_current(work: Work, current: CurrentRun, both: SignalWithStartWorkflowExecutionRequest) -> None:
