@@ -25,6 +25,7 @@ from temporalio.api.workflowservice.v1 import (
     ListWorkflowExecutionsRequest,
     QueryWorkflowRequest,
     RequestCancelWorkflowExecutionRequest,
+    SignalWithStartWorkflowExecutionRequest,
     SignalWorkflowExecutionRequest,
     StartWorkflowExecutionRequest,
     TerminateWorkflowExecutionRequest,
@@ -48,7 +49,8 @@ _ATTEMPTS = 40
 class Errand(msgspec.Struct, frozen=True, kw_only=True):
     """What a client is to do. `asks`: how many queries, reads and so on in between. `ends_it`: "cancel", "terminate",
     "timeout" or "": how the run ends besides by itself. `starts`: how often the id is started, one after the other.
-    `chatter`: signals that others send meanwhile, more than the program waits for.
+    `chatter`: signals that others send meanwhile, more than the program waits for. `signals_with_start`: it starts with
+    a signal, if the conflict policy allows that.
     """
 
     workflow_id: str
@@ -57,6 +59,7 @@ class Errand(msgspec.Struct, frozen=True, kw_only=True):
     ends_it: str = ""
     starts: int = 1
     chatter: int = 0
+    signals_with_start: bool = False
     reuse: int = WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
     conflict: int = WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_FAIL
 
@@ -175,27 +178,48 @@ class Client(Caller):
         async def attempt() -> bool:
             args = {"reuse": int(errand.reuse), "conflict": int(errand.conflict)}
             op = self.invoke(Kind.START, request_id=request_id, args=args)
-            request = StartWorkflowExecutionRequest(
-                namespace=self.namespace,
-                workflow_id=errand.workflow_id,
-                workflow_type=WorkflowType(name="program"),
-                task_queue=TaskQueue(name=QUEUE),
-                input=program_input(errand.program),
-                identity=op.identity,
-                request_id=request_id,
-                workflow_id_reuse_policy=errand.reuse,  # type: ignore[arg-type]  # a number of the enum
-                workflow_id_conflict_policy=errand.conflict,  # type: ignore[arg-type]  # a number of the enum
-                header=header(request_id),
-            )
-            if errand.ends_it == "timeout":
-                request.workflow_run_timeout.CopyFrom(to_duration(3 * SECOND_NS))
-            response = await self.call(op, "StartWorkflowExecution", request)
+            if errand.signals_with_start:
+                response = await self._signal_with_start(op, request_id)
+            else:
+                request = StartWorkflowExecutionRequest(**self._start_fields(op, request_id))
+                response = await self.call(op, "StartWorkflowExecution", request)
             self.log.returned(op, run_id=response.run_id, started=response.started)
             found.append(response.run_id)
             return True
 
         await self.persist(attempt)
         return found[0] if found else ""
+
+    def _start_fields(self, op: Op, request_id: str) -> dict[str, Any]:
+        """What both forms of a start have in common."""
+        errand = self.errand
+        fields: dict[str, Any] = {
+            "namespace": self.namespace,
+            "workflow_id": errand.workflow_id,
+            "workflow_type": WorkflowType(name="program"),
+            "task_queue": TaskQueue(name=QUEUE),
+            "input": program_input(errand.program),
+            "identity": op.identity,
+            "request_id": request_id,
+            "workflow_id_reuse_policy": errand.reuse,
+            "workflow_id_conflict_policy": errand.conflict,
+            "header": header(request_id),
+        }
+        if errand.ends_it == "timeout":
+            fields["workflow_run_timeout"] = to_duration(3 * SECOND_NS)
+        return fields
+
+    async def _signal_with_start(self, start: Op, request_id: str) -> Any:
+        """It is a signal as well, logged as one."""
+        op = self.invoke(Kind.SIGNAL, request_id=request_id)
+        request = SignalWithStartWorkflowExecutionRequest(**self._start_fields(start, request_id), signal_name="go")
+        try:
+            response = await self.call(start, "SignalWithStartWorkflowExecution", request)
+        except PerdureError as error:
+            self.log.failed(op, error)
+            raise
+        self.log.returned(op, run_id=response.run_id)
+        return response
 
     async def _end(self, run_id: str) -> None:
         request_id = new_id(self.chance)

@@ -167,6 +167,8 @@ def _errand(entropy: SeededEntropy, index: int) -> tuple[str, Errand]:
         and errand.conflict == _Conflict.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING
     ):
         errand = msgspec.structs.replace(errand, conflict=_Conflict.WORKFLOW_ID_CONFLICT_POLICY_FAIL)
+    if errand.conflict != _Conflict.WORKFLOW_ID_CONFLICT_POLICY_FAIL and entropy.fraction() < 0.4:
+        errand = msgspec.structs.replace(errand, signals_with_start=True)
     return namespace, errand
 
 

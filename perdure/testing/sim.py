@@ -29,6 +29,8 @@ from perdure.testing.worker import Worker
 # Rule 26: what is due is done by then, in virtual seconds after everything was healed.
 SETTLED_S = 150.0
 _REST_S = 12.0
+# So many failed seeds say as much as all would.
+_FAILED_MAX = 10
 # By then every checkpoint was written, whatever the cluster's options.
 _CHECKPOINTED_S = 90.0
 # These befall a host whenever they are planned; to be cut off is nothing to one that dies meanwhile.
@@ -219,6 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failed: list[Outcome] = []
     done: Counter[str] = Counter()
     fired: Counter[str] = Counter()
+    seed = options.first - 1
     for seed in range(options.first, options.first + options.seeds):
         outcome = run_seed(seed)
         done += outcome.done
@@ -226,19 +229,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if outcome.violations:
             failed.append(outcome)
             _report(outcome, options.verbose)
+            if len(failed) == _FAILED_MAX:
+                print(f"stopped after {_FAILED_MAX} failed seeds")
+                break
         elif options.verbose:
             print(f"seed {seed}: ok, {sum(outcome.done.values())} calls, {outcome.digest}")
-    print(f"{options.seeds} seeds, {len(failed)} failed; {sum(done.values())} acknowledged calls")
+    print(f"{seed - options.first + 1} seeds, {len(failed)} failed; {sum(done.values())} acknowledged calls")
     print("calls:  " + ", ".join(f"{kind} {count}" for kind, count in sorted(done.items())))
     print("faults: " + ", ".join(f"{fault} {count}" for fault, count in sorted(fired.items())))
     return 1 if failed else 0
 
 
 def _report(outcome: Outcome, verbose: bool) -> None:
-    shown = outcome.violations if verbose else outcome.violations[:5]
-    print(f"seed {outcome.seed} breaks {len(outcome.violations)} rules:")
-    for violation in shown:
-        print(f"  {violation}")
+    print(f"seed {outcome.seed}: {len(outcome.violations)} violations")
+    different = Counter(str(violation) for violation in outcome.violations)
+    for violation, times in list(different.items())[: None if verbose else 5]:
+        print(f"  {violation}" + (f" ({times} times)" if times > 1 else ""))
     print(f"  again: python -m perdure.testing.sim --first {outcome.seed} --seeds 1 --verbose")
 
 
