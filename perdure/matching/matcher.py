@@ -14,6 +14,8 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 from sortedcontainers import SortedDict
 
+from perdure.matching.bounds import Bounds, Room
+
 Order = tuple[Any, ...]
 
 
@@ -40,43 +42,6 @@ class Figures(Protocol):
 R = TypeVar("R", bound=Reference)
 P = TypeVar("P")
 C = TypeVar("C")
-
-
-class Bounds(msgspec.Struct, frozen=True):
-    """What a partition may hold. `references_min`: so many it may hold even where the process as a whole is full."""
-
-    references_max: int = 10_000
-    bytes_max: int = 16 << 20
-    references_min: int = 100
-    page: int = 500  # references to ask for in one pull
-    pulls_max: int = 8  # shards that are pulled from at once
-    late_max: int = 1_000  # references taken beyond the gap while a pull of their shard is under way
-
-    @property
-    def low_water(self) -> int:
-        """With fewer references than this to hand out, shards that hold more are pulled from."""
-        return max(1, self.references_max // 4)
-
-
-class Room:
-    """The references and bytes that all partitions of a process hold together, and how many they may. So many
-    partitions may be loaded at once.
-    """
-
-    __slots__ = ("bytes", "bytes_max", "partitions_max", "references", "references_max")
-
-    def __init__(
-        self, references_max: int = 250_000, bytes_max: int = 256 << 20, partitions_max: int = 100_000
-    ) -> None:
-        self.partitions_max = partitions_max
-        self.references_max = references_max
-        self.bytes_max = bytes_max
-        self.references = 0
-        self.bytes = 0
-
-    def is_full(self, size: int) -> bool:
-        """True if one more reference of `size` bytes does not fit."""
-        return self.references >= self.references_max or self.bytes + size > self.bytes_max
 
 
 class Place(Enum):

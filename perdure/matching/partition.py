@@ -16,7 +16,8 @@ from perdure.base.errors import DeadlineExceeded, NotFound, PerdureError, Sticky
 from perdure.base.limits import Limits
 from perdure.base.tasks import Background
 from perdure.cluster.roles import Directory, Offered, PartitionView
-from perdure.matching.matcher import Bounds, Held, Matcher, Pull, Room
+from perdure.matching.bounds import Bounds, Room
+from perdure.matching.matcher import Held, Matcher, Pull
 from perdure.matching.pacing import UNLIMITED, RateLimit, Throughput
 from perdure.matching.pollers import SEEN_NS, PollerHistory
 from perdure.matching.scaling import Advice, Load, appended_fields, busy_delta, idle_delta

@@ -16,7 +16,7 @@ from perdure.base.errors import NotFound, ResourceExhausted, StickyUnavailable
 from perdure.base.limits import Limits
 from perdure.base.tasks import Background
 from perdure.cluster.roles import Call, Directory, Offered, PartitionView, Poll, QueryTask
-from perdure.matching.matcher import Bounds, Room
+from perdure.matching.bounds import Bounds, Room
 from perdure.matching.partition import Partition, Surroundings
 from perdure.matching.waiting import Question, Waiter
 from perdure.workflow.tasks import Backlog, Offer, QueueKey, QueueKind

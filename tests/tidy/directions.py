@@ -47,6 +47,7 @@ _PURE_PARTS = frozenset(
         "perdure.base.clock.from_timestamp",
         "perdure.base.clock.set_timestamp",
         "perdure.base.clock.to_duration",
+        "perdure.base.clock.set_timestamp",
         "perdure.base.clock.to_timestamp",
         "perdure.base.entropy.derive_id",
     }
@@ -54,7 +55,8 @@ _PURE_PARTS = frozenset(
 # A pure room or module, and what it may import besides itself and the list above.
 PURE: dict[str, frozenset[str]] = {
     "perdure.cluster.ring": frozenset({"uhashring"}),
-    "perdure.matching.matcher": frozenset({"sortedcontainers"}),
+    "perdure.matching.bounds": frozenset(),
+    "perdure.matching.matcher": frozenset({"sortedcontainers", "perdure.matching.bounds"}),
     "perdure.visibility": frozenset({"lark"}),
     "perdure.workflow": frozenset({"perdure.visibility"}),
 }

@@ -16,7 +16,7 @@ from perdure.base.errors import NotFound, Unavailable
 from perdure.base.limits import Limits
 from perdure.base.slots import ChainKey
 from perdure.cluster.roles import Call, HistoryPage, HistoryRead, HistoryRole, MatchingRole, Poll, Pulled, QueryTask
-from perdure.matching.matcher import Bounds, Room
+from perdure.matching.bounds import Bounds, Room
 from perdure.matching.service import MatchingService
 from perdure.testing.loop import run_virtual, running_loop
 from perdure.workflow.requests import CompleteWorkflowTask, StartActivityTask, StartWorkflowTask

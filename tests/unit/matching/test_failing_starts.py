@@ -12,7 +12,7 @@ from perdure.base.errors import (
     Unavailable,
 )
 from perdure.cluster.roles import Call
-from perdure.matching.matcher import Bounds
+from perdure.matching.bounds import Bounds
 from perdure.testing.loop import run_virtual, running_loop
 from perdure.workflow.requests import StartWorkflowTask
 from tests.unit.matching.fakes import (

@@ -1,4 +1,5 @@
-from perdure.matching.matcher import Bounds, Held, Matcher, Place, Room
+from perdure.matching.bounds import Bounds, Room
+from perdure.matching.matcher import Held, Matcher, Place
 from perdure.workflow.tasks import Offer
 from tests.unit.matching.fakes import figures, offer
 

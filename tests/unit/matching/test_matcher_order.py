@@ -4,7 +4,8 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perdure.matching.matcher import Bounds, Held, Matcher, Pull, Room
+from perdure.matching.bounds import Bounds, Room
+from perdure.matching.matcher import Held, Matcher, Pull
 from perdure.workflow.tasks import Offer
 from tests.unit.matching.fakes import offer
 

@@ -7,7 +7,7 @@ from temporalio.api.enums.v1 import ResourceExhaustedCause
 from perdure.base.errors import ResourceExhausted
 from perdure.base.limits import Limits
 from perdure.cluster.roles import Call, Offered
-from perdure.matching.matcher import Bounds, Room
+from perdure.matching.bounds import Bounds, Room
 from perdure.testing.loop import running_loop
 from perdure.workflow.context import Caller
 from perdure.workflow.requests import StartActivityTask, StartWorkflowTask
