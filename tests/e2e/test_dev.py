@@ -87,11 +87,15 @@ async def test_data_is_in_a_file_of_the_folder_and_outlives_the_process(tmp_path
 
 
 async def test_data_in_memory_leaves_nothing(tmp_path: Path) -> None:
-    for arguments in (["dev", *_ANY_PORT, "--db-filename", ":memory:"], ["server", "start-dev", *_ANY_PORT]):
+    async def serve(*arguments: str) -> None:
         async with running(arguments, tmp_path) as server:
             await _start(server, "gone")
             server.send(signal.SIGTERM)
             assert await server.ended(5) == 0
+
+    await asyncio.gather(
+        serve("dev", *_ANY_PORT, "--db-filename", ":memory:"), serve("server", "start-dev", *_ANY_PORT)
+    )
     assert os.listdir(tmp_path) == ["errors.log"]
 
 
@@ -157,8 +161,10 @@ async def test_a_file_in_use(tmp_path: Path) -> None:
 
 async def test_a_file_that_is_something_else(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no database " * 1000)
-    await _refused(["dev", *_ANY_PORT, "--db-filename", "notes.txt"], tmp_path, 1, "notes.txt", "not a database")
-    await _refused(["dev", *_ANY_PORT, "--db-filename", "no/such/folder.db"], tmp_path, 1, "no/such/folder.db")
+    await asyncio.gather(
+        _refused(["dev", *_ANY_PORT, "--db-filename", "notes.txt"], tmp_path, 1, "notes.txt", "not a database"),
+        _refused(["dev", *_ANY_PORT, "--db-filename", "no/such/folder.db"], tmp_path, 1, "no/such/folder.db"),
+    )
 
 
 @pytest.mark.parametrize(
@@ -237,22 +243,29 @@ async def test_every_line_of_the_log_is_json(tmp_path: Path) -> None:
 
 
 async def test_a_log_for_people_and_none_at_all(tmp_path: Path) -> None:
-    unknown = ["--dynamic-config-value", "no.such.key=1"]
-    async with running(["dev", *_ANY_PORT, *unknown, "--log-format", "text"], tmp_path) as server:
-        assert "no.such.key" in server.errors
-        assert not server.errors.startswith("{")
-    (tmp_path / "errors.log").unlink()
-    async with running(["dev", *_ANY_PORT, *unknown, "--log-level", "never"], tmp_path) as server:
-        assert not server.errors
+    async def logged(name: str, *options: str) -> str:
+        folder = tmp_path / name
+        folder.mkdir()
+        async with running(["dev", *_ANY_PORT, "--dynamic-config-value", "no.such.key=1", *options], folder) as server:
+            return server.errors
+
+    text, nothing = await asyncio.gather(
+        logged("text", "--log-format", "text"), logged("nothing", "--log-level", "never")
+    )
+    assert "no.such.key" in text
+    assert not text.startswith("{")
+    assert not nothing
 
 
 async def test_all_addresses_and_names_of_them(tmp_path: Path) -> None:
-    for ip in ("0.0.0.0", "localhost"):
+    async def reach(ip: str) -> None:
         async with running(["server", "start-dev", "--headless", *_ANY_PORT, "--ip", ip], tmp_path) as server:
             for host in ("127.0.0.1", "localhost"):
                 client = Client(f"{host}:{server.port}")
                 await client.call(ws.GetSystemInfoRequest())
                 await client.close()
+
+    await asyncio.gather(reach("0.0.0.0"), reach("localhost"))
 
 
 # ----------------------------------------------------------------------------------------------------- SDKs, and people
