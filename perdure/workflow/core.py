@@ -1,42 +1,11 @@
 """All of the core, loaded: importing any part of `perdure.workflow` imports this.
 
-Deciders, event handlers, commands, derivations and timers register themselves in tables when their module is
-imported. A table
-with a hole would not raise: replay would quietly give another state. So the list is explicit, and the package imports
-it.
+Deciders, event handlers, commands, derivations and timers register themselves in tables when their module is imported.
+A table with a hole would not raise: replay would quietly give another state. So the list is explicit, and the package
+imports it.
 """
 
-from perdure.workflow import (
-    cancel,
-    cancel_activity,
-    complete_activity,
-    complete_workflow_task,
-    delete_run,
-    describe,
-    events_activity,
-    events_task,
-    events_timer,
-    events_workflow,
-    fail_activity,
-    fail_workflow_task,
-    fire_activity_timer,
-    fire_timer,
-    fire_user_timer,
-    heartbeat_activity,
-    look,
-    outstanding_activity,
-    outstanding_run,
-    outstanding_timer,
-    overgrown,
-    query,
-    reset_sticky,
-    signal,
-    signal_with_start,
-    start,
-    start_activity_task,
-    start_workflow_task,
-    terminate,
-)
+from perdure.workflow import overgrown
 from perdure.workflow.commands import (
     cancel_timer,
     close_workflow,
@@ -48,12 +17,44 @@ from perdure.workflow.commands import (
     upsert_search_attributes,
 )
 from perdure.workflow.decide import Decision, decide
+from perdure.workflow.deciders import (
+    cancel,
+    cancel_activity,
+    complete_activity,
+    complete_workflow_task,
+    delete_run,
+    describe,
+    fail_activity,
+    fail_workflow_task,
+    fire_activity_timer,
+    fire_timer,
+    fire_user_timer,
+    heartbeat_activity,
+    look,
+    query,
+    reset_sticky,
+    signal,
+    signal_with_start,
+    start,
+    start_activity_task,
+    start_workflow_task,
+    terminate,
+)
+from perdure.workflow.deriving import activity as activity_tasks
+from perdure.workflow.deriving import run as run_tasks
+from perdure.workflow.deriving import timer as timer_tasks
+from perdure.workflow.events import activity as activity_events
+from perdure.workflow.events import task as task_events
+from perdure.workflow.events import timer as timer_events
+from perdure.workflow.events import workflow as workflow_events
 from perdure.workflow.evolve import replay
 from perdure.workflow.visibility import visibility_row
 
 __all__ = ["MODULES", "Decision", "decide", "replay", "visibility_row"]
 
 MODULES = (
+    activity_events,
+    activity_tasks,
     cancel,
     cancel_activity,
     cancel_timer,
@@ -62,10 +63,6 @@ MODULES = (
     complete_workflow_task,
     delete_run,
     describe,
-    events_activity,
-    events_task,
-    events_timer,
-    events_workflow,
     fail_activity,
     fail_workflow_task,
     fire_activity_timer,
@@ -74,14 +71,12 @@ MODULES = (
     heartbeat_activity,
     look,
     modify_properties,
-    outstanding_activity,
-    outstanding_run,
-    outstanding_timer,
     overgrown,
     query,
     record_marker,
     request_cancel_activity,
     reset_sticky,
+    run_tasks,
     schedule_activity,
     signal,
     signal_with_start,
@@ -89,6 +84,10 @@ MODULES = (
     start_activity_task,
     start_timer,
     start_workflow_task,
+    task_events,
     terminate,
+    timer_events,
+    timer_tasks,
     upsert_search_attributes,
+    workflow_events,
 )

@@ -6,8 +6,8 @@ hand out with its answer. What is not granted is offered like any other activity
 
 from perdure.workflow.activity_attempts import start
 from perdure.workflow.commands import Completion
+from perdure.workflow.deciders.start_activity_task import started_reply
 from perdure.workflow.requests import ActivityTaskStarted
-from perdure.workflow.start_activity_task import started_reply
 
 
 def start_eagerly(completion: Completion, granted_max: int) -> tuple[ActivityTaskStarted, ...]:

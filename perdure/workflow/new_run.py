@@ -18,7 +18,7 @@ from perdure.workflow.context import Context
 from perdure.workflow.decide import Work
 from perdure.workflow.draft import Draft
 from perdure.workflow.durations import capped_ns
-from perdure.workflow.events_workflow import is_nothing
+from perdure.workflow.events.workflow import is_nothing
 from perdure.workflow.search_attributes import check_sizes, typed
 from perdure.workflow.state import RUNNING, CurrentRun, Durable, HistorySegment, RequestRecord
 

@@ -6,7 +6,7 @@ difference of `tasks_of` over the entities that it touched, so no code path can 
 prove it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from typing import Any
 
 import msgspec
@@ -85,10 +85,10 @@ def difference(before: Run | None, after: Run | None) -> tuple[list[Task], list[
         touched = touched_entities(after)
         old = {task for entity in touched for task in tasks_of(before, entity)}
         new = {task for entity in touched for task in tasks_of(after, entity)}
-    return _ordered(new - old), _ordered(old - new)
+    return in_order(new - old), in_order(old - new)
 
 
-def _ordered(tasks: set[Task]) -> list[Task]:
+def in_order(tasks: Set[Task]) -> list[Task]:
     """In an order that is the same in every process."""
     return sorted(tasks, key=_order) if len(tasks) > 1 else list(tasks)
 

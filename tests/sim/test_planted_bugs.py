@@ -20,10 +20,11 @@ from perdure.store.contract import Checkpoint, Group, SegmentHeader, SegmentId, 
 from perdure.store.memory.checkpoints import MemoryCheckpoints
 from perdure.store.memory.log import MemoryLog
 from perdure.testing.sim import run_seed
-from perdure.workflow import activity_attempts, complete_workflow_task, query, start, start_activity_task
+from perdure.workflow import activity_attempts
 from perdure.workflow.commands import Completion
 from perdure.workflow.commands.run import run_commands
 from perdure.workflow.decide import DECIDERS, Work
+from perdure.workflow.deciders import complete_workflow_task, query, start, start_activity_task
 from perdure.workflow.draft import Draft
 from perdure.workflow.lookup import find_run
 from perdure.workflow.requests import (

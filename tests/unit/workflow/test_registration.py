@@ -4,7 +4,7 @@ import dataclasses
 
 from perdure.workflow import requests
 from perdure.workflow.decide import DECIDERS
-from perdure.workflow.fire_timer import FIRE
+from perdure.workflow.deciders.fire_timer import FIRE
 from perdure.workflow.outstanding import DERIVE
 from perdure.workflow.tasks import TimerKind
 

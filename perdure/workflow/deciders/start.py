@@ -17,10 +17,10 @@ from temporalio.api.workflowservice.v1 import StartWorkflowExecutionRequest, Sta
 from perdure.base.errors import InvalidArgument, Unimplemented, WorkflowAlreadyStarted
 from perdure.workflow.close import SERVER_IDENTITY, close_from_outside
 from perdure.workflow.decide import Work, decides
+from perdure.workflow.deciders.start_workflow_task import handed_out
 from perdure.workflow.links import request_link, started_link
 from perdure.workflow.new_run import create_run, is_eager, refuse_unknown
 from perdure.workflow.requests import StartedEagerly, StartWorkflow
-from perdure.workflow.start_workflow_task import handed_out
 from perdure.workflow.state import RUNNING, CurrentRun
 from perdure.workflow.workflow_task import start as start_task
 from perdure.workflow.workflow_task import wake

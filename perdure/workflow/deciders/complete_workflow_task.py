@@ -20,6 +20,7 @@ from perdure.workflow.close import SERVER_IDENTITY, close, release_queries, show
 from perdure.workflow.commands import BadCommand, Completion
 from perdure.workflow.commands.run import check_sequence, run_commands
 from perdure.workflow.decide import QueryAnswered, QueryReleased, Work, decides
+from perdure.workflow.deciders.start_workflow_task import handed_out
 from perdure.workflow.draft import Draft
 from perdure.workflow.eager_activities import start_eagerly
 from perdure.workflow.flush import flush
@@ -28,7 +29,6 @@ from perdure.workflow.lost_task import clear_sticky, fail, note_cause, started_t
 from perdure.workflow.overgrown import TOO_MANY_EVENTS, terminate_overgrown
 from perdure.workflow.requests import CompleteWorkflowTask, WorkflowTaskCompleted
 from perdure.workflow.reset_points import note_reset_point
-from perdure.workflow.start_workflow_task import handed_out
 from perdure.workflow.state import WorkflowTask
 from perdure.workflow.workflow_task import schedule, set_attempt, start, write_provisional
 

@@ -3,8 +3,8 @@
 from temporalio.api.history.v1 import TimerFiredEventAttributes
 
 from perdure.workflow.decide import Work
+from perdure.workflow.deciders.fire_timer import fires
 from perdure.workflow.draft import Draft
-from perdure.workflow.fire_timer import fires
 from perdure.workflow.tasks import Timer, TimerKind
 from perdure.workflow.workflow_task import wake
 

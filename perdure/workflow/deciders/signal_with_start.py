@@ -11,11 +11,11 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from perdure.workflow.decide import Work, decides
+from perdure.workflow.deciders.signal import add_signal, check_signal
+from perdure.workflow.deciders.start import make_room
 from perdure.workflow.links import request_link
 from perdure.workflow.new_run import create_run, refuse_unknown
 from perdure.workflow.requests import SignalWithStart
-from perdure.workflow.signal import add_signal, check_signal
-from perdure.workflow.start import make_room
 from perdure.workflow.state import RUNNING, CurrentRun
 from perdure.workflow.workflow_task import wake
 

@@ -8,8 +8,8 @@ from temporalio.api.history.v1 import WorkflowExecutionTimedOutEventAttributes
 from perdure.base.slots import ChainKey
 from perdure.workflow.close import close_from_outside
 from perdure.workflow.decide import Work
+from perdure.workflow.deciders.fire_timer import fires
 from perdure.workflow.draft import Draft
-from perdure.workflow.fire_timer import fires
 from perdure.workflow.lost_task import time_out
 from perdure.workflow.outstanding import derives
 from perdure.workflow.priorities import rank

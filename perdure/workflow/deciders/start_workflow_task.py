@@ -9,7 +9,7 @@ from temporalio.api.common.v1 import WorkerVersionCapabilities, WorkerVersionSta
 
 from perdure.base.errors import NotFound
 from perdure.workflow.decide import Work, decides
-from perdure.workflow.look import segments_of
+from perdure.workflow.deciders.look import segments_of
 from perdure.workflow.lookup import COMPLETED, find_run
 from perdure.workflow.lost_task import TASK_NOT_FOUND, clear_sticky
 from perdure.workflow.requests import StartWorkflowTask, WorkflowTaskStarted

@@ -13,10 +13,10 @@ from temporalio.api.history.v1 import ActivityTaskTimedOutEventAttributes
 
 from perdure.workflow.activity_attempts import end, retry
 from perdure.workflow.decide import Work
+from perdure.workflow.deciders.fire_timer import fires
+from perdure.workflow.deriving.activity import deadlines
 from perdure.workflow.draft import Draft
 from perdure.workflow.failures import timeout_failure
-from perdure.workflow.fire_timer import fires
-from perdure.workflow.outstanding_activity import deadlines
 from perdure.workflow.retry_policy import TIMEOUT_NAMES
 from perdure.workflow.state import Activity, ActivityAttempt, Run
 from perdure.workflow.tasks import Timer, TimerKind

@@ -4,8 +4,8 @@ from temporalio.api.history.v1 import WorkflowExecutionTerminatedEventAttributes
 
 from perdure.workflow.close import close_from_outside
 from perdure.workflow.decide import Work, decides
+from perdure.workflow.deciders.fire_timer import fires
 from perdure.workflow.draft import Draft
-from perdure.workflow.fire_timer import fires
 from perdure.workflow.lookup import find_run
 from perdure.workflow.requests import DeleteRun
 from perdure.workflow.tasks import Timer, TimerKind
