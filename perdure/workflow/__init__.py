@@ -1,4 +1,4 @@
-"""The pure core: state, evolve, decide, one file per request or command.
+"""The pure core: state, evolve, decide; a folder each for deciders, commands, events, derivations.
 
 No clock, no input or output, no await, no globals: `decide(chain, request, context)` returns everything that is to
 happen. Importing any part imports `core`, the list of everything that registers itself.
