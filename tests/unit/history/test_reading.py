@@ -9,6 +9,7 @@ import pytest
 from perdure.base.clock import SECOND_NS
 from perdure.base.errors import InvalidArgument
 from perdure.cluster.roles import Call, HistoryRead
+from perdure.history.reading import PageToken, encode_page_token
 from perdure.store.memory import MemoryStore
 from perdure.testing.loop import run_virtual, running_loop
 from tests.unit.history.house import House, finish, key_of
@@ -73,8 +74,15 @@ def test_a_token_of_another_run_is_refused() -> None:
         _play(scene)
 
 
-@pytest.mark.parametrize("token", [b"x", b"\x00" * 40, b"\xff"])
+@pytest.mark.parametrize("token", [b"x", b"\x00" * 40, b"\xff", b"\x94\xa1\xff\x01\x02\xc3"])
 def test_a_forged_token_is_refused(token: bytes) -> None:
+    with pytest.raises(InvalidArgument, match="NextPageToken"):
+        _play(lambda house: house.page("w", HistoryRead("", 1, token)))
+
+
+@pytest.mark.parametrize(("first", "bound"), [(0, 3), (-1, 3), (8, 8), (3, 8), (5, 3), (1 << 63, 1 << 63)])
+def test_a_token_beyond_the_history_is_refused(first: int, bound: int) -> None:
+    token = encode_page_token(PageToken("", first, bound, running=True))
     with pytest.raises(InvalidArgument, match="NextPageToken"):
         _play(lambda house: house.page("w", HistoryRead("", 1, token)))
 
