@@ -186,6 +186,8 @@ class EffectPump:
         size = self._world.options.effects_batch
         try:
             while self._pending:
+                # They gather, and newer ones take the place of older ones: lists may lag, stores are slow.
+                await asyncio.sleep(self._world.options.effects_delay_s)
                 batch = list(self._pending.items())[:size]
                 outcome = await self._performed([effect for _, (effect, _) in batch])
                 if outcome is None:

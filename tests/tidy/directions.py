@@ -47,7 +47,6 @@ _PURE_PARTS = frozenset(
         "perdure.base.clock.from_timestamp",
         "perdure.base.clock.set_timestamp",
         "perdure.base.clock.to_duration",
-        "perdure.base.clock.set_timestamp",
         "perdure.base.clock.to_timestamp",
         "perdure.base.entropy.derive_id",
     }
