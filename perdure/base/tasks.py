@@ -15,7 +15,7 @@ class Background:
     __slots__ = ("_on_error", "_tasks")
 
     def __init__(self, on_error: Callable[[BaseException], None]) -> None:
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], None] = {}  # in the order of their making: a set's differs from run to run
         self._on_error = on_error
 
     def __len__(self) -> int:
@@ -24,12 +24,12 @@ class Background:
     def spawn(self, work: Coroutine[Any, Any, Any], name: str | None = None) -> asyncio.Task[Any]:
         """Run `work` on the running loop; its exception, unless it is a cancellation, goes to the error handler."""
         task = asyncio.get_running_loop().create_task(work, name=name)
-        self._tasks.add(task)
+        self._tasks[task] = None
         task.add_done_callback(self._done)
         return task
 
     def _done(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._on_error(error)
 

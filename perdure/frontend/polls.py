@@ -34,7 +34,7 @@ class Polls:
     """The polls of one process that wait now."""
 
     def __init__(self) -> None:
-        self._waiting: set[asyncio.Task[object]] = set()
+        self._waiting: dict[asyncio.Task[object], None] = {}  # in the order of their coming, which a set has not
         self._ended: set[asyncio.Task[object]] = set()
         self._draining = False
 
@@ -47,7 +47,7 @@ class Polls:
             return b""
         task = asyncio.current_task()
         assert task is not None
-        self._waiting.add(task)
+        self._waiting[task] = None
         try:
             return await poll()
         except asyncio.CancelledError:
@@ -56,7 +56,7 @@ class Polls:
                 return b""
             raise
         finally:
-            self._waiting.discard(task)
+            self._waiting.pop(task, None)
             self._ended.discard(task)
 
     def drain(self) -> None:

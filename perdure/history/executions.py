@@ -13,7 +13,7 @@ from perdure.shards.contract import ChainRows, Shard
 from perdure.store.contract import Checkpoints, Pointer, Snapshot, Store
 from perdure.visibility.rows import VisibilityRow
 from perdure.workflow.core import visibility_row
-from perdure.workflow.outstanding import outstanding
+from perdure.workflow.outstanding import in_order, outstanding
 from perdure.workflow.requests import FireTimer
 from perdure.workflow.tasks import Backlog, Effect, EffectKind, Offer, QueueKey, Task, Timer
 
@@ -84,9 +84,9 @@ class HistoryExecutions:
     ) -> None:
         sure = known.sure if known is not None else frozenset()
         maybe = known.maybe if known is not None else frozenset()
-        for task in wanted - sure:
+        for task in in_order(wanted - sure):
             _sort_in(task, rows.added_offers, rows.added_timers)
-        for task in maybe - wanted:
+        for task in in_order(maybe - wanted):
             _sort_in(task, rows.removed_offers, rows.removed_timers)
         if wanted or run_id in entry.chain.runs:
             entry.rows[run_id] = StoredRows(wanted, wanted)
@@ -181,7 +181,7 @@ class HistoryExecutions:
             entry = chains.entries.get(key)
             if entry is None or entry.quarantine is not None:
                 continue
-            tasks = [task for run in entry.chain.runs.values() for task in outstanding(run)]
+            tasks = [task for run in entry.chain.runs.values() for task in in_order(outstanding(run))]
             found[key] = [task for task in tasks if not isinstance(task, Effect)]
         return found
 

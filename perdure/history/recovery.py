@@ -17,7 +17,7 @@ from perdure.history.snapshots import decode_pointer
 from perdure.store.contract import Checkpoints
 from perdure.workflow.core import replay
 from perdure.workflow.evolve import history_batches
-from perdure.workflow.outstanding import outstanding
+from perdure.workflow.outstanding import in_order, outstanding
 from perdure.workflow.steps import Create, Mutation, Record, decode_record
 from perdure.workflow.tasks import Effect, Task
 
@@ -71,7 +71,7 @@ class Recovery:
     def _wanted(self, entry: Entry) -> list[Task]:
         tasks: list[Task] = list(self._effects.get(entry.key, ()))
         for run_id, run in entry.chain.runs.items():
-            wanted = outstanding(run)
+            wanted = in_order(outstanding(run))
             if run_id in entry.dirty_runs:
                 tasks += wanted
             else:

@@ -6,7 +6,8 @@ difference of `tasks_of` over the entities that it touched, so no code path can 
 prove it.
 """
 
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import msgspec
@@ -88,7 +89,7 @@ def difference(before: Run | None, after: Run | None) -> tuple[list[Task], list[
     return in_order(new - old), in_order(old - new)
 
 
-def in_order(tasks: Set[Task]) -> list[Task]:
+def in_order(tasks: AbstractSet[Task]) -> list[Task]:
     """In an order that is the same in every process."""
     return sorted(tasks, key=_order) if len(tasks) > 1 else list(tasks)
 
