@@ -109,7 +109,7 @@ class Simulation:
         begun = loop.time()
         for at_s, trouble in self.scenario.troubles:
             await asyncio.sleep(max(0.0, begun + at_s - loop.time()))
-            if self.cluster.host is None:
+            while self.cluster.host is None:  # it may die at a mark while it starts
                 await self.cluster.start()
             await self._befall(trouble)
         await asyncio.sleep(max(0.0, begun + self.scenario.heal_s - loop.time()))

@@ -42,6 +42,8 @@ def one_run_per_start(evidence: Evidence) -> Iterator[Violation]:
             yield Violation(18, runs[0].name, f"the start {request_id} made {len(runs)} runs")
         for op in ops:
             run_id = op.reply.get("run_id", "")
+            if op.refused_as == "WorkflowAlreadyStarted" and any(run.run_id in op.error for run in runs):
+                yield Violation(18, op.workflow_id, f"the start {request_id} was refused for the run that it made")
             if op.ok and run_id not in evidence.runs:
                 yield Violation(18, op.workflow_id, f"the acknowledged start {request_id} has no run {run_id[:8]}")
             elif op.ok and op.reply.get("started") and runs and run_id not in {run.run_id for run in runs}:

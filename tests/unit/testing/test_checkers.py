@@ -248,6 +248,13 @@ def refused_start_made_a_run(evidence: Evidence) -> None:
 
 
 @breaks(18)
+def repeated_start_was_refused_for_its_own_run(evidence: Evidence) -> None:
+    refused = f"WorkflowAlreadyStarted: it is already running, RunId: {RUN}"
+    again = operation(40, Kind.START, 1, 2, request_id="s1", run_id="", outcome=Outcome.FAIL, error=refused)
+    evidence.ops = [*evidence.ops, again]
+
+
+@breaks(18)
 def duplicate_was_not_rejected(evidence: Evidence) -> None:
     op_of(evidence, 30).args["reuse"] = WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE
 
