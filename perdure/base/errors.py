@@ -207,8 +207,8 @@ class DeadlineExceeded(PerdureError):
 
 
 class Bug(PerdureError):
-    """An invariant of ours does not hold. The request fails, and its shard forgets its memory and replays its log, though
-    not twice within a minute; the process goes on.
+    """An invariant of ours does not hold. The request fails, and its shard forgets its memory and replays its log,
+    though not twice within a minute; the process goes on.
     """
 
     status = 13

@@ -75,8 +75,7 @@ class Queries:
                 waiter.notice.set_result(QueryReleased("", query_id, error))
 
     async def query(self, key: ChainKey, request: QueryWorkflowRequest, call: Call) -> QueryWorkflowResponse:
-        """Answer `request` within the caller's time. Raises QueryFailed, NotFound, WorkflowNotReady,
-        DeadlineExceeded,
+        """Answer `request` within the caller's time. Raises QueryFailed, NotFound, WorkflowNotReady, DeadlineExceeded,
         Unavailable.
         """
         timeout_ns = call.timeout_ns or self._timeout_ns

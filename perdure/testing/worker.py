@@ -49,8 +49,8 @@ class Habits(msgspec.Struct, frozen=True, kw_only=True):
     """How a worker is. Chances in [0, 1], of one task each.
 
     `thinks`: takes some time. `slow`: takes longer than the task's time. `twice`: answers again. `lost`: takes the task
-    and is not heard of again.
-    `forgets`: loses its cache. `fails`: fails the workflow task. `foreign`: tries a token under another namespace.
+    and is not heard of again. `forgets`: loses its cache. `fails`: fails the workflow task. `foreign`: tries a token
+    under another namespace.
     """
 
     sticky: bool = True

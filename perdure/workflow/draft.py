@@ -123,9 +123,8 @@ class Draft:
         """Add the event with these attributes: numbered now, or buffered if its type allows and a workflow task is
         started, or its commands are at work (`holding`).
 
-        `fields` are HistoryEvent's own (`user_metadata`, `links`, `worker_may_ignore`, `principal`). The event's id
-        is 0
-        while it is buffered. Do not change the event afterwards.
+        `fields` are HistoryEvent's own (`user_metadata`, `links`, `worker_may_ignore`, `principal`). The event's id is
+        0 while it is buffered. Do not change the event afterwards.
         """
         event_type, name = _FIELD_OF[attributes.DESCRIPTOR.full_name]
         event = HistoryEvent(event_type=event_type, **fields)  # type: ignore[arg-type]  # the stub wants the enum's type

@@ -1,8 +1,7 @@
 """The end of a started or scheduled workflow task that was not completed: failed, timed out, or its events given up.
 
 A task that was on a sticky queue is tried again as attempt 1 on the normal queue; others become transient attempts,
-whose
-failures are not written. Refuses to know who tries next: callers schedule.
+whose failures are not written. Refuses to know who tries next: callers schedule.
 """
 
 from temporalio.api.enums.v1 import TimeoutType, WorkflowTaskFailedCause

@@ -1,8 +1,8 @@
 """The vocabulary of the core: every request a chain can be asked to decide, and the replies that are not API messages.
 
 Requests are already validated as far as that needs no state (the frontend's part), and name namespaces by id in the
-chain key. The decider of each is in the module of its name in `perdure.workflow.deciders`. API messages stay as they are: they are the
-vocabulary.
+chain key. The decider of each is in the module of its name in `perdure.workflow.deciders`. API messages stay as they
+are: they are the vocabulary.
 """
 
 from dataclasses import dataclass

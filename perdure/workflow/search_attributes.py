@@ -1,8 +1,7 @@
 """Checking search attributes and writing their types into them.
 
-A stored attribute always says its own type (`metadata["type"]`), so that readers need no look-up and history is read
-as it was
-written. Sizes are checked over all attributes of a run together. Source: the reference's validator.
+A stored attribute always says its own type (`metadata["type"]`), so that readers need no look-up and history is read as
+it was written. Sizes are checked over all attributes of a run together. Source: the reference's validator.
 """
 
 from collections.abc import Mapping

@@ -1,11 +1,8 @@
 """The outstanding workflow task: scheduling it, waking a run that has something new, and starting it.
 
 Other modules call `wake` after they added an event that a worker must see. Attempts after a failure are transient:
-their
-Scheduled and Started events are written only when they are answered, so that a workflow that keeps failing does not
-fill
-its history.
-Source: the reference's workflow task state machine.
+their Scheduled and Started events are written only when they are answered, so that a workflow that keeps failing does
+not fill its history. Source: the reference's workflow task state machine.
 """
 
 import msgspec
@@ -33,9 +30,8 @@ _STRETCH_MAX_NS = 600 * SECOND_NS
 def wake(draft: Draft, *, skip_delay: bool = False) -> None:
     """Schedule a workflow task unless one is outstanding, the run is closed or paused, or its first task is delayed.
 
-    `skip_delay`: a delayed first task begins now (cancellation, signal-with-start). While the commands of a
-    completion are
-    at work the wish is only noted.
+    `skip_delay`: a delayed first task begins now (cancellation, signal-with-start). While the commands of a completion
+    are at work the wish is only noted.
     """
     run = draft.run
     if draft.holding:

@@ -1,8 +1,7 @@
 """The requests that the machine sends, as a list that other files extend.
 
-A rule takes a stage and a way to draw values, and sends one request; where it does not apply it does nothing.
-Refusals are
-legal answers: the stage checks that they change nothing they should not.
+A rule takes a stage and a way to draw values, and sends one request; where it does not apply it does nothing. Refusals
+are legal answers: the stage checks that they change nothing they should not.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,8 @@
 """One chain on a virtual time: requests go in, decisions are adopted at once, due timers fire as time moves.
 
 Every decision is checked while it passes: it changes none of its arguments, its record replays to the live state
-without its
-ephemeral part after encoding and decoding, its task changes lead to what the state derives, history has no gap.
+without its ephemeral part after encoding and decoding, its task changes lead to what the state derives, history has no
+gap.
 """
 
 from collections.abc import Callable, Mapping

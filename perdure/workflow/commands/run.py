@@ -1,8 +1,7 @@
 """The loop over a completion's commands.
 
 Refused before anything happens: types that the API does not have, and commands after one that closes the run. Types
-that the API
-has and this server does not yet fail the workflow task and say so.
+that the API has and this server does not yet fail the workflow task and say so.
 """
 
 from collections.abc import Sequence

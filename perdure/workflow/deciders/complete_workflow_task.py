@@ -1,8 +1,8 @@
 """CompleteWorkflowTask: a worker answers its workflow task with commands and query results.
 
-All commands or none take effect: a bad one throws the whole completion away and fails the task instead, and the
-worker is told
-why. Events that wait for their ids get them after those of the commands. Source: the reference's handler of the call.
+All commands or none take effect: a bad one throws the whole completion away and fails the task instead, and the worker
+is told why. Events that wait for their ids get them after those of the commands. Source: the reference's handler of the
+call.
 """
 
 from temporalio.api.enums.v1 import TimeoutType, WorkerVersioningMode, WorkflowTaskFailedCause

@@ -1,10 +1,8 @@
 """BeginQuery, AbandonQuery: how a query can be answered now.
 
 Directly, by any worker, only if no event waits to be seen by the workflow's code; else it waits for the workflow task
-that is
-outstanding and is answered with it, so that a query sees everything that was acknowledged before it. Source: the
-reference's
-query handler.
+that is outstanding and is answered with it, so that a query sees everything that was acknowledged before it. Source:
+the reference's query handler.
 """
 
 from temporalio.api.enums.v1 import QueryRejectCondition, ResourceExhaustedCause, WorkflowExecutionStatus

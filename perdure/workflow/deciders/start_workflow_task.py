@@ -1,8 +1,7 @@
 """StartWorkflowTask: matching found a poller for an offered workflow task.
 
-Idempotent by matching's request id: a repeated call gets the same answer, whatever the offer says. Everything else
-that does not
-fit the state any more is NotFound: the reference is obsolete, and matching drops it.
+Idempotent by matching's request id: a repeated call gets the same answer, whatever the offer says. Everything else that
+does not fit the state any more is NotFound: the reference is obsolete, and matching drops it.
 """
 
 from temporalio.api.common.v1 import WorkerVersionCapabilities, WorkerVersionStamp
