@@ -128,10 +128,8 @@ class HistoryExecutions:
         """A committed timer is due."""
         if self.service is None:
             raise Unavailable("The history role is not started.")
-        try:
-            await self.service.transact_on(shard, timer.key, FireTimer(timer), Call())
-        except ShardLost:
-            return
+        # ShardLost goes on to the shard: to return would say that nothing wants the timer any more.
+        await self.service.transact_on(shard, timer.key, FireTimer(timer), Call())
 
     async def offer(self, shard: Shard, partition: QueueKey, offers: Sequence[Offer], backlog: Backlog) -> None:
         """Hand references to matching; where nobody polls a sticky queue, to the normal one."""

@@ -114,7 +114,8 @@ class TimerPump:
             await self._world.executions.fire(self._shard, timer)
             await self._shard.durable(self._shard.next_position - 1)
         except ShardLost:
-            return
+            if not self._is_stopped:
+                self._again(timer)
         except Unavailable as error:
             self._again(timer)
             log.warning("timer not fired yet", timer=repr(timer), error=error.message)

@@ -9,7 +9,7 @@ from perdure.store.memory import MemoryStore
 from perdure.testing.faulty_store import FaultyStore
 from perdure.testing.loop import run_virtual, running_loop
 from perdure.testing.store_faults import Fault, Faults
-from tests.unit.history.house import House, finish, key_of
+from tests.unit.history.house import House, finish, key_of, start_timer
 
 
 def test_a_snapshot_that_can_t_be_read_now_is_read_later() -> None:
@@ -49,3 +49,22 @@ def test_a_checkpoint_in_part_leaves_no_hole_in_a_history() -> None:
     read, told = run_virtual(play())
     assert read == list(range(1, 10))
     assert told == list(range(1, 8))
+
+
+def test_a_timer_that_comes_due_while_the_shard_is_released_is_not_forgotten() -> None:
+    async def play() -> list[str]:
+        store = MemoryStore()
+        house = await House(running_loop(), store).open()
+        await house.start("w")
+        await house.complete(await house.poll(), start_timer(5))
+        shard = house.roles.shards.by_slot(key_of("w").slot)
+        # Nothing new is taken any more: what fires now is refused, and must come again at the next owner.
+        running_loop().call_later(4.9, setattr, shard, "_refusal", "The shard is being released.")
+        await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=6)
+        shard._refusal = None
+        await house.roles.stop()
+        other = await House(running_loop(), store).open()
+        await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=2)
+        return await other.events("w")
+
+    assert "6 timer_fired" in run_virtual(play())
