@@ -24,7 +24,14 @@ from perdure.workflow import activity_attempts
 from perdure.workflow.commands import Completion
 from perdure.workflow.commands.run import run_commands
 from perdure.workflow.decide import DECIDERS, Work
-from perdure.workflow.deciders import complete_workflow_task, query, start, start_activity_task
+from perdure.workflow.deciders import (
+    complete_activity,
+    complete_workflow_task,
+    fire_timer,
+    query,
+    start,
+    start_activity_task,
+)
 from perdure.workflow.draft import Draft
 from perdure.workflow.lookup import find_run
 from perdure.workflow.requests import (
@@ -80,7 +87,7 @@ def activity_is_retried_after_its_completion(patch: Patch) -> None:
         draft.run.put("activities", activity.scheduled_event_id, activity)
         draft.put("attempts", activity.scheduled_event_id, msgspec.structs.replace(attempt, started_time_ns=0))
 
-    patch.setattr("perdure.workflow.complete_activity.end", end)
+    patch.setattr(complete_activity, "end", end)
 
 
 @breaks(25)
@@ -271,7 +278,7 @@ def commands_are_carried_out_backwards(patch: Patch) -> None:
 
 @breaks(7, 25, 26)
 def timers_fire_whether_or_not_they_are_wanted(patch: Patch) -> None:
-    patch.setattr("perdure.workflow.fire_timer._wanted", lambda _run, timer: {timer})
+    patch.setattr(fire_timer, "_wanted", lambda _run, timer: {timer})
 
 
 @breaks(5)
