@@ -3,9 +3,8 @@
     PerdureError
     ├── Refused               the caller's fault; repeating the same call changes nothing
     │   ├── InvalidArgument       3
-    │   ├── NotFound              5    NamespaceNotFound, WorkflowNotFound
+    │   ├── NotFound              5    NamespaceNotFound
     │   ├── AlreadyExists         6    WorkflowAlreadyStarted, NamespaceAlreadyExists
-    │   ├── PermissionDenied      7
     │   ├── ResourceExhausted     8
     │   ├── FailedPrecondition    9    WorkflowNotReady
     │   ├── QueryFailed           3
@@ -24,14 +23,12 @@ detail message that SDKs branch on. Only `perdure.rpc` turns these into a wire s
 
 from typing import ClassVar
 
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from temporalio.api.enums.v1 import ResourceExhaustedCause, ResourceExhaustedScope
 from temporalio.api.errordetails.v1 import (
     NamespaceAlreadyExistsFailure,
     NamespaceNotFoundFailure,
     NotFoundFailure,
-    PermissionDeniedFailure,
     QueryFailedFailure,
     ResourceExhaustedFailure,
     WorkflowExecutionAlreadyStartedFailure,
@@ -135,15 +132,6 @@ class WorkflowAlreadyStarted(AlreadyExists):
         )
 
 
-class PermissionDenied(Refused):
-    """The principal may not do this; says nothing about what exists."""
-
-    status = 7
-
-    def details(self) -> Message:
-        return PermissionDeniedFailure(reason=self.message)
-
-
 class QueryFailed(Refused):
     """The worker answered a query with a failure."""
 
@@ -212,9 +200,3 @@ class Bug(PerdureError):
     """
 
     status = 13
-
-
-def retry_after(seconds: float) -> Duration:
-    """A protobuf duration of `seconds`, for retry information."""
-    whole = int(seconds)
-    return Duration(seconds=whole, nanos=int((seconds - whole) * 1e9))

@@ -50,7 +50,6 @@ KEYS: dict[str, tuple[str, Callable[[object], Any]]] = {
     "limit.historysize.suggestcontinueasnew": ("history_bytes_suggest_continue", _whole),
     "limit.historycount.error": ("history_events_max", _whole),
     "limit.historycount.suggestcontinueasnew": ("history_events_suggest_continue", _whole),
-    "limit.mutablestatesize.error": ("state_bytes_max", _whole),
     "limit.numpendingactivities.error": ("pending_activities_max", _whole),
     "system.transactionsizelimit": ("transaction_bytes_max", _whole),
     "history.maximumsignalsperexecution": ("signals_max", _whole),

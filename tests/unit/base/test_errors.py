@@ -25,7 +25,6 @@ def test_every_class_has_a_status_of_the_protocol() -> None:
         (errors.InvalidArgument("x"), 3),
         (errors.NotFound("x"), 5),
         (errors.AlreadyExists("x"), 6),
-        (errors.PermissionDenied("x"), 7),
         (errors.FailedPrecondition("x"), 9),
         (errors.Unimplemented("x"), 12),
         (errors.Bug("x"), 13),
