@@ -1,6 +1,6 @@
 """Every limit in one place; the defaults are the reference's. Enforced before memory is spent.
 
-Sizes are bytes, times nanoseconds. `invariants.md` of the design names the source of each figure.
+Sizes are bytes, times nanoseconds.
 """
 
 import msgspec
