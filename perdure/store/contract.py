@@ -1,7 +1,7 @@
 """What a store must do: five small interfaces.
 
 `LogStore` and `ShardStore` take conditional writes only; `Checkpoints` takes plain, idempotent, stamped writes only;
-no table has both. Rules and the interleavings behind them: docs/decisions on the shard log.
+no table has both. Rules and the interleavings behind them: docs/decisions, 0010.
 
 Errors, for every method of every interface:
 - a definite failure (refused, disk full before anything was written, row over a limit) raises `StoreUnavailable`;
