@@ -1,7 +1,7 @@
 """The rules of what must hold, each a small function over the evidence of one run. Knows no server, store or loop.
 
-A checker yields what is wrong and nothing else; the number of a violation is that of the rule in
-docs/invariants.md. Rules of features that are not there yet (updates, children, continue-as-new, reset) have no checker.
+A checker yields what is wrong and nothing else; the number of a violation is that of the rule in docs/invariants.md.
+Rules of features that are not there yet (updates, children, continue-as-new, reset) have no checker.
 """
 
 from collections.abc import Callable, Iterator
