@@ -39,7 +39,7 @@ def _message_type(field: str) -> str:
 
 _FIELD_OF: dict[str, tuple[int, str]] = {
     _message_type(name): (event_type, name)
-    for event_type, name in evolve._ATTRIBUTES.items()
+    for event_type, name in evolve.ATTRIBUTE_FIELDS.items()
     if name in HistoryEvent.DESCRIPTOR.fields_by_name
 }
 

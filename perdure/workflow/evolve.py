@@ -33,7 +33,8 @@ Handler = Callable[[Run, HistoryEvent, Any], None]
 ARRIVE: dict[int, Handler] = {}
 NUMBER: dict[int, Handler] = {}
 
-_ATTRIBUTES: dict[int, str] = {
+# event type -> the name of its attributes in a HistoryEvent
+ATTRIBUTE_FIELDS: dict[int, str] = {
     value.number: value.name.removeprefix("EVENT_TYPE_").lower() + "_event_attributes"
     for value in EventType.DESCRIPTOR.values
     if value.number
@@ -62,7 +63,7 @@ def numbers(event_type: EventType.ValueType) -> Callable[[Handler], Handler]:
 
 def attributes_of(event: HistoryEvent) -> Any:
     """The event's attributes message."""
-    return getattr(event, _ATTRIBUTES[event.event_type])
+    return getattr(event, ATTRIBUTE_FIELDS[event.event_type])
 
 
 def arrive(run: Run, event: HistoryEvent) -> None:

@@ -69,6 +69,13 @@ def commands(command_type: CommandType.ValueType) -> Callable[[Handler], Handler
     return register
 
 
+def require(command: Command, name: str, cause: WorkflowTaskFailedCause.ValueType) -> None:
+    """Raises BadCommand if the command carries no attributes, or those of another type."""
+    field, _ = HANDLERS[command.command_type]
+    if command.WhichOneof("attributes") != field:
+        raise BadCommand(cause, f"{name}CommandAttributes is not set on {name}Command.")
+
+
 def check_size(size: int, limit: int, cause: WorkflowTaskFailedCause.ValueType, message: str) -> None:
     """Raises BadCommand that ends the workflow if `size` is over `limit` (bytes)."""
     if size > limit:

@@ -19,7 +19,7 @@ from temporalio.api.history.v1 import (
 )
 
 from perdure.workflow.close import close
-from perdure.workflow.commands import HANDLERS, BadCommand, Completion, check_size, commands, marks
+from perdure.workflow.commands import BadCommand, Completion, check_size, commands, marks, require
 
 _UNHANDLED = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
 _BAD_COMPLETE = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_BAD_COMPLETE_WORKFLOW_EXECUTION_ATTRIBUTES
@@ -82,10 +82,3 @@ def _check(completion: Completion, command: Any, name: str, cause: WorkflowTaskF
     if completion.unhandled:
         raise BadCommand(_UNHANDLED)
     require(command, name, cause)
-
-
-def require(command: Command, name: str, cause: WorkflowTaskFailedCause.ValueType) -> None:
-    """Raises BadCommand if the command carries no attributes, or those of another type."""
-    field, _ = HANDLERS[command.command_type]
-    if command.WhichOneof("attributes") != field:
-        raise BadCommand(cause, f"{name}CommandAttributes is not set on {name}Command.")

@@ -6,8 +6,7 @@ from temporalio.api.enums.v1 import CommandType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import WorkflowPropertiesModifiedEventAttributes
 
 from perdure.workflow.close import show
-from perdure.workflow.commands import BadCommand, Completion, check_size, commands, marks
-from perdure.workflow.commands.close_workflow import require
+from perdure.workflow.commands import BadCommand, Completion, check_size, commands, marks, require
 from perdure.workflow.events.workflow import is_nothing
 
 _BAD = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_BAD_MODIFY_WORKFLOW_PROPERTIES_ATTRIBUTES

@@ -4,8 +4,7 @@ from temporalio.api.command.v1 import Command, RecordMarkerCommandAttributes
 from temporalio.api.enums.v1 import CommandType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import MarkerRecordedEventAttributes
 
-from perdure.workflow.commands import BadCommand, Completion, check_size, commands, marks
-from perdure.workflow.commands.close_workflow import require
+from perdure.workflow.commands import BadCommand, Completion, check_size, commands, marks, require
 
 _BAD = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_BAD_RECORD_MARKER_ATTRIBUTES
 

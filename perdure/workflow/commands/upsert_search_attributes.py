@@ -6,8 +6,7 @@ from temporalio.api.history.v1 import UpsertWorkflowSearchAttributesEventAttribu
 
 from perdure.base.errors import InvalidArgument
 from perdure.workflow.close import show
-from perdure.workflow.commands import BadCommand, Completion, check_size, commands, marks
-from perdure.workflow.commands.close_workflow import require
+from perdure.workflow.commands import BadCommand, Completion, check_size, commands, marks, require
 from perdure.workflow.search_attributes import check_sizes, typed
 
 _BAD = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_BAD_SEARCH_ATTRIBUTES
