@@ -177,8 +177,11 @@ def _expiration_ns(request: StartWorkflowExecutionRequest, context: Context) -> 
 
 
 def _run_expiration_ns(timeout_ns: int, delay_ns: int, expiration_ns: int, context: Context) -> int:
-    """When the run times out (its clock starts after the delay, within the execution's); 0 = never."""
+    """When the run times out (its clock starts after the delay, within the execution's); 0 = never.
+
+    Within the millisecond that the execution's end is rounded to, the two are one: the execution times out.
+    """
     if not timeout_ns:
         return 0
     due_ns = context.now_ns + delay_ns + timeout_ns
-    return min(due_ns, expiration_ns) if expiration_ns else due_ns
+    return expiration_ns if 0 < expiration_ns < due_ns + MS_NS else due_ns
