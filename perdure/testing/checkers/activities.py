@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from temporalio.api.history.v1 import HistoryEvent
 
 from perdure.base.clock import from_duration
-from perdure.base.retry import backoff_ns
+from perdure.testing.checkers.backoff import backoff_ns
 from perdure.testing.checkers.evidence import Evidence, RunHistory, Violation, time_of
 from perdure.testing.checkers.workflow_tasks import attributes_of
 from perdure.testing.oplog import Kind, Op

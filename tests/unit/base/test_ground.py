@@ -1,11 +1,10 @@
-"""Ids, slots, frames, durations and backoff: what every room takes for granted."""
+"""Ids, slots, frames and durations: what every room takes for granted."""
 
 from itertools import pairwise
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from temporalio.api.common.v1 import RetryPolicy
 
 from perdure.base.clock import (
     DURATION_NS_MAX,
@@ -17,7 +16,6 @@ from perdure.base.clock import (
 )
 from perdure.base.entropy import derive_id
 from perdure.base.framing import CorruptFrame, frame, unframe
-from perdure.base.retry import backoff_ns
 from perdure.base.slots import SLOTS, ChainKey, SlotRange, even_ranges, slot_of
 
 
@@ -76,17 +74,3 @@ def test_times_and_durations_round_trip() -> None:
 def test_the_longest_duration_of_the_protocol_fits_64_bits() -> None:
     assert from_duration(Duration(seconds=315_576_000_000)) == DURATION_NS_MAX
     assert DURATION_NS_MAX + 4_102_444_800 * SECOND_NS < 2**63
-
-
-@pytest.mark.parametrize(("attempt", "seconds"), [(1, 1), (2, 2), (3, 4), (7, 60), (8, 60), (5_000, 60)])
-def test_backoff_doubles_up_to_the_maximum(attempt: int, seconds: int) -> None:
-    policy = RetryPolicy(backoff_coefficient=2.0)
-    policy.initial_interval.FromSeconds(1)
-    policy.maximum_interval.FromSeconds(60)
-    assert backoff_ns(policy, attempt) == seconds * SECOND_NS
-
-
-def test_backoff_without_a_maximum_stays_within_64_bits() -> None:
-    policy = RetryPolicy(backoff_coefficient=10.0)
-    policy.initial_interval.FromSeconds(1)
-    assert 0 < backoff_ns(policy, 10_000) < 2**63

@@ -1,4 +1,4 @@
-"""Retry arithmetic: how long until the next attempt.
+"""How long until the next attempt, reckoned apart from the core: a checker does not ask the code that it checks.
 
 Source: the semantics of `temporal.api.common.v1.RetryPolicy`; the reference's default intervals are in `Limits`.
 """
