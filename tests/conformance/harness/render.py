@@ -115,7 +115,8 @@ def _enum(kind: EnumDescriptor, number: int) -> str:
 
 def seconds(duration: Duration) -> str:
     """A duration as seconds, `1.5s`."""
-    return f"{duration.seconds + duration.nanos / 1e9:g}s"
+    # To the millisecond: the reference reckons a retry interval as the difference of two readings of its clock.
+    return f"{round(duration.seconds + duration.nanos / 1e9, 3):g}s"
 
 
 def quoted(text: str) -> str:
