@@ -15,7 +15,7 @@ from perdure.visibility.rows import VisibilityRow
 from perdure.workflow.core import visibility_row
 from perdure.workflow.outstanding import in_order, outstanding
 from perdure.workflow.requests import FireTimer
-from perdure.workflow.tasks import Backlog, Effect, EffectKind, Offer, QueueKey, Task, Timer
+from perdure.workflow.tasks import ERRANDS, Backlog, Effect, EffectKind, Offer, QueueKey, Task, Timer
 
 
 class HistoryExecutions:
@@ -129,6 +129,9 @@ class HistoryExecutions:
         if self.service is None:
             raise Unavailable("The history role is not started.")
         # ShardLost goes on to the shard: to return would say that nothing wants the timer any more.
+        if timer.kind in ERRANDS:
+            await self.service.run_errand(shard, timer)
+            return
         await self.service.transact_on(shard, timer.key, FireTimer(timer), Call())
 
     async def offer(self, shard: Shard, partition: QueueKey, offers: Sequence[Offer], backlog: Backlog) -> None:

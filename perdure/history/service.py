@@ -20,6 +20,7 @@ from perdure.cluster.namespaces import Namespace, Namespaces
 from perdure.cluster.roles import Call, Directory, HistoryPage, HistoryRead, Pulled, QueryTask
 from perdure.history.answers import Answers
 from perdure.history.chains import Entry, ShardChains, deletions
+from perdure.history.errands import Errand, run_errand
 from perdure.history.executions import HistoryExecutions
 from perdure.history.queries import Queries
 from perdure.history.reading import Reading
@@ -37,7 +38,7 @@ from perdure.workflow.requests import (
     WorkflowTaskStarted,
 )
 from perdure.workflow.steps import encode_record
-from perdure.workflow.tasks import Offer, QueueKey
+from perdure.workflow.tasks import Offer, QueueKey, Timer
 
 log = structlog.get_logger(__name__)
 
@@ -77,6 +78,7 @@ class HistoryService:
         self._shards = shards
         self._executions = executions
         self._namespaces = namespaces
+        self._directory = directory
         self._entropy = entropy
         self._options = options
         self._views: dict[str, tuple[Namespace, NamespaceView]] = {}
@@ -100,6 +102,11 @@ class HistoryService:
         """`transact` on a shard that is known to own the key."""
         reply, _ = await self._settle(shard, key, request, call)
         return reply
+
+    async def run_errand(self, shard: Shard, timer: Timer) -> None:
+        """Do what a run of this shard wants at another workflow id. Raises Unavailable."""
+        chains = self._executions.chains(shard)
+        await run_errand(Errand(timer, chains, self, self._reading, self._directory, self._namespaces))
 
     def lost(self, slots: SlotRange, error: ShardLost) -> None:
         """The shard of these slots is gone, and the queries that waited there."""

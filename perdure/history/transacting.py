@@ -6,6 +6,7 @@ from perdure.base.errors import ShardLost
 from perdure.base.slots import ChainKey, SlotRange
 from perdure.cluster.roles import Call
 from perdure.shards.contract import Shard
+from perdure.workflow.tasks import Timer
 
 
 class Transacting(Protocol):
@@ -17,6 +18,10 @@ class Transacting(Protocol):
 
     async def transact_on(self, shard: Shard, key: ChainKey, request: Any, call: Call) -> Any:
         """The same on a shard that is known to own the key."""
+        ...
+
+    async def run_errand(self, shard: Shard, timer: Timer) -> None:
+        """Do what a run of this shard wants at another workflow id. Raises Unavailable to be called again."""
         ...
 
     def lost(self, slots: SlotRange, error: ShardLost) -> None:

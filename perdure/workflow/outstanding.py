@@ -24,6 +24,9 @@ _ENTITY_OF_FIELD = {
     "attempts": "activity",
     "timers": "timer",
     "workflow_task": "workflow_task",
+    "children": "child",
+    "external_signals": "external_signal",
+    "external_cancels": "external_cancel",
 }
 
 # Fields that the tasks of many entities depend on: where one changed, everything is compared.
@@ -55,6 +58,9 @@ def entities(run: Run) -> list[Entity]:
     found: list[Entity] = [("run", None), ("workflow_task", None)]
     found += [("activity", key) for key in run.facts.activities]
     found += [("timer", key) for key in run.facts.timers]
+    found += [("child", key) for key in run.facts.children]
+    found += [("external_signal", key) for key in run.facts.external_signals]
+    found += [("external_cancel", key) for key in run.facts.external_cancels]
     return found
 
 

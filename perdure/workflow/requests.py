@@ -275,6 +275,15 @@ class FireTimer:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanErrand:
+    """An errand is due: what has to be done elsewhere? Changes nothing. Reply: the plan of its kind (module
+    `plan_errand`), None if the run does not want it any more.
+    """
+
+    timer: Timer
+
+
+@dataclass(frozen=True, slots=True)
 class BeginQuery:
     """How a query can be answered now. Reply: `QueryPlan`. Refusals: NotFound, WorkflowNotReady, … Module `query`.
 

@@ -77,6 +77,26 @@ class TimerKind(IntEnum):
     RUN_TIMEOUT = 10
     EXECUTION_TIMEOUT = 11
     RETENTION = 12
+    CHILD_START = 13
+    CHILD_UNCLAIMED = 14
+    EXTERNAL_SIGNAL = 15
+    EXTERNAL_CANCEL = 16
+    PARENT_REPORT = 17
+    CHILDREN_CLOSE = 18
+
+
+# Errands: work at another workflow id that is due at once and for as long as the run's state wants it. They are timers
+# so that they are found again after any crash, repeated more and more slowly, and hold nothing else up.
+ERRANDS = frozenset(
+    {
+        TimerKind.CHILD_START,
+        TimerKind.CHILD_UNCLAIMED,
+        TimerKind.EXTERNAL_SIGNAL,
+        TimerKind.EXTERNAL_CANCEL,
+        TimerKind.PARENT_REPORT,
+        TimerKind.CHILDREN_CLOSE,
+    }
+)
 
 
 class Timer(msgspec.Struct, frozen=True, array_like=True, tag="t"):

@@ -12,7 +12,7 @@ from perdure.workflow.draft import Draft
 from perdure.workflow.outstanding import tasks_of
 from perdure.workflow.requests import FireTimer
 from perdure.workflow.state import Run
-from perdure.workflow.tasks import Task, Timer, TimerKind
+from perdure.workflow.tasks import ERRANDS, Task, Timer, TimerKind
 
 FIRE: dict[TimerKind, Callable[[Work, Draft, Timer], None]] = {}
 
@@ -29,6 +29,15 @@ _ACTIVITY = frozenset(
         TimerKind.ACTIVITY_RETRY,
     }
 )
+# The entity that derives an errand; those of an entry are keyed by its initiated event's id, those of a run by None.
+ENTITY_OF_ERRAND = {
+    TimerKind.CHILD_START: "child",
+    TimerKind.CHILD_UNCLAIMED: "run",
+    TimerKind.EXTERNAL_SIGNAL: "external_signal",
+    TimerKind.EXTERNAL_CANCEL: "external_cancel",
+    TimerKind.PARENT_REPORT: "run",
+    TimerKind.CHILDREN_CLOSE: "run",
+}
 
 
 def fires(kind: TimerKind) -> Callable[[Callable[[Work, Draft, Timer], None]], Callable[[Work, Draft, Timer], None]]:
@@ -43,8 +52,10 @@ def fires(kind: TimerKind) -> Callable[[Callable[[Work, Draft, Timer], None]], C
     return register
 
 
-def _wanted(run: Run, timer: Timer) -> set[Task]:
+def wanted(run: Run, timer: Timer) -> set[Task]:
     """The tasks of the entity that `timer` would belong to."""
+    if timer.kind in ERRANDS:
+        return tasks_of(run, (ENTITY_OF_ERRAND[timer.kind], timer.event_id or None))
     if timer.kind in _RUN:
         return tasks_of(run, ("run", None))
     if timer.kind in _WORKFLOW_TASK:
@@ -62,7 +73,7 @@ def fire_timer(work: Work, request: FireTimer) -> None:
     """Fire `request.timer` if the run still wants it. Raises Unavailable if its time has not come."""
     timer = request.timer
     run = work.chain.runs.get(timer.run_id)
-    if run is None or timer not in _wanted(run, timer):
+    if run is None or timer not in wanted(run, timer):
         return
     if timer.due_ns > work.context.now_ns:
         raise Unavailable("The timer is not due yet.")
