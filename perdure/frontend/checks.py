@@ -154,6 +154,6 @@ def check_links(links: Sequence[Link], limits: Limits) -> None:
 
 
 def refuse_versioned(options: WorkerDeploymentOptions, uses_versioning: bool) -> None:
-    """Versioned workers aren't served yet: treating one as unversioned would hand it other versions' tasks."""
+    """Versioned workers aren't served yet: no run has a version, so that none of them was handed a task."""
     if uses_versioning or options.worker_versioning_mode == _VERSIONED:
         raise Unimplemented("worker versioning is not implemented by this server yet")

@@ -1,11 +1,11 @@
 """Workflow tasks: polling, answering, queries handed to workers, sticky queues, the end of a worker."""
 
-from temporalio.api.deployment.v1 import WorkerDeploymentOptions
-from temporalio.api.enums.v1 import QueryResultType, TaskQueueKind, TaskQueueType
+from temporalio.api.enums.v1 import QueryResultType, TaskQueueKind
 from temporalio.api.failure.v1 import Failure, ServerFailureInfo
-from temporalio.api.taskqueue.v1 import TaskQueue, TaskQueueMetadata
+from temporalio.api.taskqueue.v1 import TaskQueueMetadata
 from temporalio.api.workflowservice.v1 import (
     PollActivityTaskQueueRequest,
+    PollNexusTaskQueueRequest,
     PollWorkflowTaskQueueRequest,
     ResetStickyTaskQueueRequest,
     ResetStickyTaskQueueResponse,
@@ -27,11 +27,13 @@ from perdure.frontend.failures import failure_within
 from perdure.frontend.methods import Scope, rpc
 from perdure.frontend.polls import Polls, poll_time_ns
 from perdure.frontend.services import Services
+from perdure.frontend.worker_versions import PollRequest, polled_version
 from perdure.workflow.requests import CompleteWorkflowTask, FailWorkflowTask, ResetSticky
 from perdure.workflow.tasks import QueueKey, QueueKind
 from perdure.workflow.tokens import QueryToken, TaskToken
 
 _STICKY = TaskQueueKind.TASK_QUEUE_KIND_STICKY
+_KINDS = frozenset(map(int, QueueKind))
 _RATE_MAX = 1e9  # no machine hands out more: a higher rate is no limit
 
 
@@ -49,11 +51,11 @@ class Tasks:
     ) -> bytes:
         timeout_ns = poll_time_ns(call, self._limits, self._services.entropy)
         check_identity(request.identity, self._limits)
-        _check_versioning(request, request.task_queue)
+        version = polled_version(request)
         fill_queue(request, self._limits, user_defined=False)
         queue = request.task_queue
         poll = Poll(
-            QueueKey(namespace.id, queue.name, QueueKind.WORKFLOW),
+            QueueKey(namespace.id, queue.name, QueueKind.WORKFLOW, version),
             request.identity,
             timeout_ns,
             normal_queue=queue.normal_name if queue.kind == _STICKY else "",
@@ -70,13 +72,29 @@ class Tasks:
         timeout_ns = poll_time_ns(call, self._limits, self._services.entropy)
         fill_queue(request, self._limits, user_defined=False)
         check_identity(request.identity, self._limits)
-        _check_versioning(request, request.task_queue)
+        version = polled_version(request)
         poll = Poll(
-            QueueKey(namespace.id, request.task_queue.name, QueueKind.ACTIVITY),
+            QueueKey(namespace.id, request.task_queue.name, QueueKind.ACTIVITY, version),
             request.identity,
             timeout_ns,
             worker_instance_key=request.worker_instance_key,
             max_tasks_per_second=_rate(request.task_queue_metadata),
+            capabilities=_encoded(request, "worker_version_capabilities"),
+            deployment_options=_encoded(request, "deployment_options"),
+        )
+        return await self._poll(poll, call)
+
+    @rpc(PollNexusTaskQueueRequest)
+    async def PollNexusTaskQueue(self, request: PollNexusTaskQueueRequest, namespace: Namespace, call: Call) -> bytes:
+        """No task ever comes, as there are no endpoints yet; a worker with handlers waits, and is let go, like any."""
+        timeout_ns = poll_time_ns(call, self._limits, self._services.entropy)
+        fill_queue(request, self._limits, user_defined=False)
+        check_identity(request.identity, self._limits)
+        poll = Poll(
+            QueueKey(namespace.id, request.task_queue.name, QueueKind.NEXUS, polled_version(request)),
+            request.identity,
+            timeout_ns,
+            worker_instance_key=request.worker_instance_key,
             capabilities=_encoded(request, "worker_version_capabilities"),
             deployment_options=_encoded(request, "deployment_options"),
         )
@@ -167,10 +185,7 @@ class Tasks:
         return ShutdownWorkerResponse()
 
 
-_KINDS = frozenset((TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY))
-
-
-def _encoded(request: PollWorkflowTaskQueueRequest | PollActivityTaskQueueRequest, field: str) -> bytes:
+def _encoded(request: PollRequest, field: str) -> bytes:
     if not request.HasField(field):  # type: ignore[arg-type]  # the stubs list the names
         return b""
     encoded: bytes = getattr(request, field).SerializeToString()
@@ -185,12 +200,3 @@ def _rate(metadata: TaskQueueMetadata) -> float | None:
     if not rate >= 0:  # NaN is neither
         raise InvalidArgument(f"MaxTasksPerSecond is not a rate: {rate}")
     return rate if rate < _RATE_MAX else None
-
-
-def _check_versioning(request: PollWorkflowTaskQueueRequest | PollActivityTaskQueueRequest, queue: TaskQueue) -> None:
-    options: WorkerDeploymentOptions = request.deployment_options
-    if queue.kind == _STICKY and not queue.normal_name and request.HasField("deployment_options"):
-        raise InvalidArgument(
-            "NormalName must be set on sticky queue when UseVersioning is true or DeploymentOptions are set."
-        )
-    refuse_versioned(options, request.worker_version_capabilities.use_versioning)

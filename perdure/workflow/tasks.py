@@ -13,10 +13,11 @@ from perdure.base.slots import ChainKey
 
 
 class QueueKind(IntEnum):
-    """The two task types a task queue serves; the values are those of `temporal.api.enums.v1.TaskQueueType`."""
+    """The task types a task queue serves; the values are those of `temporal.api.enums.v1.TaskQueueType`."""
 
     WORKFLOW = 1
     ACTIVITY = 2
+    NEXUS = 3
 
 
 class QueueKey(msgspec.Struct, frozen=True, order=True, array_like=True):

@@ -162,6 +162,9 @@ GOOD: dict[str, Build] = {
     "PollActivityTaskQueue": _plain(
         ws.PollActivityTaskQueueRequest(**_WORKER, task_queue=taskqueue.TaskQueue(name="nothing"))
     ),
+    "PollNexusTaskQueue": _plain(
+        ws.PollNexusTaskQueueRequest(**_WORKER, task_queue=taskqueue.TaskQueue(name="nothing"))
+    ),
     "RespondWorkflowTaskCompleted": workflow_task_completed,
     "RespondWorkflowTaskFailed": workflow_task_failed,
     "RespondQueryTaskCompleted": _plain(

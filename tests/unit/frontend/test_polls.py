@@ -11,11 +11,12 @@ from temporalio.api.enums.v1 import TaskQueueKind, TaskQueueType, WorkerVersioni
 from temporalio.api.taskqueue.v1 import TaskQueue, TaskQueueMetadata
 from temporalio.api.workflowservice.v1 import (
     PollActivityTaskQueueRequest,
+    PollNexusTaskQueueRequest,
     PollWorkflowTaskQueueRequest,
     ShutdownWorkerRequest,
 )
 
-from perdure.base.errors import FailedPrecondition, InvalidArgument, Unimplemented
+from perdure.base.errors import FailedPrecondition, InvalidArgument
 from perdure.base.limits import Limits
 from perdure.cluster.roles import Call
 from perdure.frontend.polls import Polls, poll_time_ns
@@ -25,6 +26,7 @@ from tests.unit.frontend.fakes import HOME, FakeEntropy, FakeMatching, open_desk
 
 SECOND_NS = 1_000_000_000
 STICKY = TaskQueueKind.TASK_QUEUE_KIND_STICKY
+VERSIONED = WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
 
 
 def poll(**fields: Any) -> PollWorkflowTaskQueueRequest:
@@ -99,14 +101,78 @@ async def test_an_activity_poll_carries_the_workers_rate() -> None:
         assert desk.matching.polls[-1].partition.kind is QueueKind.ACTIVITY
 
 
-async def test_versioned_workers_are_not_taken_for_unversioned_ones() -> None:
+async def test_versioned_workers_wait_in_a_part_of_the_queue_of_their_own() -> None:
     desk = await open_desk()
-    versioned = WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
-    with pytest.raises(Unimplemented, match="worker versioning"):
-        await desk.call(poll(deployment_options=WorkerDeploymentOptions(worker_versioning_mode=versioned)))
-    with pytest.raises(Unimplemented, match="worker versioning"):
-        await desk.call(poll(worker_version_capabilities=WorkerVersionCapabilities(use_versioning=True)))
-    assert desk.matching.polls == []
+    deployed = WorkerDeploymentOptions(worker_versioning_mode=VERSIONED, deployment_name="shop", build_id="7")
+    unversioned = WorkerDeploymentOptions(deployment_name="shop", build_id="7")
+    old = WorkerVersionCapabilities(build_id="b", use_versioning=True)
+    queue = TaskQueue(name="queue")
+    for request, version in (
+        (poll(deployment_options=deployed), "shop:7"),
+        (PollActivityTaskQueueRequest(namespace="default", task_queue=queue, deployment_options=deployed), "shop:7"),
+        (PollNexusTaskQueueRequest(namespace="default", task_queue=queue, deployment_options=deployed), "shop:7"),
+        (poll(worker_version_capabilities=old), "b"),
+        (poll(deployment_options=unversioned), ""),
+        (poll(worker_version_capabilities=WorkerVersionCapabilities(build_id="b")), ""),
+    ):
+        await desk.call(request)
+        assert desk.matching.polls[-1].partition.version == version
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "Deployment name and build id must be set together."),
+        ({"deployment_name": "shop"}, "Deployment name and build id must be set together."),
+        (
+            {"deployment_name": "x" * 481, "build_id": "7"},
+            "size of WorkerDeploymentName larger than the maximum allowed",
+        ),
+        ({"deployment_name": "shop", "build_id": "x" * 481}, "size of BuildID larger than the maximum allowed"),
+        ({"deployment_name": "a.b", "build_id": "7"}, "worker deployment name cannot contain '.'"),
+        ({"deployment_name": "a:b", "build_id": "7"}, "worker deployment name cannot contain ':'"),
+        ({"deployment_name": "shop", "build_id": "__7"}, "BuildID cannot start with '__'"),
+    ],
+)
+async def test_a_versioned_worker_says_which_version_it_is(fields: dict[str, str], message: str) -> None:
+    desk = await open_desk()
+    options = WorkerDeploymentOptions(worker_versioning_mode=VERSIONED, **fields)
+    with pytest.raises(InvalidArgument) as refused:
+        await desk.call(poll(deployment_options=options))
+    assert refused.value.message == message
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "message"),
+    [
+        ({"use_versioning": True}, "WorkerVersionStamp must be present if UseVersioning is true."),
+        ({"build_id": "x" * 256}, "Build ID exceeds configured limit.workerBuildIdSize, use a shorter build ID."),
+    ],
+)
+async def test_a_build_is_named_and_its_name_is_short(capabilities: dict[str, Any], message: str) -> None:
+    desk = await open_desk()
+    with pytest.raises(InvalidArgument) as refused:
+        await desk.call(poll(worker_version_capabilities=WorkerVersionCapabilities(**capabilities)))
+    assert refused.value.message == message
+
+
+async def test_a_sticky_queue_of_a_worker_that_says_its_version_needs_its_normal_queue() -> None:
+    desk = await open_desk()
+    with pytest.raises(InvalidArgument, match="NormalName must be set on sticky queue"):
+        await desk.call(
+            poll(task_queue=TaskQueue(name="s", kind=STICKY), deployment_options=WorkerDeploymentOptions(build_id="7"))
+        )
+
+
+async def test_a_poll_for_nexus_tasks_waits_in_a_partition_of_its_own() -> None:
+    desk = await open_desk()
+    request = PollNexusTaskQueueRequest(
+        namespace="default", task_queue=TaskQueue(name="queue"), identity="me", worker_instance_key="w"
+    )
+    assert await desk.call(request) == b""
+    (waiting,) = desk.matching.polls
+    assert waiting.partition == QueueKey(HOME.id, "queue", QueueKind.NEXUS)
+    assert (waiting.identity, waiting.worker_instance_key) == ("me", "w")
 
 
 async def test_draining_ends_polls_empty_and_later_ones_at_once() -> None:
@@ -156,7 +222,7 @@ async def test_shutting_a_worker_down_reaches_every_owner_of_its_partitions() ->
             worker_instance_key="w",
             task_queue="queue",
             sticky_task_queue="sticky",
-            task_queue_types=[TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY],
+            task_queue_types=[TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_NEXUS],
         )
     )
     ended = [(HOME.id, "w", "sticky")]
