@@ -1,17 +1,21 @@
 """Making a run from a start request: its first events and its durable state.
 
-What the API has and this server does not yet is refused by name, so that nothing is accepted and ignored.
+Whoever starts it: a client, a parent, or the run before it in its chain. What the request does not say about that is
+its `Origin`. What the API has and this server does not yet is refused by name, so that nothing is accepted and ignored.
 """
 
 from typing import Any
 
+import msgspec
 from google.protobuf.message import Message
-from temporalio.api.common.v1 import Memo, SearchAttributes
+from temporalio.api.common.v1 import Memo, Payloads, SearchAttributes, WorkflowExecution
 from temporalio.api.enums.v1 import EventType, TaskQueueKind, WorkerVersioningMode
+from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import WorkflowExecutionStartedEventAttributes
+from temporalio.api.workflow.v1 import ResetPoints
 from temporalio.api.workflowservice.v1 import StartWorkflowExecutionRequest
 
-from perdure.base.clock import MS_NS, from_duration, to_duration, to_timestamp
+from perdure.base.clock import MS_NS, from_duration, from_timestamp, to_duration, to_timestamp
 from perdure.base.errors import InvalidArgument, Unimplemented
 from perdure.base.limits import Limits
 from perdure.workflow.context import Context
@@ -51,6 +55,42 @@ _CARRIED = frozenset(
 )
 
 
+class Parent(msgspec.Struct, frozen=True):
+    """The run that started a child, by StartChildWorkflowExecutionInitiated `initiated_event_id`."""
+
+    namespace_id: str
+    namespace: str
+    workflow_id: str
+    run_id: str
+    initiated_event_id: int
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where a run comes from, beside its start request. The defaults are those of a client's start.
+
+    `run_id`: derived by whoever must be able to start it twice; "" = a new one. `root`: of a child; None = the run is
+    its own. `first_run_id`, `continued_run_id`: the first of its chain and the one before it; "" = it is the first.
+    `initiator`: temporal.api.enums.v1.ContinueAsNewInitiator. `backoff_ns`: until the first workflow task; None = as
+    the request says. `execution_expiration_ns`: when the chain times out, 0 = never; None = as the request says.
+    """
+
+    run_id: str = ""
+    parent: Parent | None = None
+    root: WorkflowExecution | None = None
+    first_run_id: str = ""
+    continued_run_id: str = ""
+    initiator: int = 0
+    attempt: int = 1
+    backoff_ns: int | None = None
+    execution_expiration_ns: int | None = None
+    last_completion_result: Payloads | None = None
+    continued_failure: Failure | None = None
+    auto_reset_points: bytes = b""  # temporal.api.workflow.v1.ResetPoints of the run before
+
+
+CLIENT = Origin()
+
+
 def refuse_unknown(request: Message, also: frozenset[str] = frozenset()) -> None:
     """Raises Unimplemented for the first field of a start that is set and not carried out yet."""
     for field, _ in request.ListFields():
@@ -70,15 +110,15 @@ def is_eager(request: StartWorkflowExecutionRequest) -> bool:
     )
 
 
-def create_run(work: Work, request: StartWorkflowExecutionRequest) -> Draft:
+def create_run(work: Work, request: StartWorkflowExecutionRequest, origin: Origin = CLIENT) -> Draft:
     """A new run with its Started event, which is the current one from now on; its first task is the caller's to
     schedule.
     """
     context = work.context
-    run_id = context.new_id("run")
-    started = _started(request, run_id, context)
+    run_id = origin.run_id or context.new_id("run")
+    started = _started(request, run_id, origin, context)
     delay_ns = from_duration(started.first_workflow_task_backoff)
-    expiration_ns = _expiration_ns(request, context)
+    expiration_ns = from_timestamp(started.workflow_execution_expiration_time)
     durable = Durable(
         namespace_id=work.chain.key.namespace_id,
         workflow_id=work.chain.key.workflow_id,
@@ -92,6 +132,7 @@ def create_run(work: Work, request: StartWorkflowExecutionRequest) -> Draft:
         execution_expiration_ns=expiration_ns,
         segments=(HistorySegment(context.new_id("branch")),),
         visibility_version=1,
+        auto_reset_points=origin.auto_reset_points,
     )
     draft = work.create(durable)
     fields: dict[str, Any] = {}
@@ -104,32 +145,34 @@ def create_run(work: Work, request: StartWorkflowExecutionRequest) -> Draft:
         status=RUNNING,
         create_request_id=request.request_id,
         start_time_ns=context.now_ns,
-        first_run_id=run_id,
+        first_run_id=started.first_execution_run_id,
     )
     return draft
 
 
 def _started(
-    request: StartWorkflowExecutionRequest, run_id: str, context: Context
+    request: StartWorkflowExecutionRequest, run_id: str, origin: Origin, context: Context
 ) -> WorkflowExecutionStartedEventAttributes:
     limits = context.limits
-    _check_sizes(request, limits)
+    if not origin.continued_run_id:
+        _check_sizes(request, limits)
     execution_ns = capped_ns(request.workflow_execution_timeout)
     run_ns = _shorter(capped_ns(request.workflow_run_timeout), execution_ns)
     task_ns = capped_ns(request.workflow_task_timeout) or limits.workflow_task_timeout_ns
     task_ns = _shorter(min(task_ns, limits.workflow_task_timeout_ns_max), run_ns)
+    backoff_ns = capped_ns(request.workflow_start_delay) if origin.backoff_ns is None else origin.backoff_ns
     attributes = WorkflowExecutionStartedEventAttributes(
         workflow_type=request.workflow_type,
         task_queue=request.task_queue,
         workflow_task_timeout=to_duration(task_ns),
         original_execution_run_id=run_id,
         identity=request.identity,
-        first_execution_run_id=run_id,
-        attempt=1,
-        first_workflow_task_backoff=to_duration(capped_ns(request.workflow_start_delay)),
+        first_execution_run_id=origin.first_run_id or run_id,
+        attempt=origin.attempt,
+        first_workflow_task_backoff=to_duration(backoff_ns),
         workflow_id=request.workflow_id,
         memo=_memo(request.memo),
-        search_attributes=_search_attributes(request.search_attributes, context),
+        search_attributes=_search_attributes(request.search_attributes, origin, context),
         eager_execution_accepted=is_eager(request),
     )
     if attributes.task_queue.kind != _NORMAL:
@@ -139,10 +182,34 @@ def _started(
             getattr(attributes, field).CopyFrom(getattr(request, field))
     if execution_ns:
         attributes.workflow_execution_timeout.CopyFrom(to_duration(execution_ns))
-        attributes.workflow_execution_expiration_time.CopyFrom(to_timestamp(_expiration_ns(request, context)))
+    expiration_ns = _expiration_ns(execution_ns, origin, context)
+    if expiration_ns:
+        attributes.workflow_execution_expiration_time.CopyFrom(to_timestamp(expiration_ns))
     if run_ns:
         attributes.workflow_run_timeout.CopyFrom(to_duration(run_ns))
+    if origin is not CLIENT:
+        _descend(attributes, origin)
     return attributes
+
+
+def _descend(attributes: WorkflowExecutionStartedEventAttributes, origin: Origin) -> None:
+    """What a run has from its parent and from the run before it."""
+    attributes.continued_execution_run_id = origin.continued_run_id
+    attributes.initiator = origin.initiator  # type: ignore[assignment]  # the enum's int is stored plain
+    if origin.parent is not None:
+        attributes.parent_workflow_namespace_id = origin.parent.namespace_id
+        attributes.parent_workflow_namespace = origin.parent.namespace
+        attributes.parent_workflow_execution.workflow_id = origin.parent.workflow_id
+        attributes.parent_workflow_execution.run_id = origin.parent.run_id
+        attributes.parent_initiated_event_id = origin.parent.initiated_event_id
+    if origin.root is not None:
+        attributes.root_workflow_execution.CopyFrom(origin.root)
+    if origin.last_completion_result is not None:
+        attributes.last_completion_result.CopyFrom(origin.last_completion_result)
+    if origin.continued_failure is not None:
+        attributes.continued_failure.CopyFrom(origin.continued_failure)
+    if origin.auto_reset_points:
+        attributes.prev_auto_reset_points.CopyFrom(ResetPoints.FromString(origin.auto_reset_points))
 
 
 def _check_sizes(request: StartWorkflowExecutionRequest, limits: Limits) -> None:
@@ -157,11 +224,14 @@ def _memo(memo: Memo) -> Memo | None:
     return Memo(fields=kept) if kept else None
 
 
-def _search_attributes(attributes: SearchAttributes, context: Context) -> SearchAttributes | None:
+def _search_attributes(attributes: SearchAttributes, origin: Origin, context: Context) -> SearchAttributes | None:
     if not attributes.indexed_fields:
         return None
-    kept = {name: p for name, p in typed(attributes, context).indexed_fields.items() if not is_nothing(p)}
-    check_sizes(kept, context.limits)
+    if not origin.continued_run_id:
+        attributes = typed(attributes, context)
+    kept = {name: p for name, p in attributes.indexed_fields.items() if not is_nothing(p)}
+    if not origin.continued_run_id:
+        check_sizes(kept, context.limits)
     return SearchAttributes(indexed_fields=kept) if kept else None
 
 
@@ -170,9 +240,10 @@ def _shorter(timeout_ns: int, bound_ns: int) -> int:
     return min(timeout_ns, bound_ns) if timeout_ns and bound_ns else timeout_ns or bound_ns
 
 
-def _expiration_ns(request: StartWorkflowExecutionRequest, context: Context) -> int:
+def _expiration_ns(timeout_ns: int, origin: Origin, context: Context) -> int:
     """When the execution times out, to the millisecond; 0 = never."""
-    timeout_ns = capped_ns(request.workflow_execution_timeout)
+    if origin.execution_expiration_ns is not None:
+        return origin.execution_expiration_ns
     return (context.now_ns + timeout_ns + MS_NS // 2) // MS_NS * MS_NS if timeout_ns else 0
 
 
