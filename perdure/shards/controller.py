@@ -1,4 +1,4 @@
-"""The shards of this process: all are taken at start, lost ones again after a while, all are released at the end.
+"""The shards of this process: its share is taken at start, lost ones again after a while, all are released at the end.
 
 Invariant: at most one `OwnedShard` per shard serves here, and it is the one of the newest epoch. A shard whose log
 can't be read stays away, with the reason, until the process is started again.
@@ -50,10 +50,11 @@ class Shards:
         self._is_stopping = False
 
     async def start(self) -> None:
-        """Take all shards, made first if the store has none; some at a time. Returns when each was tried once, and
-        goes on with those that could not be taken. Raises StoreUnavailable if there is no reaching the store.
+        """Take the shards of its share, made first if the store has none; some at a time. Returns when each was tried
+        once, and goes on with those that could not be taken. Raises StoreUnavailable if there is no reaching the store.
         """
-        rows = await create_shards(self._world)
+        first, step = self._world.options.share
+        rows = (await create_shards(self._world))[first::step]
         self._places = [_Place(row) for row in rows]
         self._firsts = [row.slots.first for row in rows]
         self._by_id = {place.row.shard: place for place in self._places}
@@ -64,7 +65,8 @@ class Shards:
 
     def by_slot(self, slot: int) -> OwnedShard:
         """The shard of a slot. Raises Unavailable while this process does not have it."""
-        return self._found(self._places[bisect_right(self._firsts, slot) - 1] if self._places else None)
+        index = bisect_right(self._firsts, slot) - 1
+        return self._found(self._places[index] if index >= 0 and slot in self._places[index].row.slots else None)
 
     def by_id(self, shard: str) -> OwnedShard:
         """A shard by its id. Raises Unavailable while this process does not have it."""

@@ -12,7 +12,8 @@ from perdure.store.contract import Store
 class ShardOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Sizes in bytes, times in seconds unless the name says otherwise.
 
-    `shards`: how many are created in an empty store. `group_*`: a group ends when it has reached either.
+    `shards`: how many are created in an empty store. `share`: (k, n), this process takes every n-th shard from the
+    k-th on, the others belong to its peers. `group_*`: a group ends when it has reached either.
     `segment_bytes`: a segment that has reached this is followed by the next. `ceiling_ahead_us`: how far checkpoint
     stamps may go before the next append has to allow more. `checkpoint_age_s`: a chain is checkpointed so long after
     it became dirty. `hurry_bytes`: with so much log behind it a shard checkpoints at once; `refuse_bytes`: new work
@@ -21,6 +22,7 @@ class ShardOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     shards: int = 4
+    share: tuple[int, int] = (0, 1)
     group_bytes: int = 512 * KIB
     group_transitions: int = 256
     segment_bytes: int = MIB

@@ -1,15 +1,18 @@
 """A whole cluster on virtual time: one store that survives, and hosts that come and go around it.
 
-A host is all roles in one process, wired as `perdure.server.cluster` wires them. Invariant: after `crash` nothing that
-a host had begun goes on: its tasks end, its store and its network are gone, its callers lose their connection, and no
-code of it had a say in that. A host may also be left running beside its successor, as a stopped process that wakes up.
+A host is all roles in one process, wired as `perdure.server.cluster` wires them. It has a place: a share of the shards
+and of the task queues, which its successor takes over; the other places' are reached over the network. Invariant:
+after `crash` nothing that a host had begun goes on: its tasks end, its store and its network are gone, its callers
+lose their connection, and no code of it had a say in that. A host may also be left running beside its successor, as a
+stopped process that wakes up.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, TypeVar
+from zlib import crc32
 
 import msgspec
 from google.protobuf.message import Message
@@ -19,8 +22,10 @@ from perdure.base.clock import SECOND_NS
 from perdure.base.entropy import new_id
 from perdure.base.errors import DeadlineExceeded, PerdureError, Unavailable
 from perdure.base.limits import Limits
+from perdure.base.slots import even_ranges
 from perdure.base.tasks import Background
 from perdure.cluster.namespaces import Namespace
+from perdure.cluster.roles import HistoryRole, MatchingRole
 from perdure.frontend.frontend import Frontend
 from perdure.frontend.methods import full_name
 from perdure.frontend.services import FrontendOptions
@@ -29,9 +34,10 @@ from perdure.server.cluster import Options, Roles
 from perdure.shards.options import ShardOptions
 from perdure.testing.entropy import SeededEntropy
 from perdure.testing.loop import VirtualClock, VirtualLoop
-from perdure.testing.network import Network, NetworkDirectory
+from perdure.testing.network import Network, NetworkDirectory, RemoteHistory, RemoteMatching
 from perdure.testing.oplog import OpLog
 from perdure.testing.sim_store import SimFaults, SimStore
+from perdure.workflow.tasks import QueueKey
 from perdure.workflow.tokens import decode_token
 
 T = TypeVar("T")
@@ -43,8 +49,11 @@ SIM_LIMITS = Limits(
 
 
 class ClusterOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`skew_ns`: each host's clock is off by at most so much. `roles`: how each host is built."""
+    """`skew_ns`: each host's clock is off by at most so much. `roles`: how each host is built. `places`: how many hosts
+    there are at a time.
+    """
 
+    places: int = 1
     roles: Options = Options(limits=SIM_LIMITS, shards=ShardOptions(shards=2))
     skew_ns: int = 0
     namespaces: tuple[str, ...] = ("one", "two")
@@ -62,8 +71,9 @@ _HOST: ContextVar["Host | None"] = ContextVar("host", default=None)
 class Host:
     """One process. `is_dead`: it was killed. `is_abandoned`: it goes on, but nobody reaches it any more."""
 
-    def __init__(self, name: str, cluster: "SimCluster") -> None:
+    def __init__(self, name: str, place: int, cluster: "SimCluster") -> None:
         self.name = name
+        self.place = place
         self.is_dead = False
         self.is_abandoned = False
         self.tasks: dict[asyncio.Task[Any], None] = {}  # in the order of their making, which a set has not
@@ -75,8 +85,13 @@ class Host:
         offset_ns = int((2 * entropy.fraction() - 1) * options.skew_ns / 2)
         self.clock = VirtualClock(cluster.loop, offset_ns)
         store = cluster.store.seen_by(name)
+        shards = msgspec.structs.replace(options.roles.shards, share=(place, options.places))
         self.roles = cluster.build(
-            store, self.clock, entropy, options.roles, lambda directory: NetworkDirectory(directory, cluster.network)
+            store,
+            self.clock,
+            entropy,
+            msgspec.structs.replace(options.roles, shards=shards),
+            lambda _: NetworkDirectory(PlacesDirectory(self, cluster), cluster.network),
         )
         settings = FrontendOptions(limits=options.roles.limits, throttled=False, list_throttled=False)
         self.frontend = Frontend(
@@ -87,9 +102,60 @@ class Host:
         """Run `work` as this host's."""
         return self.context.run(self._background.spawn, work, name)
 
+    async def serve(self, name: str, do: Callable[[], Awaitable[T]], workflow_id: str = "") -> T:
+        """Do what a peer asks, as this host. Raises Unavailable if it dies meanwhile."""
+        if self.is_dead:
+            raise Unavailable("Connection refused.")
+
+        async def work() -> T:
+            return await do()
+
+        task = self.spawn(work(), name)
+        try:
+            return await task
+        except asyncio.CancelledError as error:
+            current = asyncio.current_task()
+            if task.cancelled() and current is not None and not current.cancelling():
+                raise Unavailable("Connection lost.") from error
+            raise
+
+
+class PlacesDirectory:
+    """Who owns what for one host: its own place's share is its own, whatever others think of it."""
+
+    def __init__(self, host: Host, cluster: "SimCluster") -> None:
+        self._host = host
+        self._cluster = cluster
+
+    def history(self, slot: int) -> HistoryRole:
+        """`perdure.cluster.roles.Directory`."""
+        shards = even_ranges(self._cluster.options.roles.shards.shards)
+        return self._history(next(index for index, slots in enumerate(shards) if slot in slots))
+
+    def history_of_shard(self, shard: str) -> HistoryRole:
+        """`perdure.cluster.roles.Directory`."""
+        return self._history(self._cluster.shard_ids.index(shard))
+
+    def _history(self, index: int) -> HistoryRole:
+        host = self._at(index % self._cluster.options.places)
+        return host.roles.history if host is self._host else RemoteHistory(host.roles.history, host.serve)
+
+    def matching(self, partition: QueueKey) -> MatchingRole:
+        """`perdure.cluster.roles.Directory`."""
+        host = self._at(crc32(partition.name.encode()) % self._cluster.options.places)
+        return host.roles.matching if host is self._host else RemoteMatching(host.roles.matching, host.serve)
+
+    def _at(self, place: int) -> Host:
+        """The host of a place. Raises Unavailable while there is none."""
+        host = self._host if place == self._host.place else self._cluster.hosts[place]
+        if host is None:
+            raise Unavailable("Connection refused.")
+        return host
+
 
 class SimCluster:
-    """The store, the network, and the hosts. `host` is the one that callers reach now, None while there is none.
+    """The store, the network, and the hosts. `hosts`: for each place the one that callers reach now, None while there
+    is none.
 
     `build` makes a host's roles; a test may give one that makes broken ones.
     """
@@ -110,46 +176,55 @@ class SimCluster:
         self.faults = SimFaults(entropy.fork("store"))
         self.store = SimStore(loop.clock, self.faults)
         self.network = Network(entropy.fork("network"), loop.clock)
-        self.host: Host | None = None
+        self.hosts: list[Host | None] = [None] * options.places
+        self.shard_ids: list[str] = []  # in the order of their slots
         self.zombies: list[Host] = []
         self.fired: Counter[str] = Counter()
         self.alarms: list[str] = []
         self._incarnations = 0
+        self._balance = entropy.fork("balance")
         self._steps = 0
         self._armed: dict[str, int] = {}
         self._background = Background(self._unexpected)
-        self._changed: asyncio.Event = asyncio.Event()
         self.faults.at_mark = self._at_store_mark
         self.network.at_mark = self._at_mark
         loop.set_task_factory(_owned_task)
         loop.set_exception_handler(self._in_loop)
 
-    async def start(self) -> None:
+    async def start(self, place: int = 0) -> None:
         """Bring up a host; returns when it answers or has died again."""
         self._incarnations += 1
-        host = Host(f"host-{self._incarnations}", self)
+        host = Host(f"host-{self._incarnations}", place, self)
         self.log.note(f"{host.name} starts")
-        self.host = host
+        self.hosts[place] = host
         starting = host.spawn(host.roles.start(), "start")
-        try:
-            await asyncio.wait((starting,))
-            if not host.is_dead and starting.exception() is not None:
-                self.crash(host)
-        finally:
-            self._changed.set()
+        await asyncio.wait((starting,))
+        if not host.is_dead and starting.exception() is not None:
+            self.crash(host)
+        if not self.shard_ids:
+            self.shard_ids = [row.shard for row in await self.store.shards.list_shards()]
+
+    async def start_missing(self) -> None:
+        """Bring up a host at every place that has none."""
+        for place, host in enumerate(self.hosts):
+            if host is None:
+                await self.start(place)
 
     async def begin(self) -> None:
-        """The first start: the host, and the namespaces."""
-        await self.start()
-        host = self.host
-        assert host is not None
+        """The first start: the hosts, and the namespaces."""
+        await self.start_missing()
+        host = await self.reachable()
         for name in self.options.namespaces:
             namespace = Namespace(new_id(self.entropy), name, RETENTION_S * SECOND_NS)
             await host.spawn(host.roles.namespaces.register(namespace), "namespace")
 
-    def crash(self, host: Host | None = None, why: str = "crash") -> None:
-        """Kill a host at this instant (the reachable one by default)."""
-        host = host or self.host
+    def one_of(self, fraction: float) -> Host | None:
+        """One of the hosts that are reachable now, by `fraction` in [0, 1); None if there is none."""
+        living = [host for host in self.hosts if host is not None]
+        return living[int(fraction * len(living))] if living else None
+
+    def crash(self, host: Host | None, why: str = "crash") -> None:
+        """Kill a host at this instant."""
         if host is None or host.is_dead:
             return
         host.is_dead = True
@@ -157,31 +232,37 @@ class SimCluster:
         self.network.replies_lost.append(("", self.loop.clock.now_ns()))
         self.log.note(f"{host.name} dies")
         self.fired[why] += 1
-        if self.host is host:
-            self.host = None
+        self._withdraw(host)
         if host in self.zombies:
             self.zombies.remove(host)
         for task in tuple(host.tasks):
             task.cancel()
 
-    def abandon(self) -> Host | None:
-        """Nobody reaches the host any more, but it goes on, with its store: it must not get in its successor's way.
-        Returns it.
-        """
-        host, self.host = self.host, None
+    def crash_all(self) -> None:
+        """Kill every host that is reachable."""
+        for host in self.hosts:
+            self.crash(host)
+
+    def _withdraw(self, host: Host) -> None:
+        """Nobody reaches it any more."""
+        if self.hosts[host.place] is host:
+            self.hosts[host.place] = None
+
+    def abandon(self, host: Host | None) -> None:
+        """Nobody reaches the host any more, but it goes on, with its store: it must not get in its successor's way."""
         if host is not None:
+            self._withdraw(host)
             self.log.note(f"{host.name} is abandoned")
             self.fired["zombie"] += 1
             host.is_abandoned = True
             self.faults.without_claims.add(host.name)
             self.zombies.append(host)
-        return host
 
-    async def release(self) -> None:
-        """Stop the reachable host in good order, as a signal does: its callers are sent away, its work is saved."""
-        host, self.host = self.host, None
+    async def release(self, host: Host | None) -> None:
+        """Stop a host in good order, as a signal does: its callers are sent away, its work is saved."""
         if host is None:
             return
+        self._withdraw(host)
         self.log.note(f"{host.name} is told to stop")
         host.frontend.drain()
         stopping = host.spawn(host.roles.stop(), "stop")
@@ -190,9 +271,8 @@ class SimCluster:
             self.alarms.append(f"{host.name} does not stop")
         self.crash(host, "release")
 
-    async def cut(self, seconds: float) -> None:
-        """Keep the reachable host from the store for so long."""
-        host = self.host
+    async def cut(self, host: Host | None, seconds: float) -> None:
+        """Keep a host from the store for so long."""
         if host is not None:
             self.log.note(f"{host.name} is cut off")
             self.fired["store cut"] += 1
@@ -200,11 +280,11 @@ class SimCluster:
             await asyncio.sleep(seconds)
             self.faults.mend(host.name)
 
-    def set_clock(self, fraction: float) -> None:
-        """Put the reachable host's clock somewhere within the skew, `fraction` in [0, 1]."""
-        if self.host is not None:
+    def set_clock(self, host: Host | None, fraction: float) -> None:
+        """Put a host's clock somewhere within the skew, `fraction` in [0, 1]."""
+        if host is not None:
             self.fired["clock"] += 1
-            self.host.clock.offset_ns = int((2 * fraction - 1) * self.options.skew_ns / 2)
+            host.clock.offset_ns = int((2 * fraction - 1) * self.options.skew_ns / 2)
 
     def arm(self, mark: str, nth: int) -> None:
         """Kill the host when it reaches this mark (`before append`, `after offer`, …) for the `nth` time from now."""
@@ -225,7 +305,7 @@ class SimCluster:
         if left is None:
             return
         host = _HOST.get()
-        if host is None or host is not self.host:
+        if host is None or host not in self.hosts:
             return
         if left > 1:
             self._armed[mark] = left - 1
@@ -236,10 +316,11 @@ class SimCluster:
         raise asyncio.CancelledError
 
     async def reachable(self) -> Host:
-        """The host that answers; waits for one. Raises Unavailable now and then instead."""
-        if self.host is None:
+        """A host that answers, as a load balancer finds it. Raises Unavailable while there is none."""
+        host = self.one_of(self._balance.fraction())
+        if host is None:
             raise Unavailable("Connection refused.")
-        return self.host
+        return host
 
     async def call(
         self, method: str, request: Message, *, timeout_s: float = 10.0, client_name: str = "temporal-python"
@@ -254,17 +335,18 @@ class SimCluster:
         async def serve() -> Message | bytes:
             return await self.network.call(f"serve {method}", lambda: entry.handler(copy, meta), _workflow_id(request))
 
-        task = host.spawn(serve(), method)
         try:
             async with asyncio.timeout(timeout_s):
-                return await task
+                return await host.serve(method, serve)
         except TimeoutError as error:
             raise DeadlineExceeded("Deadline exceeded.") from error
-        except asyncio.CancelledError as error:
-            current = asyncio.current_task()
-            if task.cancelled() and current is not None and not current.cancelling():
-                raise Unavailable("Connection lost.") from error
-            raise
+
+    def owner(self, slot: int) -> Roles:
+        """The roles whose share has the slot. Raises Unavailable while nobody has it."""
+        for host in self.hosts:
+            if host is not None and any(slot in shard.slots for shard in host.roles.shards.owned()):
+                return host.roles
+        raise Unavailable("Nobody owns the slot.")
 
     def _unexpected(self, error: BaseException) -> None:
         self.alarms.append(f"{type(error).__name__}: {error}")

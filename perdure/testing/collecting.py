@@ -40,7 +40,6 @@ class Collector:
             if pointers[namespace, workflow_id]:
                 runs.add((namespace, workflow_id, pointers[namespace, workflow_id]))
         replayed = Replayed(self._cluster.store.witness)
-        host = await self._cluster.reachable()
         return Evidence(
             ops=self._cluster.log.ops,
             histories=await self.histories(runs),
@@ -51,7 +50,7 @@ class Collector:
             attempts=replayed.attempts,
             replies_lost=self._cluster.network.replies_lost,
             repeated=self._cluster.network.repeated,
-            replays=await replayed.differences(host.roles),
+            replays=await replayed.differences(self._cluster.owner),
             leftovers=replayed.leftovers(),
             faults=self._faults(),
             skew_ns=2 * self._cluster.options.skew_ns,
@@ -60,8 +59,7 @@ class Collector:
     async def again(self, evidence: Evidence) -> None:
         """Add what is there after a restart."""
         replayed = Replayed(self._cluster.store.witness)
-        host = await self._cluster.reachable()
-        evidence.replays += [f"after the restart: {d}" for d in await replayed.differences(host.roles)]
+        evidence.replays += [f"after the restart: {d}" for d in await replayed.differences(self._cluster.owner)]
         runs = {(history.namespace, history.workflow_id, history.run_id) for history in evidence.histories}
         evidence.rereads = await self.histories(runs)
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from temporalio.api.workflowservice.v1 import (
@@ -147,38 +147,34 @@ class NetworkDirectory:
     def __init__(self, inner: Directory, network: Network) -> None:
         self._inner = inner
         self._network = network
-        self._histories: dict[int, RemoteHistory] = {}
-        self._matchings: dict[int, RemoteMatching] = {}
 
     def history(self, slot: int) -> HistoryRole:
         """`perdure.cluster.roles.Directory`."""
-        return self._remote(self._inner.history(slot))
+        return RemoteHistory(self._inner.history(slot), self._network.call)
 
     def history_of_shard(self, shard: str) -> HistoryRole:
         """`perdure.cluster.roles.Directory`."""
-        return self._remote(self._inner.history_of_shard(shard))
-
-    def _remote(self, role: HistoryRole) -> HistoryRole:
-        found = self._histories.get(id(role))
-        if found is None:
-            found = self._histories[id(role)] = RemoteHistory(role, self._network)
-        return found
+        return RemoteHistory(self._inner.history_of_shard(shard), self._network.call)
 
     def matching(self, partition: QueueKey) -> MatchingRole:
         """`perdure.cluster.roles.Directory`."""
-        role = self._inner.matching(partition)
-        found = self._matchings.get(id(role))
-        if found is None:
-            found = self._matchings[id(role)] = RemoteMatching(role, self._network)
-        return found
+        return RemoteMatching(self._inner.matching(partition), self._network.call)
+
+
+class Calling(Protocol):
+    """How a call reaches its role: by its name for the marks, and the workflow id it is about."""
+
+    def __call__(self, name: str, do: Callable[[], Awaitable[T]], workflow_id: str = "") -> Awaitable[T]:
+        """Make the call."""
+        ...
 
 
 class RemoteHistory:
     """`HistoryRole` over a network."""
 
-    def __init__(self, role: HistoryRole, network: Network) -> None:
+    def __init__(self, role: HistoryRole, call: Calling) -> None:
         self._role = role
-        self._call = network.call
+        self._call = call
 
     async def transact(self, key: ChainKey, request: Any, call: Call) -> Any:
         return await self._call("transact", lambda: self._role.transact(key, request, call), key.workflow_id)
@@ -210,9 +206,9 @@ class RemoteHistory:
 class RemoteMatching:
     """`MatchingRole` over a network."""
 
-    def __init__(self, role: MatchingRole, network: Network) -> None:
+    def __init__(self, role: MatchingRole, call: Calling) -> None:
         self._role = role
-        self._call = network.call
+        self._call = call
 
     async def offer(self, partition: QueueKey, offers: Sequence[Offer], backlog: Backlog) -> Offered:
         return await self._call("offer", lambda: self._role.offer(partition, offers, backlog))

@@ -4,7 +4,7 @@ Invariant: what is replayed is every group that the log ever took, from the firs
 recovery have a part in it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from perdure.base.slots import ChainKey
 from perdure.server.cluster import Roles
@@ -47,10 +47,11 @@ class Replayed:
             else:
                 runs[mutation.run_id] = after
 
-    async def differences(self, roles: Roles) -> list[str]:
-        """Where the live state of a host is another one. Every chain is loaded for it."""
+    async def differences(self, owner: Callable[[int], Roles]) -> list[str]:
+        """Where the live state of the host that owns a slot is another one. Every chain is loaded for it."""
         found: list[str] = []
         for key, runs in self.runs.items():
+            roles = owner(key.slot)
             chains = roles.executions.chains(roles.shards.by_slot(key.slot))
             entry = await chains.entry(key, tuple(runs))
             if entry.chain.current != self.pointers[key]:

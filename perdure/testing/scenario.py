@@ -129,7 +129,8 @@ def _cluster(entropy: SeededEntropy) -> ClusterOptions:
     )
     cache = _one_of(entropy, (0, 20_000, 256 << 20))
     skew_ns = 200 * MS_NS if entropy.fraction() < 0.3 else 0
-    return ClusterOptions(roles=Options(limits=SIM_LIMITS, shards=shards, cache_bytes_max=cache), skew_ns=skew_ns)
+    roles = Options(limits=SIM_LIMITS, shards=shards, cache_bytes_max=cache)
+    return ClusterOptions(places=1 + entropy.below(2), roles=roles, skew_ns=skew_ns)
 
 
 def _errand(entropy: SeededEntropy, index: int) -> tuple[str, Errand]:

@@ -92,15 +92,15 @@ class Simulation:
         evidence.unsettled += [
             f"{history.name} is still open" for history in evidence.histories if history.terminal is None
         ]
-        cluster.crash()
-        await cluster.start()
+        cluster.crash_all()
+        await cluster.start_missing()
         await collector.again(evidence)
         if scenario.outlasts_retention:
             await asyncio.sleep(RETENTION_S + _CHECKPOINTED_S)
             await collector.after_retention(evidence)
         evidence.unsettled += cluster.alarms
         await self._background.close()
-        cluster.crash()
+        cluster.crash_all()
         return evidence
 
     async def _trouble(self) -> None:
@@ -109,23 +109,25 @@ class Simulation:
         begun = loop.time()
         for at_s, trouble in self.scenario.troubles:
             await asyncio.sleep(max(0.0, begun + at_s - loop.time()))
-            while self.cluster.host is None:  # it may die at a mark while it starts
-                await self.cluster.start()
+            while all(host is None for host in self.cluster.hosts):  # it may die at a mark while it starts
+                await self.cluster.start_missing()
             await self._befall(trouble)
         await asyncio.sleep(max(0.0, begun + self.scenario.heal_s - loop.time()))
 
     async def _befall(self, trouble: HostTrouble) -> None:
         cluster, chance = self.cluster, self._chance
+        host = cluster.one_of(chance.fraction())
         if trouble is HostTrouble.CRASH:
-            cluster.crash()
+            cluster.crash(host)
         elif trouble is HostTrouble.ZOMBIE:
-            self._background.spawn(self._bury(cluster.abandon()), "bury")
+            cluster.abandon(host)
+            self._background.spawn(self._bury(host), "bury")
         elif trouble is HostTrouble.RELEASE:
-            await cluster.release()
+            await cluster.release(host)
         elif trouble is HostTrouble.CUT:
-            self._background.spawn(cluster.cut(0.2 + 5 * chance.fraction()), "cut")
+            self._background.spawn(cluster.cut(host, 0.2 + 5 * chance.fraction()), "cut")
         else:
-            cluster.set_clock(chance.fraction())
+            cluster.set_clock(host, chance.fraction())
 
     async def _bury(self, zombie: Host | None) -> None:
         """End what was left behind, some time later."""
@@ -134,11 +136,10 @@ class Simulation:
             self.cluster.crash(zombie)
 
     async def _keep_up(self) -> None:
-        """Start a new host some time after the old one died."""
+        """Start a new host some time after an old one died."""
         while True:
             await asyncio.sleep(0.3 + self._chance.fraction())
-            if self.cluster.host is None:
-                await self.cluster.start()
+            await self.cluster.start_missing()
 
     async def _heal(self) -> None:
         self.log.note("healed")
@@ -157,9 +158,9 @@ class Simulation:
             await asyncio.wait(errands, timeout=SETTLED_S)
         await asyncio.sleep(_REST_S)
         unsettled = [f"{client.name} is not done" for client in self.clients if not client.is_done]
-        if self.cluster.host is None:
+        if None in self.cluster.hosts:
             unsettled.append("there is no host")
-            await self.cluster.start()
+            await self.cluster.start_missing()
         return unsettled
 
     def _unexpected(self, error: BaseException) -> None:

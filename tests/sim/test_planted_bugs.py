@@ -278,7 +278,7 @@ def commands_are_carried_out_backwards(patch: Patch) -> None:
 
 @breaks(7, 25, 26)
 def timers_fire_whether_or_not_they_are_wanted(patch: Patch) -> None:
-    patch.setattr(fire_timer, "_wanted", lambda _run, timer: {timer})
+    patch.setattr(fire_timer, "wanted", lambda _run, timer: {timer})
 
 
 @breaks(5)
