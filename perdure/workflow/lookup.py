@@ -1,14 +1,22 @@
 """Finding the run that a request is for."""
 
+from temporalio.api.common.v1 import WorkflowExecution
+
+from temporalio.api.common.v1 import WorkflowExecution
+
 from perdure.base.errors import NotFound
 from perdure.workflow.decide import Work
 from perdure.workflow.draft import Draft
+from perdure.workflow.requests import Source
+from perdure.workflow.requests import External
 from perdure.workflow.state import Run
 
 MISSING = "workflow not found for ID: {}"
 MISSING_RUN = 'workflow execution not found for workflow ID "{}" and run ID "{}"'
 COMPLETED = "workflow execution already completed"
 OTHER_CHAIN = "workflow execution not found"
+OTHER_PARENT = "workflow parent does not match"
+OTHER_PARENT = "workflow parent does not match"
 
 
 def find_run(work: Work, run_id: str) -> Run:
@@ -35,3 +43,18 @@ def check_chain(run: Run, first_run_id: str) -> None:
     """Raises NotFound if the caller meant another chain of runs; `first_run_id` "" = any."""
     if first_run_id and run.facts.first_run_id != first_run_id:
         raise NotFound(OTHER_CHAIN)
+
+
+def check_parent(run: Run, external: External | None) -> None:
+    """Raises NotFound if the caller is another run that means its own child, and is not this run's parent."""
+    if external is not None and external.child_only:
+        parent = WorkflowExecution.FromString(run.facts.parent)
+        if (parent.workflow_id, parent.run_id) != (external.workflow_id, external.run_id):
+            raise NotFound(OTHER_PARENT)
+
+
+def check_parent(run: Run, source: Source) -> None:
+    """Raises NotFound unless `source` is the run's parent."""
+    parent = WorkflowExecution.FromString(run.facts.parent)
+    if (parent.workflow_id, parent.run_id) != (source.workflow_id, source.run_id):
+        raise NotFound(OTHER_PARENT)

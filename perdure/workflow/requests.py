@@ -23,7 +23,7 @@ from temporalio.api.workflowservice.v1 import (
     TerminateWorkflowExecutionRequest,
 )
 
-from perdure.workflow.state import Activity, ActivityAttempt, WorkflowTask
+from perdure.workflow.state import Activity, ActivityAttempt, PendingExternal, WorkflowTask
 from perdure.workflow.tasks import Offer, Timer
 from perdure.workflow.tokens import TaskToken
 
@@ -37,11 +37,47 @@ class StartWorkflow:
     request: StartWorkflowExecutionRequest
 
 
+class External(msgspec.Struct, frozen=True):
+    """The run that signals, cancels or ends another one. `child_only`: it must be the other's parent.
+    `initiated_event_id`: of its own event that says so; 0 = a parent close policy.
+    """
+
+    workflow_id: str
+    run_id: str
+    initiated_event_id: int = 0
+    child_only: bool = False
+
+
+class Source(msgspec.Struct, frozen=True):
+    """The workflow that signals another one or asks it to cancel, with the event that initiated it. `child_only`: its
+    own children only. `seen`: earlier runs of the target that were looked for already (`EarlierRun`).
+    """
+
+    workflow_id: str
+    run_id: str
+    initiated_event_id: int
+    initiated_time_ns: int
+    child_only: bool = False
+    seen: tuple[str, ...] = ()
+
+
+class EarlierRun(msgspec.Struct, frozen=True):
+    """A reply that changes nothing: whether this was done before can't be known without this run. Ask again, with it
+    among those seen.
+    """
+
+    run_id: str
+
+
 @dataclass(frozen=True, slots=True)
 class SignalWorkflow:
-    """Reply: SignalWorkflowExecutionResponse. Refusals: NotFound, ResourceExhausted. Module `signal`."""
+    """Reply: SignalWorkflowExecutionResponse; for another workflow (`source`) also `EarlierRun`. Refusals: NotFound,
+    ResourceExhausted. Module `signal`.
+    """
 
     request: SignalWorkflowExecutionRequest
+    source: Source | None = None
+    external: External | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +89,13 @@ class SignalWithStart:
 
 @dataclass(frozen=True, slots=True)
 class RequestCancel:
-    """Reply: RequestCancelWorkflowExecutionResponse. Module `cancel`."""
+    """Reply: RequestCancelWorkflowExecutionResponse; for another workflow (`source`) also `EarlierRun`. Module
+    `cancel`.
+    """
 
     request: RequestCancelWorkflowExecutionRequest
+    source: Source | None = None
+    external: External | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +103,7 @@ class Terminate:
     """Reply: TerminateWorkflowExecutionResponse. Module `terminate`."""
 
     request: TerminateWorkflowExecutionRequest
+    external: External | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +322,29 @@ class PlanErrand:
     """
 
     timer: Timer
+
+
+class ExternalPlan(msgspec.Struct, frozen=True):
+    """The plan of a signal or cancel request to another workflow; `segments` lead to its initiated event."""
+
+    pending: PendingExternal
+    request_id: str
+    segments: tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordExternal:
+    """What became of a signal or cancel request to another workflow. Reply: None; obsolete ones change nothing. Module
+    `record_external`.
+
+    `timer`: the errand. `cause`: the failed event's, 0 = it succeeded. `namespace`: the target's name. `control`: of
+    the initiated event.
+    """
+
+    timer: Timer
+    cause: int
+    namespace: str
+    control: str = ""
 
 
 @dataclass(frozen=True, slots=True)

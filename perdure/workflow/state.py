@@ -81,8 +81,8 @@ class PendingTimer(msgspec.Struct, frozen=True):
 
 
 class PendingChild(msgspec.Struct, frozen=True):
-    """A child whose start was initiated. `run_id` is derived from (parent run, initiated id); `started_event_id` 0 =
-    not yet.
+    """A child whose start was initiated. `run_id`: of its first run, derived from (parent's run, initiated id).
+    `started`: ChildWorkflowExecutionStarted has arrived; its id is `started_event_id`, 0 while it is buffered.
     """
 
     initiated_event_id: int
@@ -92,16 +92,29 @@ class PendingChild(msgspec.Struct, frozen=True):
     parent_close_policy: int = 0
     run_id: str = ""
     started_event_id: int = 0
+    started: bool = False
+    initiated_time_ns: int = 0
+
+
+class Unclaimed(msgspec.Struct, frozen=True):
+    """A child that its parent has not woken yet: it gets no workflow task before. `parent_close_policy`:
+    temporal.api.enums.v1.ParentClosePolicy, for when the parent closes without having recorded its child.
+    """
+
+    since_ns: int
+    parent_close_policy: int
 
 
 class PendingExternal(msgspec.Struct, frozen=True):
-    """A signal or cancel request to another workflow that was initiated and is not answered yet."""
+    """A signal or cancel request to another workflow that was initiated and is not answered yet. `run_id` "" = the
+    current run.
+    """
 
     initiated_event_id: int
+    initiated_time_ns: int
     namespace_id: str
     workflow_id: str
-    run_id: str
-    request_id: str
+    run_id: str = ""
     child_only: bool = False
 
 
@@ -218,7 +231,12 @@ class Durable(msgspec.Struct):
     buffered_bytes: int = 0
     request_ids: dict[str, RequestRecord] = {}  # of the start, and of starts that attached themselves
     signal_requests: dict[str, bool] = {}  # request ids of signals, for deduplication: a name space of its own
+    cancel_requests: dict[str, bool] = {}  # the same of other workflows' requests to cancel, the newest of them
+    previous_run_id: str = ""  # the current run of the workflow id before this one, whatever became of it
     activity_stamp: int = 0
+    unclaimed: Unclaimed | None = None  # only of a child's first run
+    parent_told: bool = False  # a closed child: its parent knows
+    children_closed: bool = False  # a closed parent: its parent close policies were applied
     reset_run_id: str = ""
     was_reset: bool = False
     paused: bool = False
