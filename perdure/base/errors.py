@@ -6,7 +6,7 @@
     │   ├── NotFound              5    NamespaceNotFound
     │   ├── AlreadyExists         6    WorkflowAlreadyStarted, NamespaceAlreadyExists
     │   ├── ResourceExhausted     8
-    │   ├── FailedPrecondition    9    WorkflowNotReady
+    │   ├── FailedPrecondition    9    WorkflowNotReady, NamespaceInvalidState
     │   ├── QueryFailed           3
     │   └── Unimplemented        12
     ├── Unavailable           14  try again: the shard moved, the store does not answer
@@ -24,9 +24,10 @@ detail message that SDKs branch on. Only `perdure.rpc` turns these into a wire s
 from typing import ClassVar
 
 from google.protobuf.message import Message
-from temporalio.api.enums.v1 import ResourceExhaustedCause, ResourceExhaustedScope
+from temporalio.api.enums.v1 import NamespaceState, ResourceExhaustedCause, ResourceExhaustedScope
 from temporalio.api.errordetails.v1 import (
     NamespaceAlreadyExistsFailure,
+    NamespaceInvalidStateFailure,
     NamespaceNotFoundFailure,
     NotFoundFailure,
     QueryFailedFailure,
@@ -80,6 +81,21 @@ class WorkflowNotReady(FailedPrecondition):
 
     def details(self) -> Message:
         return WorkflowNotReadyFailure()
+
+
+class NamespaceInvalidState(FailedPrecondition):
+    """The namespace is on its way out; only one that is registered takes this call."""
+
+    def __init__(self, namespace: str, state: NamespaceState.ValueType) -> None:
+        name = NamespaceState.Name(state).removeprefix("NAMESPACE_STATE_").title()
+        super().__init__(f"Namespace has invalid state: {name}. Must be Registered.")
+        self.namespace = namespace
+        self.state = state
+
+    def details(self) -> Message:
+        return NamespaceInvalidStateFailure(
+            namespace=self.namespace, state=self.state, allowed_states=[NamespaceState.NAMESPACE_STATE_REGISTERED]
+        )
 
 
 class NotFound(Refused):

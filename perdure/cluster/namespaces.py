@@ -4,6 +4,8 @@ Invariant: a namespace's id never changes and is never used again. A cache entry
 is used; what this process writes it sees at once.
 """
 
+from collections.abc import Callable
+
 import msgspec
 from temporalio.api.enums.v1 import NamespaceState
 
@@ -13,10 +15,13 @@ from perdure.store.contract import Document, Documents
 
 KIND = "namespace"
 REFRESH_NS = 10 * SECOND_NS
+_CHANGE_ATTEMPTS = 5
 
 
 class Namespace(msgspec.Struct, frozen=True):
-    """A namespace. `retention_ns`: how long closed runs stay. `search_attributes`: custom name -> IndexedValueType."""
+    """A namespace. `retention_ns`: how long closed runs stay. `search_attributes`: custom name -> IndexedValueType.
+    `aliases`: a field as other servers lay them out -> the custom name that was given to it by that field.
+    """
 
     id: str
     name: str
@@ -26,6 +31,7 @@ class Namespace(msgspec.Struct, frozen=True):
     state: int = NamespaceState.NAMESPACE_STATE_REGISTERED
     data: dict[str, str] = {}
     search_attributes: dict[str, int] = {}
+    aliases: dict[str, str] = {}
     version: int = 0
 
 
@@ -87,6 +93,22 @@ class Namespaces:
             self._by_name.pop(namespace.name, None)
             raise Aborted("The namespace was changed by another call; read it again.")
         return self._keep(changed, self._clock.monotonic_ns())
+
+    async def change(self, name: str, change: Callable[[Namespace], Namespace]) -> Namespace:
+        """Write the namespace as `change` makes it, and return that; another writer in between is met by doing it
+        again. Raises NamespaceNotFound, Aborted after several such writers, and what `change` raises.
+        """
+        for attempt in range(1, _CHANGE_ATTEMPTS + 1):
+            namespace = await self.by_name(name)
+            changed = change(namespace)
+            if changed == namespace:
+                return namespace
+            try:
+                return await self.replace(changed)
+            except Aborted:
+                if attempt == _CHANGE_ATTEMPTS:
+                    raise
+        raise AssertionError("unreachable")
 
     def _keep(self, namespace: Namespace, now: int) -> Namespace:
         cached = self._by_name.get(namespace.name)

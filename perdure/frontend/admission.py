@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from google.protobuf.message import Message
+from temporalio.api.enums.v1 import NamespaceState
 
-from perdure.base.errors import InvalidArgument
+from perdure.base.errors import InvalidArgument, NamespaceInvalidState
 from perdure.cluster.namespaces import Namespace
 from perdure.cluster.roles import Call
 from perdure.frontend.checks import too_long
@@ -19,6 +20,8 @@ from perdure.frontend.services import Services
 from perdure.rpc.call import CallMeta, Handler
 from perdure.workflow.context import Caller
 from perdure.workflow.tokens import QueryToken, TaskToken, decode_query_token, decode_token
+
+_REGISTERED = NamespaceState.NAMESPACE_STATE_REGISTERED
 
 
 class Admission:
@@ -43,7 +46,7 @@ class Admission:
         return self._unscoped(method)
 
     def _by_name(self, mark: Mark, method: Callable[..., Awaitable[Message | bytes]]) -> Handler:
-        visibility = mark.visibility
+        visibility, begins = mark.visibility, mark.begins
 
         async def handle(request: Any, meta: CallMeta) -> Message | bytes:
             name = request.namespace
@@ -52,6 +55,8 @@ class Admission:
             if too_long(name, self._limits.id_bytes_max):
                 raise InvalidArgument("Namespace length exceeds limit.")
             namespace = await self._namespaces.by_name(name)
+            if begins and namespace.state != _REGISTERED:
+                raise NamespaceInvalidState(name, namespace.state)  # type: ignore[arg-type]  # a stored number
             self._rates.admit(namespace.id, visibility=visibility)
             return await method(request, namespace, call_of(meta))
 

@@ -13,6 +13,7 @@ from perdure.frontend.admission import Admission
 from perdure.frontend.history import Histories
 from perdure.frontend.lists import Lists
 from perdure.frontend.methods import api_methods, full_name, marked
+from perdure.frontend.namespace_updates import NamespaceUpdates
 from perdure.frontend.namespaces import NamespaceCalls
 from perdure.frontend.operator import Operator
 from perdure.frontend.polls import Polls
@@ -27,6 +28,7 @@ from perdure.store.contract import VisibilityStore
 HEALTH_NAME = "temporal.api.workflowservice.v1.WorkflowService"
 TOPICS: tuple[type, ...] = (
     NamespaceCalls,
+    NamespaceUpdates,
     Workflows,
     Histories,
     Tasks,

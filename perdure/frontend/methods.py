@@ -27,23 +27,26 @@ class Scope(Enum):
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """`visibility`: the call is charged to the namespace's allowance of list calls."""
+    """`visibility`: the call is charged to the namespace's allowance of list calls. `begins`: it begins something that
+    lasts, for which the namespace has to be registered.
+    """
 
     request: type[Message]
     scope: Scope
     visibility: bool
+    begins: bool
 
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 def rpc(
-    request: type[Message], scope: Scope = Scope.NAMESPACE, *, visibility: bool = False
+    request: type[Message], scope: Scope = Scope.NAMESPACE, *, visibility: bool = False, begins: bool = False
 ) -> Callable[[_Method], _Method]:
     """Marks a method as the RPC of its name."""
 
     def mark(method: _Method) -> _Method:
-        setattr(method, "_mark", Mark(request, scope, visibility))  # noqa: B010 - a function has no such attribute
+        setattr(method, "_mark", Mark(request, scope, visibility, begins))  # noqa: B010 - a function has no such attribute
         return method
 
     return mark

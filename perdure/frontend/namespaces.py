@@ -19,7 +19,7 @@ from perdure.cluster.namespaces import Namespace
 from perdure.cluster.roles import Call
 from perdure.frontend.checks import too_long
 from perdure.frontend.methods import Scope, rpc
-from perdure.frontend.services import Services
+from perdure.frontend.services import FrontendOptions, Services
 from perdure.workflow.durations import duration_fault
 
 RETENTION_NS_MIN = 3_600 * SECOND_NS
@@ -82,7 +82,7 @@ class NamespaceCalls:
             namespace = await self._namespaces.by_id(request.id)
         else:
             raise InvalidArgument("Namespace not set on request.")
-        return self._described(namespace)
+        return described(namespace, self._options)
 
     @rpc(ListNamespacesRequest, Scope.NONE)
     async def ListNamespaces(self, request: ListNamespacesRequest, _call: Call) -> ListNamespacesResponse:
@@ -91,37 +91,42 @@ class NamespaceCalls:
         after = request.next_page_token.decode(errors="replace")
         found = [one for one in await self._namespaces.list() if one.name > after]
         more = found[size - 1].name.encode() if len(found) > size else b""
-        return ListNamespacesResponse(namespaces=map(self._described, found[:size]), next_page_token=more)
-
-    def _described(self, namespace: Namespace) -> DescribeNamespaceResponse:
-        limits, cluster = self._options.limits, self._options.cluster_name
-        return DescribeNamespaceResponse(
-            namespace_info=NamespaceInfo(
-                name=namespace.name,
-                state=namespace.state,  # type: ignore[arg-type]  # a stored number of the enum
-                description=namespace.description,
-                owner_email=namespace.owner_email,
-                data=namespace.data,
-                id=namespace.id,
-                capabilities=NamespaceInfo.Capabilities(
-                    worker_poll_complete_on_shutdown=True,
-                    poller_autoscaling=True,
-                ),
-                limits=NamespaceInfo.Limits(
-                    blob_size_limit_error=limits.blob_bytes_max,
-                    memo_size_limit_error=limits.memo_bytes_max,
-                    workflow_task_completion_size_limit_error=self._options.receive_bytes_max,
-                ),
-            ),
-            config=NamespaceConfig(
-                workflow_execution_retention_ttl=to_duration(namespace.retention_ns),
-                bad_binaries=BadBinaries(),
-                history_archival_state=ArchivalState.ARCHIVAL_STATE_DISABLED,
-                visibility_archival_state=ArchivalState.ARCHIVAL_STATE_DISABLED,
-            ),
-            replication_config=NamespaceReplicationConfig(
-                active_cluster_name=cluster,
-                clusters=[ClusterReplicationConfig(cluster_name=cluster)],
-                state=ReplicationState.REPLICATION_STATE_NORMAL,
-            ),
+        return ListNamespacesResponse(
+            namespaces=[described(one, self._options) for one in found[:size]], next_page_token=more
         )
+
+
+def described(namespace: Namespace, options: FrontendOptions) -> DescribeNamespaceResponse:
+    """A namespace as the API shows it."""
+    limits, cluster = options.limits, options.cluster_name
+    return DescribeNamespaceResponse(
+        namespace_info=NamespaceInfo(
+            name=namespace.name,
+            state=namespace.state,  # type: ignore[arg-type]  # a stored number of the enum
+            description=namespace.description,
+            owner_email=namespace.owner_email,
+            data=namespace.data,
+            id=namespace.id,
+            capabilities=NamespaceInfo.Capabilities(
+                worker_poll_complete_on_shutdown=True,
+                poller_autoscaling=True,
+            ),
+            limits=NamespaceInfo.Limits(
+                blob_size_limit_error=limits.blob_bytes_max,
+                memo_size_limit_error=limits.memo_bytes_max,
+                workflow_task_completion_size_limit_error=options.receive_bytes_max,
+            ),
+        ),
+        config=NamespaceConfig(
+            workflow_execution_retention_ttl=to_duration(namespace.retention_ns),
+            bad_binaries=BadBinaries(),
+            custom_search_attribute_aliases=namespace.aliases,
+            history_archival_state=ArchivalState.ARCHIVAL_STATE_DISABLED,
+            visibility_archival_state=ArchivalState.ARCHIVAL_STATE_DISABLED,
+        ),
+        replication_config=NamespaceReplicationConfig(
+            active_cluster_name=cluster,
+            clusters=[ClusterReplicationConfig(cluster_name=cluster)],
+            state=ReplicationState.REPLICATION_STATE_NORMAL,
+        ),
+    )

@@ -13,13 +13,13 @@ from temporalio.api.operatorservice.v1 import (
     RemoveSearchAttributesResponse,
 )
 
-from perdure.base.errors import Aborted, InvalidArgument
+from perdure.base.errors import InvalidArgument
+from perdure.cluster.namespaces import Namespace
 from perdure.cluster.roles import Call
 from perdure.frontend.methods import Scope, rpc
 from perdure.frontend.services import Services
 from perdure.visibility.attributes import OWN, is_reserved, type_name
 
-_CHANGE_ATTEMPTS = 5
 _NOT_SET = "SearchAttributes are not set on request."
 
 
@@ -84,19 +84,12 @@ class Operator:
             await self._namespaces.by_name(name)
 
     async def _change(self, name: str, change: Callable[[Mapping[str, int]], dict[str, int]]) -> None:
-        """Write the namespace with its changed attributes; another writer in between is met by doing it again."""
-        for attempt in range(_CHANGE_ATTEMPTS):
-            namespace = await self._namespaces.by_name(name)
-            changed = change(namespace.search_attributes)
-            if changed == namespace.search_attributes:
-                return
-            try:
-                await self._namespaces.replace(msgspec.structs.replace(namespace, search_attributes=changed))
-            except Aborted:
-                if attempt == _CHANGE_ATTEMPTS - 1:
-                    raise
-            else:
-                return
+        def changed(namespace: Namespace) -> Namespace:
+            attributes = change(namespace.search_attributes)
+            aliases = {field: alias for field, alias in namespace.aliases.items() if alias in attributes}
+            return msgspec.structs.replace(namespace, search_attributes=attributes, aliases=aliases)
+
+        await self._namespaces.change(name, changed)
 
 
 def _check_named(namespace: str) -> None:

@@ -6,6 +6,8 @@ The order of checks is the reference's, because a request may have more than one
 from google.protobuf.message import Message
 from temporalio.api.enums.v1 import QueryRejectCondition, WorkflowIdConflictPolicy, WorkflowIdReusePolicy
 from temporalio.api.workflowservice.v1 import (
+    DeleteWorkflowExecutionRequest,
+    DeleteWorkflowExecutionResponse,
     DescribeWorkflowExecutionRequest,
     DescribeWorkflowExecutionResponse,
     QueryWorkflowRequest,
@@ -44,6 +46,7 @@ from perdure.frontend.search_attributes import fill_search_attributes
 from perdure.frontend.services import Services
 from perdure.workflow.failures import cut
 from perdure.workflow.requests import (
+    DeleteRun,
     Describe,
     RequestCancel,
     SignalWithStart,
@@ -66,7 +69,7 @@ class Workflows:
         self._services = services
         self._limits = services.options.limits
 
-    @rpc(StartWorkflowExecutionRequest)
+    @rpc(StartWorkflowExecutionRequest, begins=True)
     async def StartWorkflowExecution(
         self, request: StartWorkflowExecutionRequest, namespace: Namespace, call: Call
     ) -> StartWorkflowExecutionResponse:
@@ -104,7 +107,7 @@ class Workflows:
             check_links(request.links, limits)
         _refuse_time_skipping(request)
 
-    @rpc(SignalWithStartWorkflowExecutionRequest)
+    @rpc(SignalWithStartWorkflowExecutionRequest, begins=True)
     async def SignalWithStartWorkflowExecution(
         self, request: SignalWithStartWorkflowExecutionRequest, namespace: Namespace, call: Call
     ) -> SignalWithStartWorkflowExecutionResponse:
@@ -196,6 +199,18 @@ class Workflows:
             key, Terminate(request), call, repeatable=False
         )
         return reply
+
+    @rpc(DeleteWorkflowExecutionRequest)
+    async def DeleteWorkflowExecution(
+        self, request: DeleteWorkflowExecutionRequest, namespace: Namespace, call: Call
+    ) -> DeleteWorkflowExecutionResponse:
+        check_execution(request, "workflow_execution")
+        execution = request.workflow_execution
+        key = ChainKey(namespace.id, execution.workflow_id)
+        # Without a run id a repeated call might mean another run.
+        repeatable = bool(execution.run_id)
+        await self._services.routing.transact(key, DeleteRun(execution.run_id), call, repeatable=repeatable)
+        return DeleteWorkflowExecutionResponse()
 
     @rpc(DescribeWorkflowExecutionRequest)
     async def DescribeWorkflowExecution(
