@@ -11,6 +11,7 @@ from temporalio.api.enums.v1 import NamespaceState
 
 from perdure.base.clock import SECOND_NS, Clock
 from perdure.base.errors import Aborted, NamespaceAlreadyExists, NamespaceNotFound
+from perdure.base.metrics import UNKNOWN
 from perdure.store.contract import Document, Documents
 
 KIND = "namespace"
@@ -74,6 +75,17 @@ class Namespaces:
         if namespace.id != namespace_id:
             raise NamespaceNotFound(namespace_id)
         return namespace
+
+    def name_of(self, namespace_id: str) -> str:
+        """The name of a namespace that this process has seen; `UNKNOWN` of one that it hasn't."""
+        return self._names.get(namespace_id, UNKNOWN)
+
+    def knows(self, name: str) -> bool:
+        """Whether this process has seen a namespace of this name."""
+        return name in self._by_name
+
+    def __len__(self) -> int:
+        return len(self._by_name)
 
     async def list(self) -> list[Namespace]:
         """All namespaces by name."""

@@ -1,0 +1,136 @@
+"""The table of metrics: every name that a process exports, its labels, and what it tells.
+
+Names and labels are those that dashboards and alerts for Temporal's server ask for; docs/metrics.md is written from
+this table. Invariant: what has no feature behind it here has no line here. Refuses to know who measures.
+"""
+
+from perdure.base.metrics import BYTES, COUNTS, Counter, Definition, Gauge, Histogram, counter, gauge, histogram
+
+_RPC = "namespace operation service_name"
+_CLIENT = "namespace operation service_name service_role"
+_LISTS = "operation service_name visibility_index_name visibility_plugin_name"
+_CACHE = "cache_type namespace_id operation service_name"
+_TASK = "archetype namespace operation service_name task_type"
+_TASK_PRIORITY = "archetype namespace operation service_name task_priority task_type"
+_CLOSED = "namespace namespace_state operation service_name taskqueue workflowType"
+_TIMEOUT = "first_attempt namespace operation service_name versioning_behavior"
+_QUEUE = "namespace operation partition service_name task_type taskqueue"
+
+# --------------------------------------------------------------------------------- calls: of clients, and between roles
+
+SERVICE_REQUESTS = counter("service_requests", _RPC, "Calls that arrived.")
+SERVICE_LATENCY = histogram("service_latency", _RPC, "Seconds from a call's arrival to its answer.")
+SERVICE_PENDING_REQUESTS = gauge("service_pending_requests", _RPC, "Calls that have no answer yet.")
+SERVICE_ERRORS = counter("service_errors", _RPC, "Calls that failed unexpectedly: not by the caller's fault.")
+SERVICE_ERROR_WITH_TYPE = counter("service_error_with_type", f"error_type {_RPC}", "All calls that failed, by error.")
+SERVICE_ERRORS_RESOURCE_EXHAUSTED = counter(
+    "service_errors_resource_exhausted",
+    f"{_RPC} resource_exhausted_cause resource_exhausted_scope",
+    "Calls that met a limit.",
+)
+SERVICE_PANICS = counter("service_panics", _RPC, "Calls that failed by a defect.")
+CLIENT_REQUESTS = counter("client_requests", _CLIENT, "Calls of one role (service_name) to another (service_role).")
+CLIENT_LATENCY = histogram("client_latency", _CLIENT, "Seconds that calls between roles took.")
+CLIENT_ERRORS = counter("client_errors", f"error_type {_CLIENT}", "Calls between roles that failed, by error.")
+ACTION = counter("action", f"action_type {_RPC}", "What clients and commands set going, by kind.")
+
+# ---------------------------------------------------------------------------------------------------------------- store
+
+PERSISTENCE_REQUESTS = counter("persistence_requests", _RPC, "Operations asked of the store, but those on lists.")
+PERSISTENCE_LATENCY = histogram("persistence_latency", _RPC, "Seconds that operations of the store took.")
+PERSISTENCE_ERRORS = counter("persistence_errors", _RPC, "Operations of the store that failed.")
+PERSISTENCE_ERROR_WITH_TYPE = counter("persistence_error_with_type", f"error_type {_RPC}", "The same, by error.")
+VISIBILITY_REQUESTS = counter("visibility_persistence_requests", _LISTS, "Operations on lists asked of the store.")
+VISIBILITY_LATENCY = histogram("visibility_persistence_latency", _LISTS, "Seconds that operations on lists took.")
+VISIBILITY_ERRORS = counter("visibility_persistence_errors", _LISTS, "Operations on lists that failed.")
+
+# ------------------------------------------------------------------------------------------ history: caches and shards
+
+CACHE_REQUESTS = counter("cache_requests", _CACHE, "Look-ups in the cache of executions.")
+CACHE_MISS = counter("cache_miss", _CACHE, "Look-ups that had to read from the store.")
+CACHE_LATENCY = histogram("cache_latency", _CACHE, "Seconds that a missing execution took to read.")
+CACHE_ERRORS = counter("cache_errors", _CACHE, "Look-ups that failed.")
+CACHE_SIZE = gauge("cache_size", "cache_type service_name", "What the cache may hold, in bytes.")
+CACHE_USAGE = gauge("cache_usage", "cache_type service_name", "What the cache holds, in bytes.")
+NUMSHARDS = gauge("numshards_gauge", "operation service_name", "Shards that this process owns.")
+SHARD_CREATED = counter("sharditem_created_count", "operation service_name", "Shards that were taken.")
+SHARD_REMOVED = counter("sharditem_removed_count", "operation service_name", "Shards that were lost or released.")
+SHARD_CLOSED = counter("shard_closed_count", "operation service_name", "Shards that were closed.")
+SHARD_ACQUISITION = histogram("sharditem_acquisition_latency", "operation service_name", "Seconds to take a shard.")
+ACQUIRE_SHARDS = histogram("acquire_shards_latency", "operation service_name", "Seconds to take all shards at start.")
+
+# ------------------------------------------------------------------------------------------------------ history: tasks
+
+TASK_REQUESTS = counter("task_requests", _TASK_PRIORITY, "Attempts at tasks of history: timers, offers, list rows.")
+TASK_LATENCY = histogram("task_latency", _TASK_PRIORITY, "Seconds that an attempt took, its waiting included.")
+TASK_LATENCY_PROCESSING = histogram("task_latency_processing", _TASK, "Seconds that an attempt took.")
+TASK_LATENCY_QUEUE = histogram(
+    "task_latency_queue",
+    "archetype namespace operation queue_reader_id service_name task_priority task_type",
+    "Seconds from when a task was due to its end, all attempts included.",
+)
+TASK_ATTEMPT = histogram("task_attempt", _TASK, "Attempts that a task needed.", COUNTS)
+TASK_ERRORS = counter("task_errors", _TASK, "Attempts that failed.")
+TASK_ERRORS_DISCARDED = counter("task_errors_discarded", _TASK, "Tasks given up after attempts that failed.")
+
+# ------------------------------------------------------------------------------------------- history: what became of it
+
+WORKFLOW_SUCCESS = counter("workflow_success", _CLOSED, "Runs that completed.")
+WORKFLOW_FAILED = counter("workflow_failed", _CLOSED, "Runs that failed.")
+WORKFLOW_CANCEL = counter("workflow_cancel", _CLOSED, "Runs that were cancelled.")
+WORKFLOW_TERMINATE = counter("workflow_terminate", _CLOSED, "Runs that were terminated.")
+WORKFLOW_TIMEOUT = counter("workflow_timeout", _CLOSED, "Runs that timed out.")
+WORKFLOW_CONTINUED_AS_NEW = counter("workflow_continued_as_new", _CLOSED, "Runs that continued as new ones.")
+WORKFLOW_LATENCY = histogram("workflow_schedule_to_close_latency", _CLOSED, "Seconds from a run's start to its close.")
+SCHEDULE_TO_START_TIMEOUT = counter("schedule_to_start_timeout", _TIMEOUT, "Tasks that nobody took in time.")
+SCHEDULE_TO_CLOSE_TIMEOUT = counter("schedule_to_close_timeout", _TIMEOUT, "Activities that weren't done in time.")
+START_TO_CLOSE_TIMEOUT = counter("start_to_close_timeout", _TIMEOUT, "Tasks that weren't answered in time.")
+HEARTBEAT_TIMEOUT = counter("heartbeat_timeout", _TIMEOUT, "Activities whose heartbeat stopped.")
+HISTORY_SIZE = histogram("history_size", _RPC, "Bytes of a run's history, at each of its transitions.", BYTES)
+HISTORY_COUNT = histogram("history_count", _RPC, "Events of a run, at each of its transitions.", COUNTS)
+STATE_TRANSITION_COUNT = histogram(
+    "state_transition_count", f"namespace_state {_RPC}", "Transitions of a run, at each of them.", COUNTS
+)
+TASK_SCHEDULE_TO_START = histogram(
+    "task_schedule_to_start_latency", _QUEUE, "Seconds from when a task was scheduled until a worker began it."
+)
+
+# ------------------------------------------------------------------------------------------------------------- matching
+
+_POLL = (
+    "namespace namespace_state operation partition service_name task_type taskqueue worker_build_id "
+    "worker_deployment_name worker_version"
+)
+POLL_SUCCESS = counter("poll_success", _POLL, "Polls that got a task.")
+POLL_SUCCESS_SYNC = counter("poll_success_sync", _POLL, "Polls that got a task that hadn't waited for them.")
+POLL_TIMEOUTS = counter("poll_timeouts", _POLL, "Polls that got nothing.")
+NO_POLLER_TASKS = counter("no_poller_tasks", _POLL, "Tasks that came to a queue which nobody polled lately.")
+SYNC_THROTTLE = counter("sync_throttle_count", _POLL, "Times that a queue's rate held a task back.")
+SYNC_MATCH = histogram("syncmatch_latency", _QUEUE, "Seconds from a task's offer to a poller that waited for it.")
+ASYNC_MATCH = histogram("asyncmatch_latency", _QUEUE, "Seconds from when a task was scheduled to its late poller.")
+BACKLOG_COUNT = gauge("approximate_backlog_count", _POLL, "Tasks that wait for a poller.")
+BACKLOG_AGE = gauge("approximate_backlog_age_seconds", _POLL, "Age of the oldest of them, in seconds.")
+PENDING_POLLS = gauge("pending_polls", _POLL, "Polls that wait for a task.")
+LOADED_PARTITIONS = gauge("loaded_task_queue_partition_count", "operation service_name", "Partitions in memory.")
+
+# -------------------------------------------------------------------------------------------------------------- process
+
+RESTARTS = counter("restarts", "service_name", "Starts of this process.")
+BUILD_INFORMATION = gauge(
+    "build_information",
+    "build_date build_platform build_version git_revision python_version service_name",
+    "What runs; always 1.",
+)
+HOST_HEALTH = gauge("host_health", "service_name", "1 it serves, 2 it doesn't.")
+TOTAL_NAMESPACES = gauge("total_namespaces", "operation service_name", "Namespaces that this process knows of.")
+NUM_GOROUTINES = gauge("num_goroutines", "service_name", "Tasks of the event loop.")
+MEMORY_ALLOCATED = gauge("memory_allocated", "service_name", "Resident memory, in bytes.")
+MEMORY_HEAP = gauge("memory_heap", "service_name", "Resident memory that is no file's, in bytes.")
+MEMORY_STACK = gauge("memory_stack", "service_name", "The main thread's stack, in bytes.")
+MEMORY_NUM_GC = histogram("memory_num_gc", "service_name", "Collections of garbage since the last look.", BYTES)
+MEMORY_GC_PAUSE = histogram("memory_gc_pause_ms", "service_name", "Seconds, whatever its name says, of collections.")
+
+
+def table() -> list[Definition[Counter] | Definition[Gauge] | Definition[Histogram]]:
+    """All metrics, as they stand above."""
+    return [value for value in globals().values() if isinstance(value, Definition)]
