@@ -11,7 +11,9 @@ from collections.abc import Collection
 
 from perdure.base.clock import SECOND_NS
 from perdure.base.errors import Bug, ShardLost
+from perdure.base.metrics import Metrics
 from perdure.base.slots import ChainKey
+from perdure.history.lookups import Lookups
 from perdure.history.snapshots import decode_pointer, decode_run
 from perdure.history.tails import Tail, history_of
 from perdure.shards.contract import Shard
@@ -179,9 +181,19 @@ class Entry:
 class ShardChains:
     """The cached chains of one shard under one epoch."""
 
-    __slots__ = ("_bytes_max", "_checkpoints", "_loaded_ns", "audit_cursor", "bytes", "entries", "lost", "shard")
+    __slots__ = (
+        "_bytes_max",
+        "_checkpoints",
+        "_loaded_ns",
+        "_lookups",
+        "audit_cursor",
+        "bytes",
+        "entries",
+        "lost",
+        "shard",
+    )
 
-    def __init__(self, shard: Shard, checkpoints: Checkpoints, bytes_max: int) -> None:
+    def __init__(self, shard: Shard, checkpoints: Checkpoints, bytes_max: int, lookups: Lookups | None = None) -> None:
         self.shard = shard
         self.entries: OrderedDict[ChainKey, Entry] = OrderedDict()
         self.bytes = 0
@@ -190,11 +202,13 @@ class ShardChains:
         self._checkpoints = checkpoints
         self._bytes_max = bytes_max
         self._loaded_ns = shard.now_ns()
+        self._lookups = lookups or Lookups(Metrics())
 
     async def entry(self, key: ChainKey, run_ids: Collection[str] = ()) -> Entry:
         """The chain with its current run and the named ones loaded, as far as they exist. Raises ShardLost, Bug
         (quarantine), Unavailable.
         """
+        self._lookups.of(key.namespace_id).requests.inc()
         entry = self.entries.get(key)
         if entry is None:
             self.evict()
@@ -225,6 +239,8 @@ class ShardChains:
         named: remembering them would let callers fill the memory.
         """
         entry.loaders += 1
+        begun_ns = self.shard.now_ns()
+        lookups = self._lookups.of(entry.key.namespace_id)
         try:
             async with entry.load_lock:
                 if not entry.is_loaded:
@@ -235,8 +251,12 @@ class ShardChains:
                 for run_id in self._missing(entry, run_ids):
                     await self.load_run(entry, run_id)
             self.evict()
+        except Exception:
+            lookups.failed()
+            raise
         finally:
             entry.loaders -= 1
+            lookups.missed(self.shard.now_ns() - begun_ns)
 
     async def load_run(self, entry: Entry, run_id: str) -> int:
         """Load one run's snapshot into the entry; returns the position it was applied to, 0 if there is none."""

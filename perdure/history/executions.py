@@ -1,11 +1,18 @@
-"""What a shard asks of the history role: recovery, rows to checkpoint, and acting on committed tasks."""
+"""What a shard asks of the history role: recovery, rows to checkpoint, and acting on committed tasks.
+
+`metrics` and `name_of` (a namespace's name by its id) are for what is counted on the way.
+"""
 
 from collections.abc import Sequence
 
 from perdure.base.errors import Bug, ShardLost, Unavailable
+from perdure.base.metrics import UNKNOWN, Metrics
 from perdure.base.slots import ChainKey
+from perdure.cluster.measured import NameOf
 from perdure.cluster.roles import Call, Directory
 from perdure.history.chains import Entry, ShardChains, StoredRows, index_tasks
+from perdure.history.lookups import Lookups
+from perdure.history.outcomes import Outcomes
 from perdure.history.recovery import Recovery
 from perdure.history.snapshots import encode_pointer, encode_run
 from perdure.history.transacting import Transacting
@@ -21,12 +28,32 @@ from perdure.workflow.tasks import ERRANDS, Backlog, Effect, EffectKind, Offer, 
 class HistoryExecutions:
     """The `Executions` of `perdure.shards.contract`, over the role's caches."""
 
-    def __init__(self, store: Store, directory: Directory, cache_bytes_max: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        directory: Directory,
+        cache_bytes_max: int,
+        metrics: Metrics | None = None,
+        name_of: NameOf = lambda _: UNKNOWN,
+    ) -> None:
         self._store = store
         self._directory = directory
         self._cache_bytes_max = cache_bytes_max
         self._chains: dict[str, ShardChains] = {}
+        metrics = metrics or Metrics()
+        self._lookups = Lookups(metrics)
+        self.outcomes = Outcomes(metrics, name_of)
         self.service: Transacting | None = None
+
+    @property
+    def cached_bytes(self) -> int:
+        """What all caches hold."""
+        return sum(chains.bytes for chains in self._chains.values())
+
+    @property
+    def cached_bytes_max(self) -> int:
+        """What all caches may hold."""
+        return self._cache_bytes_max * len(self._chains)
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -42,7 +69,7 @@ class HistoryExecutions:
 
     async def recover(self, shard: Shard, records: Sequence[tuple[int, bytes]]) -> dict[ChainKey, list[Task]]:
         """Replay the tail into a new cache."""
-        chains = ShardChains(shard, self._store.checkpoints, self._cache_bytes_max)
+        chains = ShardChains(shard, self._store.checkpoints, self._cache_bytes_max, self._lookups)
         tasks = await Recovery(chains, self._store.checkpoints).replay(records)
         self._chains[shard.shard_id] = chains
         return tasks
