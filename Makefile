@@ -6,7 +6,7 @@ STAMP := $(VENV)/.synced
 SEEDS ?= 50
 ARGS ?=
 
-.PHONY: help setup dev test check lint tidy format sim conformance bench compat lock clean
+.PHONY: help setup dev test check lint tidy format sim conformance bench profile compat lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -50,8 +50,11 @@ sim: setup ## whole clusters on virtual time under faults; SEEDS=500
 conformance: setup ## the official SDK and CLI against Perdure and the reference server
 	$(BIN)/python -m pytest tests/conformance $(ARGS)
 
-bench: setup ## one-activity workflows beside the reference server, as a table; ARGS="--in-flight 50"
-	$(BIN)/python -m benchmarks.one_activity $(ARGS)
+bench: setup ## beside the reference server, as tables; ARGS="--in-flight 50", ARGS="--rounds 3 --write" for benchmarks/results.md
+	$(BIN)/python -m benchmarks $(ARGS)
+
+profile: setup ## where a workflow's CPU goes, by call and by room; ARGS="--in-flight 1"
+	$(BIN)/python -m benchmarks.profile $(ARGS)
 
 compat: setup ## write docs/compatibility.md from the code
 	$(BIN)/python -m perdure.server.compatibility

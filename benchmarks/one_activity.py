@@ -1,18 +1,14 @@
-"""One-activity workflows over raw gRPC: `python -m benchmarks.one_activity [--in-flight 1 10 50] [--seconds 10]`.
+"""One-activity workflows over raw gRPC, `in_flight` at a time.
 
 Each workflow is seven calls: start, workflow task, completion that schedules an activity, activity task, its
-completion, workflow task, completion. The driver shares the machine with the server.
+completion, workflow task, completion. The caller waits for the close with a long poll. The driver shares the machine
+with the server.
 """
 
-import argparse
 import asyncio
-import sys
 import time
 import uuid
-from dataclasses import dataclass
-from typing import Any
 
-import grpc
 from google.protobuf.duration_pb2 import Duration
 from temporalio.api.command.v1 import (
     Command,
@@ -23,113 +19,53 @@ from temporalio.api.common.v1 import ActivityType, Payload, Payloads, WorkflowTy
 from temporalio.api.enums.v1 import CommandType, HistoryEventFilterType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import (
-    GetSystemInfoRequest,
     GetWorkflowExecutionHistoryRequest,
+    GetWorkflowExecutionHistoryResponse,
     PollActivityTaskQueueRequest,
+    PollActivityTaskQueueResponse,
     PollWorkflowTaskQueueRequest,
     PollWorkflowTaskQueueResponse,
     RespondActivityTaskCompletedRequest,
     RespondWorkflowTaskCompletedRequest,
     StartWorkflowExecutionRequest,
 )
-from temporalio.api.workflowservice.v1.service_pb2_grpc import WorkflowServiceStub
 
-from benchmarks.servers import Server, running
+from benchmarks.calls import Calls
+from benchmarks.report import Figures, figures
+from benchmarks.servers import Server
 
 QUEUE = TaskQueue(name="bench")
 DATA = Payloads(payloads=[Payload(metadata={"encoding": b"json/plain"}, data=b'"' + b"x" * 200 + b'"')])
+POLL_S = 70
+
+# What is the same in every call is encoded once: two encoded messages after one another are one message.
+START = StartWorkflowExecutionRequest(
+    namespace="default", workflow_type=WorkflowType(name="bench"), task_queue=QUEUE, input=DATA, identity="bench"
+).SerializeToString()
+CLOSE = GetWorkflowExecutionHistoryRequest(
+    namespace="default",
+    wait_new_event=True,
+    history_event_filter_type=HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT,
+).SerializeToString()
+POLL_WORKFLOW = PollWorkflowTaskQueueRequest(
+    namespace="default", task_queue=QUEUE, identity="bench"
+).SerializeToString()
+POLL_ACTIVITY = PollActivityTaskQueueRequest(
+    namespace="default", task_queue=QUEUE, identity="bench"
+).SerializeToString()
+ACTIVITY_DONE = RespondActivityTaskCompletedRequest(
+    namespace="default", identity="bench", result=DATA
+).SerializeToString()
 
 
-@dataclass(frozen=True)
-class Figures:
-    """One row of the table. Times in ms; CPU is the server's, per workflow."""
-
-    server: str
-    in_flight: int
-    per_second: float
-    p50_ms: float
-    p99_ms: float
-    cpu_ms: float
-    rss_mb: float
+def decided(*commands: Command) -> bytes:
+    """The encoded completion of a workflow task, without its token."""
+    request = RespondWorkflowTaskCompletedRequest(namespace="default", identity="bench", commands=commands)
+    return request.SerializeToString()
 
 
-class Load:
-    """`in_flight` workflows at a time until `seconds` are over, with workers that serve them."""
-
-    def __init__(self, stub: Any, in_flight: int, seconds: float) -> None:
-        self.stub = stub
-        self.in_flight = in_flight
-        self.seconds = seconds
-        self.latencies: list[float] = []
-
-    async def run(self) -> float:
-        """Run; returns the seconds it took."""
-        pollers = max(4, min(50, self.in_flight))
-        workers = [asyncio.create_task(self._decide()) for _ in range(pollers)]
-        workers += [asyncio.create_task(self._act()) for _ in range(pollers)]
-        begun = time.perf_counter()
-        await asyncio.gather(*(self._start_until(begun + self.seconds) for _ in range(self.in_flight)))
-        taken = time.perf_counter() - begun
-        for worker in workers:
-            worker.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
-        return taken
-
-    async def _start_until(self, end: float) -> None:
-        while time.perf_counter() < end:
-            begun = time.perf_counter()
-            workflow_id = uuid.uuid4().hex
-            await self.stub.StartWorkflowExecution(
-                StartWorkflowExecutionRequest(
-                    namespace="default",
-                    workflow_id=workflow_id,
-                    workflow_type=WorkflowType(name="bench"),
-                    task_queue=QUEUE,
-                    input=DATA,
-                    request_id=workflow_id,
-                    identity="bench",
-                )
-            )
-            request = GetWorkflowExecutionHistoryRequest(
-                namespace="default",
-                wait_new_event=True,
-                history_event_filter_type=HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT,
-            )
-            request.execution.workflow_id = workflow_id
-            while not (reply := await self.stub.GetWorkflowExecutionHistory(request)).history.events:
-                request.next_page_token = reply.next_page_token
-            self.latencies.append(time.perf_counter() - begun)
-
-    async def _decide(self) -> None:
-        poll = PollWorkflowTaskQueueRequest(namespace="default", task_queue=QUEUE, identity="bench")
-        while True:
-            task = await self.stub.PollWorkflowTaskQueue(poll, timeout=70)
-            if task.task_token:
-                await self.stub.RespondWorkflowTaskCompleted(
-                    RespondWorkflowTaskCompletedRequest(
-                        namespace="default", task_token=task.task_token, identity="bench", commands=[_command(task)]
-                    )
-                )
-
-    async def _act(self) -> None:
-        poll = PollActivityTaskQueueRequest(namespace="default", task_queue=QUEUE, identity="bench")
-        while True:
-            task = await self.stub.PollActivityTaskQueue(poll, timeout=70)
-            if task.task_token:
-                await self.stub.RespondActivityTaskCompleted(
-                    RespondActivityTaskCompletedRequest(
-                        namespace="default", task_token=task.task_token, identity="bench", result=DATA
-                    )
-                )
-
-
-def _command(task: PollWorkflowTaskQueueResponse) -> Command:
-    if task.previous_started_event_id:
-        return Command(
-            command_type=CommandType.COMMAND_TYPE_COMPLETE_WORKFLOW_EXECUTION,
-            complete_workflow_execution_command_attributes=CompleteWorkflowExecutionCommandAttributes(result=DATA),
-        )
-    return Command(
+SCHEDULE = decided(
+    Command(
         command_type=CommandType.COMMAND_TYPE_SCHEDULE_ACTIVITY_TASK,
         schedule_activity_task_command_attributes=ScheduleActivityTaskCommandAttributes(
             activity_id="1",
@@ -139,62 +75,91 @@ def _command(task: PollWorkflowTaskQueueResponse) -> Command:
             start_to_close_timeout=Duration(seconds=60),
         ),
     )
+)
+COMPLETE = decided(
+    Command(
+        command_type=CommandType.COMMAND_TYPE_COMPLETE_WORKFLOW_EXECUTION,
+        complete_workflow_execution_command_attributes=CompleteWorkflowExecutionCommandAttributes(result=DATA),
+    )
+)
+
+
+class Load:
+    """Workers that serve, and callers that execute, `in_flight` workflows at a time.
+
+    The workers stay from the warm-up on: a server may hand a task to a poll that has just been given up.
+    """
+
+    def __init__(self, calls: Calls, in_flight: int) -> None:
+        self.calls = calls
+        self.in_flight = in_flight
+        self.latencies: list[float] = []
+        pollers = max(4, min(50, in_flight))
+        self._workers = [asyncio.create_task(work()) for work in (self._decide, self._act) for _ in range(pollers)]
+
+    async def run(self, seconds: float) -> float:
+        """Execute workflows until `seconds` are over; `latencies` are theirs. Returns the seconds it took."""
+        self.latencies = []
+        begun = time.perf_counter()
+        await asyncio.gather(*(self._execute_until(begun + seconds) for _ in range(self.in_flight)))
+        return time.perf_counter() - begun
+
+    async def stop(self) -> None:
+        """End the workers."""
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+
+    async def _execute_until(self, end: float) -> None:
+        while (begun := time.perf_counter()) < end:
+            await execute(self.calls, uuid.uuid4().hex)
+            self.latencies.append(time.perf_counter() - begun)
+
+    async def _decide(self) -> None:
+        while True:
+            body = await self.calls.call("PollWorkflowTaskQueue", POLL_WORKFLOW, POLL_S)
+            task = PollWorkflowTaskQueueResponse.FromString(body)
+            if task.task_token:
+                token = RespondWorkflowTaskCompletedRequest(task_token=task.task_token).SerializeToString()
+                commands = COMPLETE if task.previous_started_event_id else SCHEDULE
+                await self.calls.call("RespondWorkflowTaskCompleted", commands + token)
+
+    async def _act(self) -> None:
+        while True:
+            body = await self.calls.call("PollActivityTaskQueue", POLL_ACTIVITY, POLL_S)
+            task = PollActivityTaskQueueResponse.FromString(body)
+            if task.task_token:
+                token = RespondActivityTaskCompletedRequest(task_token=task.task_token).SerializeToString()
+                await self.calls.call("RespondActivityTaskCompleted", ACTIVITY_DONE + token)
+
+
+def start_request(workflow_id: str) -> bytes:
+    """An encoded start of the benchmark's workflow."""
+    own = StartWorkflowExecutionRequest(workflow_id=workflow_id, request_id=workflow_id)
+    return START + own.SerializeToString()
+
+
+async def execute(calls: Calls, workflow_id: str) -> None:
+    """Start a workflow and wait until it is closed."""
+    await calls.call("StartWorkflowExecution", start_request(workflow_id))
+    request = GetWorkflowExecutionHistoryRequest()
+    request.execution.workflow_id = workflow_id
+    while True:
+        body = await calls.call("GetWorkflowExecutionHistory", CLOSE + request.SerializeToString())
+        reply = GetWorkflowExecutionHistoryResponse.FromString(body)
+        if reply.history.events:
+            return
+        request.next_page_token = reply.next_page_token
 
 
 async def measure(server: Server, in_flight: int, seconds: float) -> Figures:
     """Warm up, run, and read the kernel's figures."""
-    async with grpc.aio.insecure_channel(server.address) as channel:
-        stub = WorkflowServiceStub(channel)  # type: ignore[arg-type]  # the stub is typed for blocking channels
-        await stub.GetSystemInfo(GetSystemInfoRequest(), wait_for_ready=True, timeout=60)
-        await Load(stub, in_flight, 1.0).run()
-        load = Load(stub, in_flight, seconds)
-        cpu = server.cpu_seconds()
-        taken = await load.run()
-        cpu = server.cpu_seconds() - cpu
-    done = sorted(load.latencies)
-    return Figures(
-        server.name,
-        in_flight,
-        len(done) / taken,
-        done[len(done) // 2] * 1e3,
-        done[len(done) * 99 // 100] * 1e3,
-        cpu / len(done) * 1e3,
-        server.rss_mb(),
-    )
-
-
-def table(rows: list[Figures]) -> str:
-    """The rows as a table for people."""
-    lines = [
-        "| server | in flight | workflows/s | p50 ms | p99 ms | server CPU ms each | RSS MB |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {r.server} | {r.in_flight} | {r.per_second:.0f} | {r.p50_ms:.1f} | {r.p99_ms:.1f} "
-        f"| {r.cpu_ms:.2f} | {r.rss_mb:.0f} |"
-        for r in rows
-    ]
-    return "\n".join(lines)
-
-
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--in-flight", type=int, nargs="+", default=[1, 10, 50])
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument(
-        "--servers",
-        nargs="+",
-        default=["reference, in memory", "perdure, in memory", "perdure, file with fsync"],
-    )
-    arguments = parser.parse_args()
-    rows = []
-    for in_flight in arguments.in_flight:
-        for name in arguments.servers:
-            with running(name) as server:
-                rows.append(asyncio.run(measure(server, in_flight, arguments.seconds)))
-    sys.stdout.write(table(rows) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+    calls = await Calls.connect(server.address)
+    load = Load(calls, in_flight)
+    await load.run(min(2.0, seconds))
+    cpu = server.cpu_seconds()
+    taken = await load.run(seconds)
+    cpu = server.cpu_seconds() - cpu
+    await load.stop()
+    calls.close()
+    return figures(server, str(in_flight), load.latencies, taken, cpu)

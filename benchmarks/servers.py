@@ -11,6 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+REFERENCE = "reference, in memory"
+MEMORY = "perdure, in memory"
+FILE = "perdure, file with fsync"
+SERVERS = (REFERENCE, MEMORY, FILE)
+
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -44,15 +49,15 @@ def commands(port: int, folder: str) -> dict[str, list[str]]:
     temporal = shutil.which("temporal", path=str(Path(sys.executable).parent)) or "temporal"
     perdure = [sys.executable, "-m", "perdure.server.main", "server", "start-dev", "--headless", "--port", str(port)]
     return {
-        "reference, in memory": [temporal, "server", "start-dev", "--headless", "--port", str(port)],
-        "perdure, in memory": perdure,
-        "perdure, file with fsync": [*perdure, "--db-filename", str(Path(folder) / "perdure.db")],
+        REFERENCE: [temporal, "server", "start-dev", "--headless", "--port", str(port)],
+        MEMORY: perdure,
+        FILE: [*perdure, "--db-filename", str(Path(folder) / "perdure.db")],
     }
 
 
 @contextmanager
 def running(name: str) -> Iterator[Server]:
-    """Start the server called `name`, and kill it afterwards. The caller waits until it answers."""
+    """Start the server called `name`, one of SERVERS, and kill it afterwards. The caller waits until it answers."""
     port = _free_port()
     with tempfile.TemporaryDirectory() as folder, Path(folder, "log").open("wb") as log:
         process = subprocess.Popen(commands(port, folder)[name], cwd=folder, stdout=log, stderr=log)
