@@ -9,7 +9,7 @@ from bisect import bisect_right
 
 import structlog
 
-from perdure.base.clock import Clock
+from perdure.base.clock import SECOND_NS, Clock
 from perdure.base.entropy import Entropy
 from perdure.base.errors import PerdureError, Unavailable
 from perdure.base.framing import CorruptFrame
@@ -17,6 +17,7 @@ from perdure.base.tasks import Background
 from perdure.shards.acquire import create_shards, take
 from perdure.shards.contract import Executions
 from perdure.shards.groups import CorruptLog
+from perdure.shards.measured import ShardMeters
 from perdure.shards.options import ShardOptions, World
 from perdure.shards.shard import OwnedShard
 from perdure.store.contract import ShardRow, Store
@@ -40,9 +41,15 @@ class Shards:
     """`executions` is what the history role gives; `start` before use, `stop` at the end."""
 
     def __init__(
-        self, store: Store, executions: Executions, clock: Clock, entropy: Entropy, options: ShardOptions | None = None
+        self,
+        store: Store,
+        executions: Executions,
+        clock: Clock,
+        entropy: Entropy,
+        options: ShardOptions | None = None,
+        meters: ShardMeters | None = None,
     ) -> None:
-        self._world = World(store, executions, clock, entropy, options or ShardOptions())
+        self._world = World(store, executions, clock, entropy, options or ShardOptions(), meters or ShardMeters())
         self._places: list[_Place] = []
         self._firsts: list[int] = []
         self._by_id: dict[str, _Place] = {}
@@ -53,6 +60,7 @@ class Shards:
         """Take the shards of its share, made first if the store has none; some at a time. Returns when each was tried
         once, and goes on with those that could not be taken. Raises StoreUnavailable if there is no reaching the store.
         """
+        begun_ns = self._world.clock.monotonic_ns()
         first, step = self._world.options.share
         rows = (await create_shards(self._world))[first::step]
         self._places = [_Place(row) for row in rows]
@@ -62,6 +70,7 @@ class Shards:
         async with asyncio.TaskGroup() as group:
             for place in self._places:
                 group.create_task(self._take_in(room, place))
+        self._world.meters.start.observe((self._world.clock.monotonic_ns() - begun_ns) / SECOND_NS)
 
     def by_slot(self, slot: int) -> OwnedShard:
         """The shard of a slot. Raises Unavailable while this process does not have it."""
@@ -98,6 +107,7 @@ class Shards:
     async def _take(self, place: _Place) -> None:
         """One attempt; another is scheduled if it fails."""
         shard: OwnedShard | None = None
+        begun_ns = self._world.clock.monotonic_ns()
         try:
             shard = OwnedShard(self._world, await take(self._world, place.row.shard), self._lost)
             await shard.recover()
@@ -132,6 +142,9 @@ class Shards:
             return
         place.attempt = 0
         place.shard = shard
+        meters = self._world.meters
+        meters.created.inc()
+        meters.acquisition.observe((self._world.clock.monotonic_ns() - begun_ns) / SECOND_NS)
 
     def _lost(self, shard: OwnedShard) -> None:
         place = self._by_id[shard.shard_id]
@@ -139,6 +152,8 @@ class Shards:
             return
         place.shard = None
         place.reason = shard.log.failure or "The shard was lost."
+        self._world.meters.removed.inc()
+        self._world.meters.closed.inc()
         if not self._is_stopping:
             self._background.spawn(self._replace(shard, place), "closing a lost shard")
 

@@ -110,6 +110,10 @@ class TimerPump:
         self.schedule()
 
     async def _fire(self, timer: Timer) -> None:
+        clock = self._world.clock
+        begun_ns = clock.monotonic_ns()
+        late_ns = self._shard.now_ns() - timer.due_ns
+        meter = self._world.meters.tasks(timer.kind, timer.key.namespace_id)
         try:
             await self._world.executions.fire(self._shard, timer)
             await self._shard.durable(self._shard.next_position - 1)
@@ -118,13 +122,16 @@ class TimerPump:
                 self._again(timer)
         except Unavailable as error:
             self._again(timer)
+            meter.failed(clock.monotonic_ns() - begun_ns)
             log.warning("timer not fired yet", timer=repr(timer), error=error.message)
         except Exception:
             # A defect in one execution concerns that execution: its timer is tried again, more and more slowly.
             self._again(timer)
+            meter.failed(clock.monotonic_ns() - begun_ns)
             log.exception("firing failed", timer=repr(timer))
         else:
-            self._attempts.pop(timer, None)
+            failures = self._attempts.pop(timer, 0)
+            meter.done(clock.monotonic_ns() - begun_ns, late_ns, failures + 1)
             if self._index.is_armed(timer):
                 # Nothing wants it any more, or its transition would have removed it.
                 self.obsolete += 1

@@ -6,6 +6,7 @@ from perdure.base.clock import Clock
 from perdure.base.entropy import Entropy
 from perdure.base.limits import KIB, MIB
 from perdure.shards.contract import Executions
+from perdure.shards.measured import ShardMeters
 from perdure.store.contract import Store
 
 
@@ -62,3 +63,4 @@ class World(msgspec.Struct, frozen=True):
     clock: Clock
     entropy: Entropy
     options: ShardOptions = ShardOptions()
+    meters: ShardMeters = msgspec.field(default_factory=ShardMeters)

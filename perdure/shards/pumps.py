@@ -88,6 +88,9 @@ class OfferPump:
 
     async def _offered(self, partition: QueueKey, offers: Sequence[Offer]) -> bool:
         """True if there is no sense in doing it again."""
+        clock = self._world.clock
+        begun_ns = clock.monotonic_ns()
+        meter = self._world.meters.tasks(partition.kind, partition.namespace_id)
         try:
             await self._world.executions.offer(self._shard, partition, offers, self._index.backlog(partition))
         except ShardLost:
@@ -96,11 +99,16 @@ class OfferPump:
             self.failures += 1
             if self.failures.bit_count() == 1:
                 log.warning("offers not taken", queue=partition.name, failures=self.failures, error=error.message)
+            meter.failed(clock.monotonic_ns() - begun_ns, len(offers))
             return False
         except Exception:
             # The slow re-offer comes back to them; a defect in the way to matching must not stop the shard.
             self.failures += 1
             log.exception("offering failed", queue=partition.name)
+            meter.failed(clock.monotonic_ns() - begun_ns, len(offers))
+        else:
+            took_ns = clock.monotonic_ns() - begun_ns
+            meter.done(took_ns, self._shard.now_ns() - offers[0].scheduled_time_ns - took_ns, times=len(offers))
         return True
 
     async def _withdraw(self) -> None:
@@ -204,6 +212,8 @@ class EffectPump:
                     if attempt > _EFFECT_ATTEMPTS_MAX and len(batch) == 1:
                         log.error("effect abandoned", effect=repr(batch[0][1][0]))
                         self.abandoned += 1
+                        effect = batch[0][1][0]
+                        self._world.meters.tasks(effect.kind, effect.key.namespace_id).discarded()
                         self._done(batch)
                         attempt = 0
                     await asyncio.sleep(delay_s(self._world, attempt + 1))
@@ -214,21 +224,32 @@ class EffectPump:
 
     async def _performed(self, effects: Sequence[Effect]) -> bool | None:
         """True: done. None: to be tried again. False: it failed by a defect. Raises ShardLost."""
+        begun_ns = self._world.clock.monotonic_ns()
         try:
             await self._world.executions.perform(self._shard, effects)
         except ShardLost:
             raise
         except Unavailable as error:
+            self._count_failures(effects, begun_ns)
             self.failures += 1
             if self.failures.bit_count() == 1:
                 log.warning("effects not done yet", failures=self.failures, error=error.message)
             return None
         except Exception:
             # Whatever it is, it concerns these effects and not the shard; it is counted and tried again one by one.
+            self._count_failures(effects, begun_ns)
             self.failures += 1
             log.exception("effects failed", effects=len(effects))
             return False
+        took_ns = self._world.clock.monotonic_ns() - begun_ns
+        for effect in effects:
+            self._world.meters.tasks(effect.kind, effect.key.namespace_id).done(took_ns)
         return True
+
+    def _count_failures(self, effects: Sequence[Effect], begun_ns: int) -> None:
+        took_ns = self._world.clock.monotonic_ns() - begun_ns
+        for effect in effects:
+            self._world.meters.tasks(effect.kind, effect.key.namespace_id).failed(took_ns)
 
     def _done(self, batch: Iterable[tuple[_EffectId, tuple[Effect, int]]]) -> None:
         for at, entry in batch:
