@@ -27,6 +27,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     search_attribute_bytes_max: int = 2 * KIB
     search_attributes_bytes_max: int = 40 * KIB
     pending_activities_max: int = 2_000
+    pending_children_max: int = 2_000
+    pending_signals_max: int = 2_000
+    pending_cancel_requests_max: int = 2_000
     signals_max: int = 10_000
     buffered_events_max: int = 100
     buffered_events_bytes_max: int = 2 * MIB

@@ -25,11 +25,12 @@ from temporalio.api.workflowservice.v1 import (
     RespondActivityTaskFailedResponse,
 )
 
+from perdure.base.entropy import is_uuid
 from perdure.base.errors import InvalidArgument, NotFound
 from perdure.base.slots import ChainKey
 from perdure.cluster.namespaces import Namespace
 from perdure.cluster.roles import Call
-from perdure.frontend.checks import check_identity, is_uuid
+from perdure.frontend.checks import check_identity
 from perdure.frontend.failures import (
     CANCEL_DETAILS_TOO_LARGE,
     HEARTBEAT_TOO_LARGE,

@@ -3,7 +3,6 @@
 Each raises InvalidArgument. Lengths are in bytes of UTF-8.
 """
 
-import uuid
 from collections.abc import Sequence
 
 from google.protobuf.duration_pb2 import Duration
@@ -13,6 +12,7 @@ from temporalio.api.deployment.v1 import WorkerDeploymentOptions
 from temporalio.api.enums.v1 import TaskQueueKind, WorkerVersioningMode
 from temporalio.api.taskqueue.v1 import TaskQueue
 
+from perdure.base.entropy import is_uuid
 from perdure.base.errors import InvalidArgument, Unimplemented
 from perdure.base.limits import Limits
 from perdure.workflow.durations import duration_fault
@@ -60,15 +60,6 @@ def check_execution(request: Message, field: str) -> None:
         raise InvalidArgument("WorkflowId is not set on request.")
     if execution.run_id and not is_uuid(execution.run_id):
         raise InvalidArgument("Invalid RunId.")
-
-
-def is_uuid(text: str) -> bool:
-    """True for the forms of a UUID that the API takes."""
-    try:
-        uuid.UUID(text)
-    except ValueError:
-        return False
-    return True
 
 
 def check_workflow_id(workflow_id: str, limits: Limits) -> None:

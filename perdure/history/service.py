@@ -4,7 +4,9 @@ Invariant (rules of the log, L10): every answer, also of reads and refusals, wai
 state saw is durable; if that is lost, the call answers Unavailable.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import msgspec
@@ -13,18 +15,20 @@ from temporalio.api.workflowservice.v1 import QueryWorkflowRequest, QueryWorkflo
 
 from perdure.base.clock import Clock
 from perdure.base.entropy import Entropy
-from perdure.base.errors import Bug, ShardLost
+from perdure.base.errors import Bug, NamespaceNotFound, ShardLost
 from perdure.base.limits import Limits
 from perdure.base.slots import ChainKey, SlotRange
 from perdure.cluster.namespaces import Namespace, Namespaces
 from perdure.cluster.roles import Call, Directory, HistoryPage, HistoryRead, Pulled, QueryTask
+from perdure.history import external_errands
 from perdure.history.answers import Answers
 from perdure.history.chains import Entry, ShardChains, deletions
 from perdure.history.errands import Errand, run_errand
 from perdure.history.executions import HistoryExecutions
+from perdure.history.other_namespaces import other_namespace
 from perdure.history.queries import Queries
 from perdure.history.reading import Reading
-from perdure.history.targets import NEW_WORK, run_of
+from perdure.history.targets import NEW_WORK, runs_of
 from perdure.shards.contract import Shard, Transition
 from perdure.workflow.context import Context, NamespaceView
 from perdure.workflow.core import Decision, decide
@@ -37,10 +41,15 @@ from perdure.workflow.requests import (
     WorkflowTaskCompleted,
     WorkflowTaskStarted,
 )
+from perdure.workflow.state import Chain
 from perdure.workflow.steps import encode_record
 from perdure.workflow.tasks import Offer, QueueKey, Timer
 
 log = structlog.get_logger(__name__)
+
+# Their runners register themselves: one that is missing would leave its errands undone.
+ERRAND_MODULES = (external_errands,)
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class OwnedShards(Protocol):
@@ -115,9 +124,9 @@ class HistoryService:
     async def _settle(self, shard: Shard, key: ChainKey, request: Any, call: Call) -> tuple[Any, ShardChains]:
         namespace = await self._namespaces.by_id(key.namespace_id)
         chains = self._executions.chains(shard)
-        run_id = run_of(request)
-        entry = await chains.entry(key, (run_id,) if run_id else ())
-        decision = self._decide(chains, entry, request, namespace, call)
+        named = await self._named(request, namespace) if type(request) is CompleteWorkflowTask else _NONE
+        entry = await chains.entry(key, runs_of(request))
+        decision = self._decide(chains, entry, request, namespace, call, named)
         await shard.durable(entry.position if decision.record is None else decision.record.position)
         if decision.record is None:
             self._notify(decision)
@@ -125,7 +134,25 @@ class HistoryService:
             raise decision.refusal
         return decision.reply, chains
 
-    def _decide(self, chains: ShardChains, entry: Entry, request: Any, namespace: Namespace, call: Call) -> Decision:
+    async def _named(self, request: CompleteWorkflowTask, own: Namespace) -> Mapping[str, str]:
+        """Name -> id of the other namespace that the commands name, if it exists."""
+        name = other_namespace(request.request.commands, own.name)
+        if not name:
+            return _NONE
+        try:
+            return {name: (await self._namespaces.by_name(name)).id}
+        except NamespaceNotFound:
+            return _NONE
+
+    def _decide(
+        self,
+        chains: ShardChains,
+        entry: Entry,
+        request: Any,
+        namespace: Namespace,
+        call: Call,
+        named: Mapping[str, str],
+    ) -> Decision:
         """Decide on the newest state, put the record into the log and adopt the new state; nothing is awaited. Raises
         Bug, and whatever else a defect raises.
         """
@@ -138,6 +165,7 @@ class HistoryService:
             limits=self._options.limits,
             caller=call.caller,
             search_attribute_types=namespace.search_attributes,
+            namespace_ids=named,
         )
         try:
             decision = decide(entry.chain, request, context)
@@ -153,12 +181,13 @@ class HistoryService:
         if record is None:
             entry.chain = decision.chain
             return decision
+        before = entry.chain
         transition = Transition(
             key=entry.key,
             body=body,
             added=[*decision.added, *deletions(record)],
             removed=decision.removed,
-            committed=lambda: self._committed(entry, decision),
+            committed=lambda: self._committed(entry, decision, before, request),
         )
         position = shard.append(transition, urgent=type(request) not in NEW_WORK)
         try:
@@ -172,9 +201,10 @@ class HistoryService:
         chains.bytes += len(body)
         return decision
 
-    def _committed(self, entry: Entry, decision: Decision) -> None:
+    def _committed(self, entry: Entry, decision: Decision, before: Chain, request: Any) -> None:
         entry.wake()
         self._notify(decision)
+        self._executions.outcomes.committed(before, decision, request)
 
     def _notify(self, decision: Decision) -> None:
         for notice in decision.notices:

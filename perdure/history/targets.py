@@ -11,20 +11,27 @@ from perdure.workflow.requests import (
     CompleteWorkflowTask,
     DeleteRun,
     Describe,
+    ErrandDone,
     FailActivity,
     FailWorkflowTask,
     FireTimer,
     HeartbeatActivity,
     Look,
     PlanErrand,
+    RecordChildClosed,
+    RecordChildNotStarted,
+    RecordChildStarted,
+    RecordExternal,
     RequestCancel,
     ResetSticky,
     SignalWithStart,
     SignalWorkflow,
     StartActivityTask,
+    StartChild,
     StartWorkflow,
     StartWorkflowTask,
     Terminate,
+    WakeChild,
 )
 
 
@@ -68,6 +75,13 @@ TARGETS: dict[type, Callable[[Any], str]] = {
     HeartbeatActivity: _by_ref,
     FireTimer: lambda request: str(request.timer.run_id),
     PlanErrand: lambda request: str(request.timer.run_id),
+    RecordExternal: lambda request: str(request.timer.run_id),
+    ErrandDone: lambda request: str(request.timer.run_id),
+    StartChild: lambda request: str(request.origin.run_id),
+    RecordChildStarted: _named,
+    RecordChildNotStarted: _named,
+    RecordChildClosed: _named,
+    WakeChild: _named,
     BeginQuery: _named,
     AbandonQuery: _named,
     DeleteRun: _named,
@@ -77,6 +91,12 @@ TARGETS: dict[type, Callable[[Any], str]] = {
 NEW_WORK = frozenset({StartWorkflow, SignalWithStart, SignalWorkflow})
 
 
-def run_of(request: Any) -> str:
-    """The run id a request names, "" for the current run."""
-    return TARGETS[type(request)](request)
+def runs_of(request: Any) -> tuple[str, ...]:
+    """The runs, besides the current one, that have to be loaded: the one that a request names, and earlier ones that
+    may have taken what another workflow repeats.
+    """
+    run_id = TARGETS[type(request)](request)
+    named = (run_id,) if run_id else ()
+    if isinstance(request, SignalWorkflow | RequestCancel) and request.external is not None:
+        return (*named, *request.external.seen)
+    return named

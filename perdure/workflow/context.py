@@ -35,7 +35,10 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 class Context(msgspec.Struct, frozen=True):
-    """`now_ns`: the execution's time. `seed`: 16 bytes for ids. `position`: the log position this decision will get."""
+    """`now_ns`: the execution's time. `seed`: 16 bytes for ids. `position`: the log position this decision will get.
+
+    `namespace_ids`: name -> id of the other namespaces that the request's commands name, as far as they exist.
+    """
 
     now_ns: int
     seed: bytes
@@ -44,6 +47,7 @@ class Context(msgspec.Struct, frozen=True):
     limits: Limits
     caller: Caller = Caller()
     search_attribute_types: Mapping[str, int] = {}
+    namespace_ids: Mapping[str, str] = {}
 
     def new_id(self, *parts: str | int) -> str:
         """A UUID that is unique to this decision and `parts`."""

@@ -9,10 +9,14 @@ from perdure.workflow import overgrown
 from perdure.workflow.commands import (
     cancel_timer,
     close_workflow,
+    continue_as_new,
     modify_properties,
     record_marker,
     request_cancel_activity,
+    request_cancel_external,
     schedule_activity,
+    signal_external,
+    start_child,
     start_timer,
     upsert_search_attributes,
 )
@@ -24,6 +28,7 @@ from perdure.workflow.deciders import (
     complete_workflow_task,
     delete_run,
     describe,
+    errand_done,
     fail_activity,
     fail_workflow_task,
     fire_activity_timer,
@@ -31,8 +36,11 @@ from perdure.workflow.deciders import (
     fire_user_timer,
     heartbeat_activity,
     look,
+    plan_child,
     plan_errand,
     query,
+    record_child,
+    record_external,
     reset_sticky,
     signal,
     signal_with_start,
@@ -40,11 +48,17 @@ from perdure.workflow.deciders import (
     start_activity_task,
     start_workflow_task,
     terminate,
+    wake_child,
 )
+from perdure.workflow.deciders import start_child as child_starting
 from perdure.workflow.deriving import activity as activity_tasks
+from perdure.workflow.deriving import child as child_tasks
+from perdure.workflow.deriving import external as external_tasks
 from perdure.workflow.deriving import run as run_tasks
 from perdure.workflow.deriving import timer as timer_tasks
 from perdure.workflow.events import activity as activity_events
+from perdure.workflow.events import child as child_events
+from perdure.workflow.events import external as external_events
 from perdure.workflow.events import task as task_events
 from perdure.workflow.events import timer as timer_events
 from perdure.workflow.events import workflow as workflow_events
@@ -59,11 +73,18 @@ MODULES = (
     cancel,
     cancel_activity,
     cancel_timer,
+    child_events,
+    child_starting,
+    child_tasks,
     close_workflow,
     complete_activity,
     complete_workflow_task,
+    continue_as_new,
     delete_run,
     describe,
+    errand_done,
+    external_events,
+    external_tasks,
     fail_activity,
     fail_workflow_task,
     fire_activity_timer,
@@ -73,17 +94,23 @@ MODULES = (
     look,
     modify_properties,
     overgrown,
+    plan_child,
     plan_errand,
     query,
+    record_child,
+    record_external,
     record_marker,
     request_cancel_activity,
+    request_cancel_external,
     reset_sticky,
     run_tasks,
     schedule_activity,
     signal,
+    signal_external,
     signal_with_start,
     start,
     start_activity_task,
+    start_child,
     start_timer,
     start_workflow_task,
     task_events,
@@ -91,5 +118,6 @@ MODULES = (
     timer_events,
     timer_tasks,
     upsert_search_attributes,
+    wake_child,
     workflow_events,
 )

@@ -78,7 +78,8 @@ class Work:
         return draft
 
     def create(self, durable: Durable) -> Draft:
-        """The draft of a new run."""
+        """The draft of a new run, which knows the run that was the current one before it."""
+        durable.previous_run_id = self.current.run_id if self.current is not None else ""
         draft = self.drafts[durable.run_id] = Draft.create(durable, self.context)
         return draft
 

@@ -2,12 +2,9 @@
 
 from temporalio.api.common.v1 import WorkflowExecution
 
-from temporalio.api.common.v1 import WorkflowExecution
-
 from perdure.base.errors import NotFound
 from perdure.workflow.decide import Work
 from perdure.workflow.draft import Draft
-from perdure.workflow.requests import Source
 from perdure.workflow.requests import External
 from perdure.workflow.state import Run
 
@@ -15,7 +12,6 @@ MISSING = "workflow not found for ID: {}"
 MISSING_RUN = 'workflow execution not found for workflow ID "{}" and run ID "{}"'
 COMPLETED = "workflow execution already completed"
 OTHER_CHAIN = "workflow execution not found"
-OTHER_PARENT = "workflow parent does not match"
 OTHER_PARENT = "workflow parent does not match"
 
 
@@ -51,10 +47,3 @@ def check_parent(run: Run, external: External | None) -> None:
         parent = WorkflowExecution.FromString(run.facts.parent)
         if (parent.workflow_id, parent.run_id) != (external.workflow_id, external.run_id):
             raise NotFound(OTHER_PARENT)
-
-
-def check_parent(run: Run, source: Source) -> None:
-    """Raises NotFound unless `source` is the run's parent."""
-    parent = WorkflowExecution.FromString(run.facts.parent)
-    if (parent.workflow_id, parent.run_id) != (source.workflow_id, source.run_id):
-        raise NotFound(OTHER_PARENT)

@@ -6,10 +6,12 @@ are: they are the vocabulary.
 """
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 import msgspec
-from temporalio.api.common.v1 import Payloads, WorkerVersionCapabilities, WorkerVersionStamp
+from temporalio.api.common.v1 import Header, Payloads, WorkerVersionCapabilities, WorkerVersionStamp, WorkflowExecution
 from temporalio.api.failure.v1 import Failure
+from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.query.v1 import WorkflowQuery
 from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionRequest,
@@ -23,6 +25,7 @@ from temporalio.api.workflowservice.v1 import (
     TerminateWorkflowExecutionRequest,
 )
 
+from perdure.workflow.new_run import Origin
 from perdure.workflow.state import Activity, ActivityAttempt, PendingExternal, WorkflowTask
 from perdure.workflow.tasks import Offer, Timer
 from perdure.workflow.tokens import TaskToken
@@ -39,25 +42,16 @@ class StartWorkflow:
 
 class External(msgspec.Struct, frozen=True):
     """The run that signals, cancels or ends another one. `child_only`: it must be the other's parent.
-    `initiated_event_id`: of its own event that says so; 0 = a parent close policy.
+
+    `initiated_event_id`, `initiated_time_ns`: of its own event that says so; 0 = a parent close policy. `seen`: earlier
+    runs of the target that were looked for already (`EarlierRun`).
     """
 
     workflow_id: str
     run_id: str
     initiated_event_id: int = 0
     child_only: bool = False
-
-
-class Source(msgspec.Struct, frozen=True):
-    """The workflow that signals another one or asks it to cancel, with the event that initiated it. `child_only`: its
-    own children only. `seen`: earlier runs of the target that were looked for already (`EarlierRun`).
-    """
-
-    workflow_id: str
-    run_id: str
-    initiated_event_id: int
-    initiated_time_ns: int
-    child_only: bool = False
+    initiated_time_ns: int = 0
     seen: tuple[str, ...] = ()
 
 
@@ -71,12 +65,11 @@ class EarlierRun(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class SignalWorkflow:
-    """Reply: SignalWorkflowExecutionResponse; for another workflow (`source`) also `EarlierRun`. Refusals: NotFound,
+    """Reply: SignalWorkflowExecutionResponse; for another workflow (`external`) also `EarlierRun`. Refusals: NotFound,
     ResourceExhausted. Module `signal`.
     """
 
     request: SignalWorkflowExecutionRequest
-    source: Source | None = None
     external: External | None = None
 
 
@@ -89,12 +82,11 @@ class SignalWithStart:
 
 @dataclass(frozen=True, slots=True)
 class RequestCancel:
-    """Reply: RequestCancelWorkflowExecutionResponse; for another workflow (`source`) also `EarlierRun`. Module
+    """Reply: RequestCancelWorkflowExecutionResponse; for another workflow (`external`) also `EarlierRun`. Module
     `cancel`.
     """
 
     request: RequestCancelWorkflowExecutionRequest
-    source: Source | None = None
     external: External | None = None
 
 
@@ -345,6 +337,79 @@ class RecordExternal:
     cause: int
     namespace: str
     control: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrandDone:
+    """A closed run's errand is done: its parent knows, or its children were told. Reply: None. Module `errand_done`."""
+
+    timer: Timer
+
+
+@dataclass(frozen=True, slots=True)
+class StartChild:
+    """A parent starts its child: a run that gets no workflow task before it is woken. Idempotent by `origin.run_id`.
+    Reply: None. Refusals: WorkflowAlreadyStarted. Module `start_child`.
+    """
+
+    request: StartWorkflowExecutionRequest
+    origin: Origin
+    parent_close_policy: int
+
+
+class Claim(IntEnum):
+    """What a parent says of a child that was created for it: it is recorded as started; the parent closed, or is gone,
+    and never recorded it; the parent has no such child.
+    """
+
+    STARTED = 1
+    ORPHANED = 2
+    UNKNOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class RecordChildStarted:
+    """At the parent: the child exists. Idempotent. Reply: `Claim`. Module `record_child`."""
+
+    run_id: str
+    initiated_event_id: int
+    child_run_id: str
+    header: Header | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordChildNotStarted:
+    """At the parent: the child can't be started. `cause`: a StartChildWorkflowExecutionFailedCause. Idempotent. Reply:
+    None. Module `record_child`.
+    """
+
+    run_id: str
+    initiated_event_id: int
+    cause: int
+    control: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordChildClosed:
+    """At the parent: the child's chain of runs ended. `child`: its last run, `first_run_id` its first; `event`: the
+    terminal one. Idempotent. Reply: None. Module `record_child`.
+    """
+
+    run_id: str
+    initiated_event_id: int
+    child: WorkflowExecution
+    first_run_id: str
+    event: HistoryEvent
+
+
+@dataclass(frozen=True, slots=True)
+class WakeChild:
+    """At the child's first run: what its parent says of it. It goes on, or ends as its parent close policy has it.
+    Idempotent. Reply: None. Module `wake_child`.
+    """
+
+    run_id: str
+    claim: Claim
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,6 +168,7 @@ class Facts(msgspec.Struct):
     task_queue: str = ""
     execution_timeout_ns: int = 0
     run_timeout_ns: int = 0
+    run_timeout_given: bool = False  # readers are shown it, if only as 0
     task_timeout_ns: int = 0
     first_run_id: str = ""
     original_run_id: str = ""
@@ -177,6 +178,7 @@ class Facts(msgspec.Struct):
     retry_policy: bytes = b""
     parent: bytes = b""  # WorkflowExecution of the parent, encoded; empty = none
     parent_namespace_id: str = ""
+    parent_namespace: str = ""
     parent_initiated_event_id: int = 0
     root: bytes = b""  # WorkflowExecution of the root
     first_task_backoff_ns: int = 0
@@ -186,6 +188,8 @@ class Facts(msgspec.Struct):
     priority: bytes = b""
     user_metadata: bytes = b""
     start_time_ns: int = 0  # time of the Started event
+    start_links: tuple[bytes, ...] = ()  # Links of the Started event
+    blueprint: bytes = b""  # its attributes, where a run like this one may follow (retry policy, schedule)
     status: int = RUNNING
     close_time_ns: int = 0
     close_event_id: int = 0

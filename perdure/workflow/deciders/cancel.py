@@ -24,35 +24,35 @@ _REMEMBERED_MAX = 10_000
 @decides(RequestCancel)
 def request_cancel(work: Work, request: RequestCancel) -> RequestCancelWorkflowExecutionResponse | EarlierRun:
     """Write the request into the open run's history, once; a delayed first task begins now."""
-    asked, source = request.request, request.source
+    asked, external = request.request, request.external
     run_id, request_id = "" if asked.first_execution_run_id else asked.workflow_execution.run_id, asked.request_id
     run = find_run(work, run_id)
-    if source is not None:
-        taken = taken_before(work, run, bool(run_id), source, lambda each: request_id in each.durable.cancel_requests)
+    repeatable = external is not None and not run_id and external.initiated_event_id != 0
+    if external is not None and repeatable:
+        taken = taken_before(work, run, external, lambda each: request_id in each.durable.cancel_requests)
         if isinstance(taken, EarlierRun):
             return taken
         if taken:
             return RequestCancelWorkflowExecutionResponse()
     if run.is_open:
         check_chain(run, asked.first_execution_run_id)
-        if source is not None and source.child_only:
-            check_parent(run, source)
+        check_parent(run, external)
         if not run.facts.cancel_requested:
             _ask(work, run, request)
-    if source is not None and not run_id:
+    if repeatable:
         _remember(work.draft(run.run_id), request_id)
     return RequestCancelWorkflowExecutionResponse()
 
 
 def _ask(work: Work, run: Run, request: RequestCancel) -> None:
-    asked, source = request.request, request.source
+    asked, external = request.request, request.external
     fields: dict[str, Any] = {}
-    if source is not None:
-        fields["external_initiated_event_id"] = source.initiated_event_id
-        fields["external_workflow_execution"] = WorkflowExecution(workflow_id=source.workflow_id, run_id=source.run_id)
-    attributes = WorkflowExecutionCancelRequestedEventAttributes(
-        cause=asked.reason, identity=asked.identity, **fields
-    )
+    if external is not None:
+        fields["external_initiated_event_id"] = external.initiated_event_id
+        fields["external_workflow_execution"] = WorkflowExecution(
+            workflow_id=external.workflow_id, run_id=external.run_id
+        )
+    attributes = WorkflowExecutionCancelRequestedEventAttributes(cause=asked.reason, identity=asked.identity, **fields)
     draft = work.draft(run.run_id)
     draft.add(attributes, links=asked.links)
     wake(draft, skip_delay=True)

@@ -1,6 +1,8 @@
 """SignalWorkflow: an event that the workflow's code reads. A request id that was seen before changes nothing."""
 
-from temporalio.api.common.v1 import Payloads
+from typing import Any
+
+from temporalio.api.common.v1 import Payloads, WorkflowExecution
 from temporalio.api.enums.v1 import EventType, ResourceExhaustedCause, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import WorkflowExecutionSignaledEventAttributes
 from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionResponse
@@ -10,44 +12,60 @@ from perdure.workflow.context import Context
 from perdure.workflow.decide import Work, decides
 from perdure.workflow.draft import Draft
 from perdure.workflow.links import request_link
-from perdure.workflow.lookup import COMPLETED, find_run
-from perdure.workflow.requests import SignalWorkflow
+from perdure.workflow.lookup import COMPLETED, check_parent, find_run
+from perdure.workflow.requests import EarlierRun, SignalWorkflow
 from perdure.workflow.state import Run
+from perdure.workflow.taken_before import taken_before
 from perdure.workflow.workflow_task import wake
 
 _CLOSING = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
 
 
 @decides(SignalWorkflow)
-def signal(work: Work, request: SignalWorkflow) -> SignalWorkflowExecutionResponse:
+def signal(work: Work, request: SignalWorkflow) -> SignalWorkflowExecutionResponse | EarlierRun:
     """Signal the open run."""
-    signal_request = request.request
-    run = find_run(work, signal_request.workflow_execution.run_id)
-    if signal_request.request_id not in run.durable.signal_requests:
-        if not run.is_open:
-            raise NotFound(COMPLETED)
-        check_signal(run, signal_request.input, work.context)
-        draft = work.draft(run.run_id)
-        attributes = WorkflowExecutionSignaledEventAttributes(
-            signal_name=signal_request.signal_name,
-            identity=signal_request.identity,
-            request_id=signal_request.request_id,
-        )
-        if signal_request.HasField("input"):
-            attributes.input.CopyFrom(signal_request.input)
-        if signal_request.HasField("header"):
-            attributes.header.CopyFrom(signal_request.header)
-        add_signal(draft, attributes, links=signal_request.links)
-        wake(draft)
+    asked, external = request.request, request.external
+    run_id, request_id = asked.workflow_execution.run_id, asked.request_id
+    run = find_run(work, run_id)
+    taken: bool | EarlierRun = request_id in run.durable.signal_requests
+    if external is not None and not run_id:
+        taken = taken_before(work, run, external, lambda each: request_id in each.durable.signal_requests)
+    if isinstance(taken, EarlierRun):
+        return taken
+    if not taken:
+        _signal(work, run, request)
     return SignalWorkflowExecutionResponse(
         link=request_link(
             work.context.namespace.name,
             work.chain.key,
             run.run_id,
-            signal_request.request_id,
+            request_id,
             EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED,
         )
     )
+
+
+def _signal(work: Work, run: Run, request: SignalWorkflow) -> None:
+    asked, external = request.request, request.external
+    if not run.is_open:
+        raise NotFound(COMPLETED)
+    check_signal(run, asked.input, work.context)
+    check_parent(run, external)
+    fields: dict[str, Any] = {}
+    if external is not None:
+        fields["external_workflow_execution"] = WorkflowExecution(
+            workflow_id=external.workflow_id, run_id=external.run_id
+        )
+    attributes = WorkflowExecutionSignaledEventAttributes(
+        signal_name=asked.signal_name, identity=asked.identity, request_id=asked.request_id, **fields
+    )
+    if asked.HasField("input"):
+        attributes.input.CopyFrom(asked.input)
+    if asked.HasField("header"):
+        attributes.header.CopyFrom(asked.header)
+    draft = work.draft(run.run_id)
+    add_signal(draft, attributes, links=asked.links)
+    wake(draft)
 
 
 def check_signal(run: Run, payloads: Payloads, context: Context) -> None:
