@@ -21,14 +21,19 @@ class Bounds(msgspec.Struct, frozen=True):
 
 class Room:
     """The references and bytes that all partitions of a process hold together, and how many they may. So many
-    partitions may be loaded at once.
+    partitions may be loaded at once; `each` may hold so much.
     """
 
-    __slots__ = ("bytes", "bytes_max", "partitions_max", "references", "references_max")
+    __slots__ = ("bytes", "bytes_max", "each", "partitions_max", "references", "references_max")
 
     def __init__(
-        self, references_max: int = 250_000, bytes_max: int = 256 << 20, partitions_max: int = 100_000
+        self,
+        references_max: int = 250_000,
+        bytes_max: int = 256 << 20,
+        partitions_max: int = 100_000,
+        each: Bounds = Bounds(),  # noqa: B008 - it is frozen
     ) -> None:
+        self.each = each
         self.partitions_max = partitions_max
         self.references_max = references_max
         self.bytes_max = bytes_max

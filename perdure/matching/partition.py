@@ -18,6 +18,7 @@ from perdure.base.tasks import Background
 from perdure.cluster.roles import Directory, Offered, PartitionView
 from perdure.matching.bounds import Bounds, Room
 from perdure.matching.matcher import Held, Matcher, Pull
+from perdure.matching.measured import QueueLook, QueueMeter, QueueMeters
 from perdure.matching.pacing import UNLIMITED, RateLimit, Throughput
 from perdure.matching.pollers import SEEN_NS, PollerHistory
 from perdure.matching.scaling import Advice, Load, appended_fields, busy_delta, idle_delta
@@ -47,6 +48,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     room: Room
     background: Background
     on_error: Callable[[BaseException], None]
+    meters: QueueMeters
 
 
 class Partition:
@@ -64,6 +66,7 @@ class Partition:
         "_limit",
         "_limit_timer",
         "_matcher",
+        "_meter",
         "_polls",
         "_pull_failures",
         "_starter",
@@ -89,6 +92,7 @@ class Partition:
         self._last_ns = now
         self._pull_failures: dict[str, int] = {}
         self._closed = False
+        self._meter: QueueMeter | None = None
 
     def was_polled_lately(self, now_ns: int) -> bool:
         """True if someone polls, or did within the time that a sticky queue waits for its worker."""
@@ -108,6 +112,8 @@ class Partition:
     def offer(self, offers: Sequence[Offer], backlog: Backlog) -> Offered:
         """Take references; those that are held already are taken again without a trace."""
         now = self._last_ns = self._around.clock.monotonic_ns()
+        if offers and not self.was_polled_lately(now):
+            self._meter_for(offers[0].queue.name if offers[0].sticky else "").no_poller.inc(len(offers))
         shard = self._report(offers, backlog)
         before = self._matcher.added
         accepted = self._matcher.add(shard, offers, _size(offers))
@@ -133,6 +139,20 @@ class Partition:
             dispatch_rate=self._dispatched.per_second(now),
         )
 
+    def look(self) -> QueueLook:
+        """What gauges show."""
+        count, age_ns = self._backlog()
+        return self._meter_for("").labels, count, age_ns, self._polls
+
+    def _meter_for(self, normal_queue: str) -> QueueMeter:
+        """What is counted here. `normal_queue`: the queue that a sticky one belongs to, as far as it is known."""
+        meter = self._meter
+        if meter is None:
+            name = normal_queue or self.key.name
+            meter = self._around.meters.queue(self.key, name, sticky=name != self.key.name)
+            self._meter = meter
+        return meter
+
     async def serve(self, waiter: Waiter) -> bytes:
         """A poll, from its beginning to its answer; b"" when its time is over or it was ended."""
         self._enter(waiter)
@@ -154,6 +174,7 @@ class Partition:
                 if not waiter.ended:
                     self._matcher.rejoin(waiter)
                     self.match(from_backlog=True)
+            self._meter_for(waiter.poll.normal_queue).timeouts.inc()
             return b""
         except asyncio.CancelledError:
             cancelled = True
@@ -229,6 +250,7 @@ class Partition:
         self._polls += 1
         self._note(waiter)
         self.is_sticky = bool(poll.normal_queue)
+        self._meter_for(poll.normal_queue)
         if self.key.kind == QueueKind.ACTIVITY and not self.is_sticky:
             self._limit.set_rate(poll.max_tasks_per_second, self._around.clock.monotonic_ns())
             if self._limit_timer is not None:
@@ -275,6 +297,8 @@ class Partition:
         if outcome is Outcome.STARTED:
             self._matcher.finish(work)
             self._dispatched.add(1, self._around.clock.monotonic_ns())
+            since_ns = self._around.clock.now_ns() - work.reference.scheduled_time_ns
+            self._meter_for(waiter.poll.normal_queue).dispatched(since_ns, from_backlog=waiter.from_backlog)
             self._refill()
             return answer + self._fields(waiter, waited_ns) if answer else b""
         self._limit.refund()
@@ -324,6 +348,7 @@ class Partition:
     def _await_limit(self, now_ns: int) -> None:
         pause_ns = self._limit.wait_ns(now_ns)
         if pause_ns is not None:
+            self._meter_for("").throttled.inc()
             loop = asyncio.get_running_loop()
             self._limit_timer = loop.call_later(max(pause_ns, MS_NS) / SECOND_NS, self._on_limit)
 

@@ -16,7 +16,8 @@ from perdure.base.errors import NotFound, ResourceExhausted, StickyUnavailable
 from perdure.base.limits import Limits
 from perdure.base.tasks import Background
 from perdure.cluster.roles import Call, Directory, Offered, PartitionView, Poll, QueryTask
-from perdure.matching.bounds import Bounds, Room
+from perdure.matching.bounds import Room
+from perdure.matching.measured import QueueMeters
 from perdure.matching.partition import Partition, Surroundings
 from perdure.matching.waiting import Question, Waiter
 from perdure.workflow.tasks import Backlog, Offer, QueueKey, QueueKind
@@ -39,15 +40,17 @@ class MatchingService:
         entropy: Entropy,
         limits: Limits,
         on_error: Callable[[BaseException], None],
-        bounds: Bounds | None = None,
         room: Room | None = None,
+        meters: QueueMeters | None = None,
     ) -> None:
         self._clock = clock
         self._limits = limits
         self._background = Background(on_error)
+        room, meters = room or Room(), meters or QueueMeters()
         self._around = Surroundings(
-            directory, clock, entropy, limits, bounds or Bounds(), room or Room(), self._background, on_error
+            directory, clock, entropy, limits, room.each, room, self._background, on_error, meters
         )
+        meters.on_read(lambda: [partition.look() for partition in self._partitions.values()])
         self._partitions: dict[QueueKey, Partition] = {}
         self._waiting: dict[str, int] = {}  # namespace id -> polls
         self._instances: dict[_Instance, set[Waiter]] = {}

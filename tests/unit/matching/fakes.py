@@ -14,9 +14,11 @@ from temporalio.api.workflowservice.v1 import (
 
 from perdure.base.errors import NotFound, Unavailable
 from perdure.base.limits import Limits
+from perdure.base.metrics import Metrics
 from perdure.base.slots import ChainKey
 from perdure.cluster.roles import Call, HistoryPage, HistoryRead, HistoryRole, MatchingRole, Poll, Pulled, QueryTask
 from perdure.matching.bounds import Bounds, Room
+from perdure.matching.measured import QueueMeters
 from perdure.matching.service import MatchingService
 from perdure.testing.loop import run_virtual, running_loop
 from perdure.workflow.requests import CompleteWorkflowTask, StartActivityTask, StartWorkflowTask
@@ -137,14 +139,16 @@ class World:
         loop = running_loop()
         self.history = FakeHistory()
         self.errors: list[BaseException] = []
+        self.metrics = Metrics()
+        self.meters = QueueMeters(self.metrics, lambda _: "space")
         self.matching = MatchingService(
             FakeDirectory(self.history),
             loop.clock,
             loop.entropy,
             limits or Limits(),
             self.errors.append,
-            bounds,
-            room,
+            room or Room(each=bounds or Bounds()),
+            self.meters,
         )
 
     def poll(self, asked: Poll | None = None) -> asyncio.Task[bytes]:

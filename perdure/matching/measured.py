@@ -1,0 +1,83 @@
+"""What is counted of a task queue: polls that got a task or didn't, how long tasks and polls waited for one another.
+
+Invariant: a sticky queue counts as the normal one that it belongs to, in a partition of its own name; so the names of
+workers' own queues make no series. Gauges are set when they are read.
+"""
+
+from collections.abc import Callable, Iterable
+
+from perdure.base import series
+from perdure.base.clock import SECOND_NS
+from perdure.base.metrics import UNKNOWN, Metrics
+from perdure.workflow.tasks import QueueKey, QueueKind
+
+_SERVICE = "matching"
+_MANAGER = "TaskQueueMgr"
+_KINDS = {QueueKind.WORKFLOW: "Workflow", QueueKind.ACTIVITY: "Activity"}
+_ADDS = {QueueKind.WORKFLOW: "AddWorkflowTask", QueueKind.ACTIVITY: "AddActivityTask"}
+
+
+class QueueMeter:
+    """One queue's cells. `name`: the normal queue's."""
+
+    __slots__ = ("asynchronous", "labels", "no_poller", "polls", "synchronous", "throttled", "timeouts", "unwaited")
+
+    def __init__(self, metrics: Metrics, namespace: str, key: QueueKey, name: str, *, sticky: bool) -> None:
+        family = metrics.family
+        partition = "__sticky__" if sticky else "0"
+        kind = _KINDS.get(key.kind, UNKNOWN)
+        version = key.version or "__unversioned__"
+        self.labels = (namespace, "active", _MANAGER, partition, _SERVICE, kind, name, "", "", version)
+        self.polls = family(series.POLL_SUCCESS).labels(*self.labels)
+        self.unwaited = family(series.POLL_SUCCESS_SYNC).labels(*self.labels)
+        self.timeouts = family(series.POLL_TIMEOUTS).labels(*self.labels)
+        self.no_poller = family(series.NO_POLLER_TASKS).labels(*self.labels)
+        self.throttled = family(series.SYNC_THROTTLE).labels(*self.labels)
+        match = (namespace, _ADDS.get(key.kind, UNKNOWN), partition, _SERVICE, kind, name)
+        self.synchronous = family(series.SYNC_MATCH).labels(*match)
+        self.asynchronous = family(series.ASYNC_MATCH).labels(*match)
+
+    def dispatched(self, waited_ns: int, *, from_backlog: bool) -> None:
+        """A poll got a task that was scheduled `waited_ns` ago; `from_backlog`: it was there before the poll."""
+        self.polls.inc()
+        seconds = max(0, waited_ns) / SECOND_NS
+        if from_backlog:
+            self.asynchronous.observe(seconds)
+        else:
+            self.unwaited.inc()
+            self.synchronous.observe(seconds)
+
+
+class QueueMeters:
+    """Counts for all queues of a process. `name_of`: a namespace's name by its id."""
+
+    def __init__(self, metrics: Metrics | None = None, name_of: Callable[[str], str] = lambda _: UNKNOWN) -> None:
+        self._metrics = metrics or Metrics()
+        self._name_of = name_of
+
+    def queue(self, key: QueueKey, name: str, *, sticky: bool) -> QueueMeter:
+        """A new partition's cells; it keeps them."""
+        return QueueMeter(self._metrics, self._name_of(key.namespace_id), key, name, sticky=sticky)
+
+    def on_read(self, look: Callable[[], Iterable["QueueLook"]]) -> None:
+        """Set the gauges by `look` whenever the page is read."""
+
+        def read() -> None:
+            family = self._metrics.family
+            gauges = tuple(map(family, (series.BACKLOG_COUNT, series.BACKLOG_AGE, series.PENDING_POLLS)))
+            for gauge in gauges:
+                gauge.clear()
+            loaded = 0
+            for labels, count, age_ns, polls in look():
+                loaded += 1
+                backlog, age, pending = (gauge.labels(*labels) for gauge in gauges)
+                backlog.add(count)
+                age.set(max(age.value, age_ns / SECOND_NS))
+                pending.add(polls)
+            family(series.LOADED_PARTITIONS).labels("MatchingEngine", _SERVICE).set(loaded)
+
+        self._metrics.on_read(read)
+
+
+# Labels, backlog, its age in nanoseconds, waiting polls.
+QueueLook = tuple[tuple[str, ...], int, int, int]
