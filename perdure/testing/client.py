@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
-from temporalio.api.common.v1 import WorkflowExecution, WorkflowType
+from temporalio.api.common.v1 import RetryPolicy, WorkflowExecution, WorkflowType
 from temporalio.api.enums.v1 import (
     HistoryEventFilterType,
     WorkflowIdConflictPolicy,
@@ -31,15 +31,15 @@ from temporalio.api.workflowservice.v1 import (
     TerminateWorkflowExecutionRequest,
 )
 
-from perdure.base.clock import SECOND_NS, to_duration
+from perdure.base.clock import MS_NS, SECOND_NS, to_duration
 from perdure.base.entropy import new_id
 from perdure.base.errors import NotFound, PerdureError, Refused
 from perdure.base.tasks import Background
-from perdure.testing.checkers.evidence import STATUS_OF
+from perdure.testing.checkers.evidence import STATUS_OF, successor_of
 from perdure.testing.cluster import SimCluster
 from perdure.testing.oplog import Kind, Op
 from perdure.testing.party import SDK, TOOL, Party, header, parsed, reading
-from perdure.testing.programs import Program, program_input
+from perdure.testing.programs import Program, program_input, program_of
 from perdure.testing.worker import QUEUE
 
 _CLOSE = HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT
@@ -140,18 +140,19 @@ class Client(Caller):
         await self.pause(4.0)
         for _ in range(self.errand.starts):
             run_id = await self._start()
-            if run_id:
-                await self._live(run_id)
+            while run_id:
+                run_id = await self._live(run_id)
         self.is_done = True
 
-    async def _live(self, run_id: str) -> None:
-        """Accompany a run until it is closed."""
+    async def _live(self, run_id: str) -> str:
+        """Accompany a run until it is closed; returns the run that goes on in its place, "" if none does."""
+        program = await self._program(run_id)
         asks = self.errand.asks
         if self.errand.chatter:
             self._senders += 1
             sender = Sender(f"{self.name}/{self._senders}", self.namespace, self.cluster, self.errand)
             self._background.spawn(sender.run(run_id, self.errand.chatter), sender.name)
-        for sent in range(self.errand.program.signals):
+        for sent in range(program.signals):
             await self.pause(1.5)
             if not await self.signal(run_id):
                 break
@@ -166,8 +167,21 @@ class Client(Caller):
         for _ in range(asks):
             await self.pause(1.0)
             await self._ask(run_id)
-        await self._wait_for_close(run_id)
+        following = await self._wait_for_close(run_id)
         await self._ask(run_id)
+        return following
+
+    async def _program(self, run_id: str) -> Program:
+        """What the run was told to do: it may not be the one that this client began."""
+        found: list[Program] = []
+
+        async def attempt() -> bool:
+            events = await self.read_events(self.errand.workflow_id, run_id)
+            found.append(program_of(events[0].workflow_execution_started_event_attributes.input))
+            return True
+
+        await self.persist(attempt)
+        return found[0] if found else Program(())
 
     async def _start(self) -> str:
         """The run id of the started (or found) run; "" if the start was refused."""
@@ -205,6 +219,10 @@ class Client(Caller):
             "workflow_id_conflict_policy": errand.conflict,
             "header": header(request_id),
         }
+        if errand.program.failures:
+            fields["retry_policy"] = RetryPolicy(
+                initial_interval=to_duration(400 * MS_NS), backoff_coefficient=1.5, maximum_attempts=3
+            )
         if errand.ends_it == "timeout":
             fields["workflow_run_timeout"] = to_duration(3 * SECOND_NS)
         return fields
@@ -299,8 +317,10 @@ class Client(Caller):
         response = await self.call(op, "CountWorkflowExecutions", request)
         self.log.returned(op, count=response.count)
 
-    async def _wait_for_close(self, run_id: str) -> None:
-        """Long-poll for the close event, as `result()` of an SDK does."""
+    async def _wait_for_close(self, run_id: str) -> str:
+        """Long-poll for the close event, as `result()` of an SDK does; returns the run that it names as its successor,
+        "" if there is none.
+        """
         while True:
             op = self.invoke(Kind.HISTORY, run_id, args={"tail": True})
             request = GetWorkflowExecutionHistoryRequest(
@@ -312,11 +332,11 @@ class Client(Caller):
             try:
                 body = await self.call(op, "GetWorkflowExecutionHistory", request, timeout_s=25.0)
             except NotFound:
-                return
+                return ""
             except PerdureError:
                 await self.pause(1.0)
                 continue
             response = parsed(GetWorkflowExecutionHistoryResponse, body)
             self.log.returned(op, **(reading(run_id, response.history.events) | {"whole": False}))
             if response.history.events and response.history.events[-1].event_type in STATUS_OF:
-                return
+                return successor_of(response.history.events[-1])

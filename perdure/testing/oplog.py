@@ -19,6 +19,7 @@ class Kind(StrEnum):
 
     - `START`: args `reuse`, `conflict` (the API's numbers). Reply `started`, `status`.
     - `SIGNAL`, `CANCEL`, `TERMINATE`: nothing more; the request id tells them apart.
+    - `UPDATE`: a call or poll. Reply `update_id`, `stage` and, where there is one, the `outcome`'s digest.
     - `QUERY`: reply `signals`, the request ids of the signals that the workflow has seen.
     - `DESCRIBE`: reply `run_id`, `status`, `length`.
     - `HISTORY`: args `tail` (may it end in provisional events). Reply `first` (id), `digests`, `types`, `whole`.
@@ -33,6 +34,7 @@ class Kind(StrEnum):
     SIGNAL = "signal"
     CANCEL = "cancel"
     TERMINATE = "terminate"
+    UPDATE = "update"
     QUERY = "query"
     DESCRIBE = "describe"
     HISTORY = "history"

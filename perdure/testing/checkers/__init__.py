@@ -1,12 +1,22 @@
 """The rules of what must hold, each a small function over the evidence of one run. Knows no server, store or loop.
 
 A checker yields what is wrong and nothing else; the number of a violation is that of the rule in docs/invariants.md.
-Rules of features that are not there yet (updates, children, continue-as-new, reset) have no checker.
+The workload has no updates yet; their rules are ready for it.
 """
 
 from collections.abc import Callable, Iterator
 
-from perdure.testing.checkers import activities, cluster, histories, signals, starts, timers, workflow_tasks
+from perdure.testing.checkers import (
+    activities,
+    cluster,
+    families,
+    histories,
+    signals,
+    starts,
+    timers,
+    updates,
+    workflow_tasks,
+)
 from perdure.testing.checkers.evidence import Evidence, Violation
 from perdure.testing.checkers.vacuity import vacuous
 
@@ -26,10 +36,15 @@ RULES: tuple[Callable[[Evidence], Iterator[Violation]], ...] = (
     workflow_tasks.one_start_per_task,
     signals.signals_once,
     signals.signals_in_order,
+    families.calls_between_workflows,
+    updates.one_outcome,
+    updates.one_execution,
     signals.queries_see_signals,
     starts.one_open_run,
     starts.one_run_per_start,
     starts.policies_hold,
+    families.one_successor,
+    families.children_once,
     activities.one_end,
     activities.nothing_after_the_end,
     activities.one_delivery_per_attempt,

@@ -52,6 +52,11 @@ def time_of(event: HistoryEvent) -> int:
     return from_timestamp(event.event_time)
 
 
+def successor_of(event: HistoryEvent) -> str:
+    """The run that a terminal event names as the one that goes on, "" if it names none."""
+    return str(getattr(getattr(event, event.WhichOneof("attributes") or ""), "new_execution_run_id", ""))
+
+
 class RunHistory(msgspec.Struct, dict=True):
     """A run's final history. `length`: what Describe says of it. `search`: where it was found, for messages."""
 
@@ -97,9 +102,12 @@ class RunHistory(msgspec.Struct, dict=True):
 
     @property
     def start_request_id(self) -> str:
-        """The request id of the start that made the run."""
+        """The request id of the start that made the run, "" where another run did."""
         for event in self.of("WORKFLOW_EXECUTION_STARTED"):
-            fields = event.workflow_execution_started_event_attributes.header.fields
+            attributes = event.workflow_execution_started_event_attributes
+            if attributes.continued_execution_run_id or attributes.HasField("parent_workflow_execution"):
+                return ""
+            fields = attributes.header.fields
             return fields[REQUEST_ID].data.decode() if REQUEST_ID in fields else ""
         return ""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from perdure.testing.checkers.evidence import Evidence, Violation
+from perdure.testing.checkers.evidence import REQUEST_ID, Evidence, Violation
 from perdure.testing.checkers.workflow_tasks import buffered_at_close
 from perdure.testing.oplog import Kind, Op, Outcome
 
@@ -29,8 +29,17 @@ def signals_once(evidence: Evidence) -> Iterator[Violation]:
             yield Violation(12, ops[0].workflow_id, f"the acknowledged signal {request_id} is nowhere")
         if found and all(op.outcome is Outcome.FAIL and not evidence.is_excused(op) for op in ops):
             yield Violation(12, found[0], f"the refused signal {request_id} is there")
-    for request_id in places.keys() - by_request.keys():
+    for request_id in places.keys() - by_request.keys() - _sent_by_workflows(evidence):
         yield Violation(12, places[request_id][0], f"nobody sent the signal {request_id}")
+
+
+def _sent_by_workflows(evidence: Evidence) -> set[str]:
+    """The request ids of the signals that workflows send to one another."""
+    return {
+        event.signal_external_workflow_execution_initiated_event_attributes.header.fields[REQUEST_ID].data.decode()
+        for history in evidence.histories
+        for event in history.of("SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED")
+    }
 
 
 def _closed_over(evidence: Evidence, op: Op) -> bool:
