@@ -13,14 +13,19 @@ from perdure.base.clock import Clock
 from perdure.base.entropy import Entropy
 from perdure.base.errors import PerdureError
 from perdure.base.limits import Limits
+from perdure.base.metrics import Metrics
+from perdure.cluster.measured import MeasuredDirectory
 from perdure.cluster.namespaces import Namespaces
 from perdure.cluster.roles import Directory, HistoryRole, MatchingRole
 from perdure.history.executions import HistoryExecutions
 from perdure.history.service import HistoryOptions, HistoryService
+from perdure.matching.measured import QueueMeters
 from perdure.matching.service import MatchingService
 from perdure.shards.controller import Shards
+from perdure.shards.measured import ShardMeters
 from perdure.shards.options import ShardOptions
 from perdure.store.contract import Store
+from perdure.store.measured import MeasuredStore, Meter
 from perdure.workflow.tasks import QueueKey
 
 log = structlog.get_logger(__name__)
@@ -61,6 +66,7 @@ class Roles:
     """The history and matching roles over one store, and what a frontend needs to reach them.
 
     `wrap` may put something between roles: it gets the directory of real roles and returns the one that all use.
+    `metrics`: where everything is counted; without it nobody reads what is, and calls and the store aren't followed.
     """
 
     def __init__(
@@ -70,23 +76,37 @@ class Roles:
         entropy: Entropy,
         options: Options,
         wrap: Callable[[Directory], Directory] = lambda directory: directory,
+        metrics: Metrics | None = None,
     ) -> None:
-        self.store = store
+        def name_of(namespace_id: str) -> str:
+            return self.namespaces.name_of(namespace_id)
+
+        def seen_by(service: str) -> Directory:
+            return MeasuredDirectory(directory, metrics, clock, name_of, service) if metrics is not None else directory
+
         local = LocalDirectory()
-        self.directory = wrap(local)
+        directory = wrap(local)
+        if metrics is not None:
+            plugin = type(store).__name__.removesuffix("Store").lower()
+            store = MeasuredStore(store, Meter(metrics, clock, name_of, plugin))
+        self.store = store
+        self.directory = seen_by("frontend")
         self.namespaces = Namespaces(store.documents, clock)
-        self.executions = HistoryExecutions(store, self.directory, options.cache_bytes_max)
-        self.shards = Shards(store, self.executions, clock, entropy, options.shards)
+        self.executions = HistoryExecutions(store, seen_by("history"), options.cache_bytes_max, metrics, name_of)
+        shard_meters = ShardMeters(metrics, name_of)
+        self.shards = Shards(store, self.executions, clock, entropy, options.shards, shard_meters)
         self.history = HistoryService(
             self.shards,
             self.executions,
             self.namespaces,
-            self.directory,
+            seen_by("history"),
             clock,
             entropy,
             HistoryOptions(limits=options.limits),
         )
-        self.matching = MatchingService(self.directory, clock, entropy, options.limits, _unexpected)
+        self.matching = MatchingService(
+            seen_by("matching"), clock, entropy, options.limits, _unexpected, meters=QueueMeters(metrics, name_of)
+        )
         local.history_role = self.history
         local.matching_role = self.matching
 

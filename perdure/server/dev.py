@@ -4,7 +4,7 @@ import asyncio
 import gc
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 
 import msgspec
@@ -13,12 +13,17 @@ import structlog
 from perdure.base.clock import SystemClock
 from perdure.base.entropy import SystemEntropy, new_id
 from perdure.base.errors import FailedPrecondition, NamespaceAlreadyExists
+from perdure.base.metrics import Metrics
 from perdure.cluster.namespaces import Namespace, Namespaces
 from perdure.frontend.frontend import HEALTH_NAME, Frontend
 from perdure.frontend.services import FrontendOptions
+from perdure.rpc.measured import measured
 from perdure.rpc.server import RpcServer
 from perdure.server.cluster import Options, Roles
+from perdure.server.console import Console, Facts
 from perdure.server.options import MEMORY, DevOptions
+from perdure.server.process import ProcessMeter
+from perdure.server.scrape import PATH, Scrape
 from perdure.shards.options import ShardOptions
 from perdure.store.contract import Document, Documents, Store
 from perdure.store.memory import MemoryStore
@@ -39,19 +44,19 @@ async def open_store(database: str) -> Store:
     return MemoryStore() if database == MEMORY else await SqliteStore.open(database, clock=SystemClock())
 
 
-async def serve(options: DevOptions, say: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT, the second of which ends the process at once. `say` gets the lines that a person
-    reads. Raises PerdureError, OSError.
-    """
+async def serve(options: DevOptions, console: Console) -> None:
+    """Serve until SIGTERM or SIGINT, the second of which ends the process at once. Raises PerdureError, OSError."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stop, stop, number)
     store = await open_store(options.database)
+    console.step(f"data: {options.database_name}")
     try:
-        await _serve(store, options, say, stop)
+        await _serve(store, options, console, stop)
     finally:
         await store.close()
+    console.stopped(options.database_name)
 
 
 def _stop(stop: asyncio.Event, number: int) -> None:
@@ -61,41 +66,57 @@ def _stop(stop: asyncio.Event, number: int) -> None:
     stop.set()
 
 
-async def _serve(store: Store, options: DevOptions, say: Callable[[str], None], stop: asyncio.Event) -> None:
-    clock, entropy = SystemClock(), SystemEntropy()
+async def _serve(store: Store, options: DevOptions, console: Console, stop: asyncio.Event) -> None:
+    clock, entropy, metrics = SystemClock(), SystemEntropy(), Metrics()
     shards = ShardOptions(shards=options.shards, stop_timeout_s=_CHECKPOINT_S)
-    roles = Roles(store, clock, entropy, Options(limits=options.limits, shards=shards))
+    roles = Roles(store, clock, entropy, Options(limits=options.limits, shards=shards), metrics=metrics)
+    process = ProcessMeter(metrics, roles, clock)
+    scrape = Scrape(metrics.page)
     await roles.start()
+    console.step(f"shards: {len(roles.shards.owned())}")
     try:
         await make_namespaces(roles.namespaces, options, entropy)
-        name = "memory" if options.database == MEMORY else "sqlite"
-        frontend = Frontend(
-            roles.namespaces,
-            roles.directory,
-            store.visibility,
-            clock,
-            entropy,
-            FrontendOptions(
-                limits=options.limits,
-                cluster_id=await cluster_id(store.documents, entropy),
-                shards=options.shards,
-                persistence_store=name,
-                visibility_store=name,
-            ),
-        )
-        server = RpcServer(frontend.methods, absent=frontend.absent, health_names=[HEALTH_NAME])
+        await roles.namespaces.list()  # those that were made later have metrics of their own, too
+        console.step(f"namespaces: {len(roles.namespaces)}")
+        frontend = await _frontend(roles, options, clock, entropy)
+        methods = measured(frontend.methods, metrics, clock, roles.namespaces, "frontend")
+        server = RpcServer(methods, absent=frontend.absent, health_names=[HEALTH_NAME])
         host = f"[{options.ip}]" if ":" in options.ip else options.ip
+        metrics_port = await scrape.start(options.ip, options.metrics_port)
         port = await server.start(f"{host}:{options.port}")
         _calm_collector()
         await server.set_serving(True)
-        say(f"Perdure {version('perdure')} serves {host}:{port}")
-        say(f"Namespaces {', '.join(options.namespaces)}; data {options.database_name}")
+        process.is_serving = True
+        console.ready(
+            Facts(
+                version("perdure"),
+                f"{host}:{port}",
+                options.namespaces,
+                options.database_name,
+                f"http://{host}:{metrics_port}{PATH}",
+            )
+        )
         await stop.wait()
-        say("Stopping.")
+        console.stopping()
+        process.is_serving = False
         frontend.drain()
         await server.stop(_DRAIN_S)
     finally:
+        await scrape.stop()
+        process.close()
         await roles.stop()
+
+
+async def _frontend(roles: Roles, options: DevOptions, clock: SystemClock, entropy: SystemEntropy) -> Frontend:
+    name = "memory" if options.database == MEMORY else "sqlite"
+    settings = FrontendOptions(
+        limits=options.limits,
+        cluster_id=await cluster_id(roles.store.documents, entropy),
+        shards=options.shards,
+        persistence_store=name,
+        visibility_store=name,
+    )
+    return Frontend(roles.namespaces, roles.directory, roles.store.visibility, clock, entropy, settings)
 
 
 def _calm_collector() -> None:

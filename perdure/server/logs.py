@@ -10,6 +10,8 @@ from typing import Any
 
 import structlog
 
+from perdure.server.console import wants_colour
+
 LEVELS = {"debug": 10, "info": 20, "warn": 30, "error": 40, "never": 50}  # nothing of ours is critical
 
 
@@ -29,7 +31,7 @@ def configure(level: str, log_format: str, service: str) -> None:
     if log_format == "json":
         last: list[Any] = [named, structlog.processors.format_exc_info, _rename, structlog.processors.JSONRenderer()]
     else:
-        last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty() and wants_colour())]
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -46,7 +48,10 @@ def configure(level: str, log_format: str, service: str) -> None:
     logging.captureWarnings(capture=True)
 
 
+# What our own records call it -> what those who search logs know it by.
+_TAGS = {"timestamp": "ts", "event": "msg", "shard": "shard_id"}
+
+
 def _rename(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
-    event["ts"] = event.pop("timestamp", None)
-    event["msg"] = event.pop("event", "")
-    return event
+    event.setdefault("event", "")
+    return {_TAGS.get(key, key): value for key, value in event.items()}

@@ -11,6 +11,7 @@ import structlog
 from perdure.base.errors import InvalidArgument, PerdureError, StoreUnavailable
 from perdure.base.limits import Limits
 from perdure.server import logs
+from perdure.server.console import standard_console
 from perdure.server.dev import serve
 from perdure.server.dynamic import with_values
 from perdure.server.options import MEMORY, DevOptions, check_namespaces, parse_dynamic_value, parse_search_attribute
@@ -37,6 +38,12 @@ def _shared_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Default: text on a terminal.",
         ),
         click.option("--log-level", type=click.Choice(list(logs.LEVELS)), default="warn", show_default=True),
+        click.option(
+            "--metrics-port",
+            type=click.IntRange(0, 65535),
+            default=0,
+            help="HTTP, for Prometheus: /metrics. Default: any free one.",
+        ),
         click.option("--ui-port", type=click.IntRange(0, 65535), default=None, hidden=True),
         click.option("--headless", is_flag=True, help="No Web UI (there is none yet)."),
         click.option(
@@ -88,6 +95,7 @@ def _run(
     *,
     ip: str,
     port: int,
+    metrics_port: int,
     headless: bool,
     ui_port: int | None,
     log_level: str,
@@ -104,6 +112,7 @@ def _run(
         options = DevOptions(
             ip="127.0.0.1" if ip == "localhost" else ip,
             port=port,
+            metrics_port=metrics_port,
             database=database,
             namespaces=tuple(dict.fromkeys(("default", *namespaces))),
             search_attributes=dict(parse_search_attribute(text) for text in attributes),
@@ -117,7 +126,7 @@ def _run(
     if ui_port is not None and not headless:
         log.warning("there is no Web UI yet; --ui-port has no effect")
     try:
-        _runner()(serve(options, click.echo))
+        _runner()(serve(options, standard_console()))
     except StoreUnavailable as error:
         raise click.ClickException(f"{error.message} Data: {options.database_name}.") from error
     except PerdureError as error:

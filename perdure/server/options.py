@@ -25,6 +25,7 @@ class DevOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     ip: str = "127.0.0.1"
     port: int = 7233
+    metrics_port: int = 0
     database: str = MEMORY
     namespaces: tuple[str, ...] = ("default",)
     search_attributes: dict[str, int] = {}

@@ -1,0 +1,83 @@
+"""`/metrics` over HTTP: the one page of this process that isn't gRPC.
+
+A request is a line and headers, of which only the line is read, bounded in bytes and time; every answer closes its
+connection. Invariant: whoever connects costs little and holds nothing; only GET and HEAD of one path get the page.
+Refuses to know what is on it.
+"""
+
+import asyncio
+from collections.abc import Callable
+from http import HTTPStatus
+
+PATH = "/metrics"
+TYPE = "text/plain; version=0.0.4; charset=utf-8"
+REQUEST_BYTES_MAX = 16 * 1024
+_REQUEST_S = 5.0
+_CONNECTIONS_MAX = 64
+
+
+class Scrape:
+    """Serves `page()`."""
+
+    def __init__(self, page: Callable[[], str]) -> None:
+        self._page = page
+        self._server: asyncio.Server | None = None
+        self._connections = 0
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen (port 0: any free one) and return the port. Raises OSError."""
+        server = await asyncio.start_server(self._serve, host, port, limit=REQUEST_BYTES_MAX)
+        self._server = server
+        found: int = server.sockets[0].getsockname()[1]
+        return found
+
+    async def stop(self) -> None:
+        """Take no more requests."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._connections += 1
+        try:
+            if self._connections > _CONNECTIONS_MAX:
+                return
+            async with asyncio.timeout(_REQUEST_S):
+                writer.write(self._answer(await self._request(reader)))
+                await writer.drain()
+        except (OSError, TimeoutError):
+            return  # whoever asked is gone, or never said what it wants
+        finally:
+            self._connections -= 1
+            writer.close()
+
+    async def _request(self, reader: asyncio.StreamReader) -> bytes | HTTPStatus:
+        """The request's first line, once its headers are over; or what is wrong with it."""
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.LimitOverrunError:
+            return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+        except asyncio.IncompleteReadError:
+            return HTTPStatus.BAD_REQUEST
+        return head.partition(b"\r\n")[0]
+
+    def _answer(self, line: bytes | HTTPStatus) -> bytes:
+        if isinstance(line, HTTPStatus):
+            return _response(line)
+        words = line.split(b" ")
+        if len(words) != 3 or not words[2].startswith(b"HTTP/1."):
+            return _response(HTTPStatus.BAD_REQUEST)
+        method, target, _ = words
+        if target.partition(b"?")[0] != PATH.encode():
+            return _response(HTTPStatus.NOT_FOUND)
+        if method not in (b"GET", b"HEAD"):
+            return _response(HTTPStatus.METHOD_NOT_ALLOWED, "Allow: GET, HEAD\r\n")
+        body = self._page().encode()
+        head = _response(HTTPStatus.OK, f"Content-Type: {TYPE}\r\n", len(body))
+        return head + body if method == b"GET" else head
+
+
+def _response(status: HTTPStatus, headers: str = "", length: int = 0) -> bytes:
+    return (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n"
+    ).encode()
