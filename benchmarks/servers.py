@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,10 +44,15 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def commands(port: int, folder: str) -> dict[str, list[str]]:
-    """The command line of every server that can be measured."""
+_ENTRY = ("perdure.server.main",)
+
+
+def commands(port: int, folder: str, entry: Sequence[str] = _ENTRY) -> dict[str, list[str]]:
+    """The command line of every server that can be measured. `entry`: the module that is run as Perdure, and
+    arguments of its own.
+    """
     temporal = shutil.which("temporal", path=str(Path(sys.executable).parent)) or "temporal"
-    perdure = [sys.executable, "-m", "perdure.server.main", "server", "start-dev", "--headless", "--port", str(port)]
+    perdure = [sys.executable, "-m", *entry, "server", "start-dev", "--headless", "--port", str(port)]
     return {
         REFERENCE: [temporal, "server", "start-dev", "--headless", "--port", str(port)],
         MEMORY: perdure,
@@ -56,11 +61,15 @@ def commands(port: int, folder: str) -> dict[str, list[str]]:
 
 
 @contextmanager
-def running(name: str) -> Iterator[Server]:
+def running(name: str, entry: Sequence[str] = _ENTRY) -> Iterator[Server]:
     """Start the server called `name`, one of SERVERS, and kill it afterwards. The caller waits until it answers."""
     port = _free_port()
+    # The server runs in a folder of its own, and finds these modules all the same.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with tempfile.TemporaryDirectory() as folder, Path(folder, "log").open("wb") as log:
-        process = subprocess.Popen(commands(port, folder)[name], cwd=folder, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            commands(port, folder, entry)[name], cwd=folder, env=environment, stdout=log, stderr=log
+        )
         try:
             yield Server(name, f"127.0.0.1:{port}", process.pid)
         finally:
