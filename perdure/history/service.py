@@ -20,7 +20,7 @@ from perdure.base.limits import Limits
 from perdure.base.slots import ChainKey, SlotRange
 from perdure.cluster.namespaces import Namespace, Namespaces
 from perdure.cluster.roles import Call, Directory, HistoryPage, HistoryRead, Pulled, QueryTask
-from perdure.history import external_errands
+from perdure.history import child_errands, external_errands
 from perdure.history.answers import Answers
 from perdure.history.chains import Entry, ShardChains, deletions
 from perdure.history.errands import Errand, run_errand
@@ -48,7 +48,7 @@ from perdure.workflow.tasks import Offer, QueueKey, Timer
 log = structlog.get_logger(__name__)
 
 # Their runners register themselves: one that is missing would leave its errands undone.
-ERRAND_MODULES = (external_errands,)
+ERRAND_MODULES = (child_errands, external_errands)
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 

@@ -18,6 +18,7 @@ from perdure.workflow.lost_task import clear_sticky, fail
 from perdure.workflow.state import Run
 
 SERVER_IDENTITY = "history-service"
+PARENT_CLOSED = "by parent close policy"
 NEVER_STARTED = "Workflow execution closed before WorkflowTaskStarted event"
 
 

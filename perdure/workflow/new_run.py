@@ -8,9 +8,8 @@ from typing import Any
 
 import msgspec
 from google.protobuf.message import Message
-from temporalio.api.common.v1 import Memo, Payloads, SearchAttributes, WorkflowExecution
-from temporalio.api.enums.v1 import EventType, TaskQueueKind, WorkerVersioningMode
-from temporalio.api.failure.v1 import Failure
+from temporalio.api.common.v1 import Memo, SearchAttributes, WorkflowExecution
+from temporalio.api.enums.v1 import ContinueAsNewInitiator, EventType, TaskQueueKind, WorkerVersioningMode
 from temporalio.api.history.v1 import WorkflowExecutionStartedEventAttributes
 from temporalio.api.workflow.v1 import ResetPoints
 from temporalio.api.workflowservice.v1 import StartWorkflowExecutionRequest
@@ -18,6 +17,7 @@ from temporalio.api.workflowservice.v1 import StartWorkflowExecutionRequest
 from perdure.base.clock import MS_NS, from_duration, from_timestamp, to_duration, to_timestamp
 from perdure.base.errors import InvalidArgument, Unimplemented
 from perdure.base.limits import Limits
+from perdure.workflow import cron
 from perdure.workflow.context import Context
 from perdure.workflow.decide import Work
 from perdure.workflow.draft import Draft
@@ -27,12 +27,17 @@ from perdure.workflow.search_attributes import check_sizes, typed
 from perdure.workflow.state import RUNNING, CurrentRun, Durable, HistorySegment, RequestRecord
 
 _NORMAL = TaskQueueKind.TASK_QUEUE_KIND_NORMAL
+_CRON = ContinueAsNewInitiator.CONTINUE_AS_NEW_INITIATOR_CRON_SCHEDULE
+_TAKEN_OVER = ("input", "header", "priority", "retry_policy", "last_completion_result", "continued_failure")
 _CARRIED = frozenset(
     {
+        "continued_failure",
+        "cron_schedule",
         "eager_worker_deployment_options",
         "header",
         "identity",
         "input",
+        "last_completion_result",
         "links",
         "memo",
         "namespace",
@@ -40,6 +45,7 @@ _CARRIED = frozenset(
         "priority",
         "request_eager_execution",
         "request_id",
+        "retry_policy",
         "search_attributes",
         "task_queue",
         "user_metadata",
@@ -70,8 +76,9 @@ class Origin(msgspec.Struct, frozen=True):
 
     `run_id`: derived by whoever must be able to start it twice; "" = a new one. `root`: of a child; None = the run is
     its own. `first_run_id`, `continued_run_id`: the first of its chain and the one before it; "" = it is the first.
-    `initiator`: temporal.api.enums.v1.ContinueAsNewInitiator. `backoff_ns`: until the first workflow task; None = as
-    the request says. `execution_expiration_ns`: when the chain times out, 0 = never; None = as the request says.
+    `initiator`: temporal.api.enums.v1.ContinueAsNewInitiator. `backoff_ns`: of a run that continues another, until its
+    first workflow task; None = at once. `execution_expiration_ns`: when the chain times out, 0 = never; None = as the
+    request says.
     """
 
     run_id: str = ""
@@ -83,8 +90,6 @@ class Origin(msgspec.Struct, frozen=True):
     attempt: int = 1
     backoff_ns: int | None = None
     execution_expiration_ns: int | None = None
-    last_completion_result: Payloads | None = None
-    continued_failure: Failure | None = None
     auto_reset_points: bytes = b""  # temporal.api.workflow.v1.ResetPoints of the run before
 
 
@@ -106,6 +111,7 @@ def is_eager(request: StartWorkflowExecutionRequest) -> bool:
     return (
         request.request_eager_execution
         and not capped_ns(request.workflow_start_delay)
+        and not request.cron_schedule
         and mode != WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
     )
 
@@ -157,10 +163,8 @@ def _started(
     if not origin.continued_run_id:
         _check_sizes(request, limits)
     execution_ns = capped_ns(request.workflow_execution_timeout)
-    run_ns = _shorter(capped_ns(request.workflow_run_timeout), execution_ns)
-    task_ns = capped_ns(request.workflow_task_timeout) or limits.workflow_task_timeout_ns
-    task_ns = _shorter(min(task_ns, limits.workflow_task_timeout_ns_max), run_ns)
-    backoff_ns = capped_ns(request.workflow_start_delay) if origin.backoff_ns is None else origin.backoff_ns
+    run_ns = shorter(capped_ns(request.workflow_run_timeout), execution_ns)
+    task_ns = task_timeout_ns(capped_ns(request.workflow_task_timeout), run_ns, limits)
     attributes = WorkflowExecutionStartedEventAttributes(
         workflow_type=request.workflow_type,
         task_queue=request.task_queue,
@@ -169,7 +173,7 @@ def _started(
         identity=request.identity,
         first_execution_run_id=origin.first_run_id or run_id,
         attempt=origin.attempt,
-        first_workflow_task_backoff=to_duration(backoff_ns),
+        cron_schedule=request.cron_schedule,
         workflow_id=request.workflow_id,
         memo=_memo(request.memo),
         search_attributes=_search_attributes(request.search_attributes, origin, context),
@@ -177,25 +181,45 @@ def _started(
     )
     if attributes.task_queue.kind != _NORMAL:
         attributes.task_queue.kind = _NORMAL
-    for field in ("input", "header", "priority"):
-        if request.HasField(field):
+    for field in _TAKEN_OVER:
+        if request.HasField(field):  # type: ignore[arg-type]  # the stubs list the names
             getattr(attributes, field).CopyFrom(getattr(request, field))
+    _set_backoff(attributes, request, origin, context)
     if execution_ns:
         attributes.workflow_execution_timeout.CopyFrom(to_duration(execution_ns))
     expiration_ns = _expiration_ns(execution_ns, origin, context)
     if expiration_ns:
         attributes.workflow_execution_expiration_time.CopyFrom(to_timestamp(expiration_ns))
-    if run_ns:
+    if run_ns or (origin is not CLIENT and request.HasField("workflow_run_timeout")):
         attributes.workflow_run_timeout.CopyFrom(to_duration(run_ns))
     if origin is not CLIENT:
         _descend(attributes, origin)
+    elif request.cron_schedule:
+        attributes.initiator = _CRON
     return attributes
+
+
+def _set_backoff(
+    attributes: WorkflowExecutionStartedEventAttributes,
+    request: StartWorkflowExecutionRequest,
+    origin: Origin,
+    context: Context,
+) -> None:
+    """Until the first workflow task: what the run before it decided, the start's delay, or the schedule's time."""
+    backoff_ns = origin.backoff_ns
+    if not origin.continued_run_id:
+        backoff_ns = capped_ns(request.workflow_start_delay)
+        if not backoff_ns and request.cron_schedule:
+            backoff_ns = cron.backoff_ns(request.cron_schedule, context.now_ns, context.now_ns) or 0
+    if backoff_ns is not None:
+        attributes.first_workflow_task_backoff.CopyFrom(to_duration(backoff_ns))
 
 
 def _descend(attributes: WorkflowExecutionStartedEventAttributes, origin: Origin) -> None:
     """What a run has from its parent and from the run before it."""
     attributes.continued_execution_run_id = origin.continued_run_id
-    attributes.initiator = origin.initiator  # type: ignore[assignment]  # the enum's int is stored plain
+    initiator = origin.initiator or (_CRON if attributes.cron_schedule else 0)
+    attributes.initiator = initiator  # type: ignore[assignment]  # the enum's int is stored plain
     if origin.parent is not None:
         attributes.parent_workflow_namespace_id = origin.parent.namespace_id
         attributes.parent_workflow_namespace = origin.parent.namespace
@@ -204,11 +228,7 @@ def _descend(attributes: WorkflowExecutionStartedEventAttributes, origin: Origin
         attributes.parent_initiated_event_id = origin.parent.initiated_event_id
     if origin.root is not None:
         attributes.root_workflow_execution.CopyFrom(origin.root)
-    if origin.last_completion_result is not None:
-        attributes.last_completion_result.CopyFrom(origin.last_completion_result)
-    if origin.continued_failure is not None:
-        attributes.continued_failure.CopyFrom(origin.continued_failure)
-    if origin.auto_reset_points:
+    if origin.continued_run_id:
         attributes.prev_auto_reset_points.CopyFrom(ResetPoints.FromString(origin.auto_reset_points))
 
 
@@ -235,7 +255,13 @@ def _search_attributes(attributes: SearchAttributes, origin: Origin, context: Co
     return SearchAttributes(indexed_fields=kept) if kept else None
 
 
-def _shorter(timeout_ns: int, bound_ns: int) -> int:
+def task_timeout_ns(timeout_ns: int, run_timeout_ns: int, limits: Limits) -> int:
+    """The time that a workflow task gets: what was asked for (0 = the default), within the run's (0 = none)."""
+    timeout_ns = timeout_ns or limits.workflow_task_timeout_ns
+    return shorter(min(timeout_ns, limits.workflow_task_timeout_ns_max), run_timeout_ns)
+
+
+def shorter(timeout_ns: int, bound_ns: int) -> int:
     """The shorter of two timeouts of which 0 means none."""
     return min(timeout_ns, bound_ns) if timeout_ns and bound_ns else timeout_ns or bound_ns
 

@@ -94,6 +94,13 @@ def typed(attributes: SearchAttributes, context: Context) -> SearchAttributes:
     return result
 
 
+def check_known(attributes: SearchAttributes, context: Context) -> None:
+    """Raises InvalidArgument for the first name that the namespace does not have."""
+    for name in attributes.indexed_fields:
+        if name not in SYSTEM:
+            _type_of(name, context)
+
+
 def check_sizes(fields: Mapping[str, Payload | bytes], limits: Limits) -> None:
     """All attributes of a run together. Raises InvalidArgument for a value or a total over its limit (bytes)."""
     attributes = SearchAttributes()

@@ -28,7 +28,8 @@ _STRETCH_MAX_NS = 600 * SECOND_NS
 
 
 def wake(draft: Draft, *, skip_delay: bool = False) -> None:
-    """Schedule a workflow task unless one is outstanding, the run is closed or paused, or its first task is delayed.
+    """Schedule a workflow task unless one is outstanding, the run is closed or paused, its first task is delayed, or it
+    is a child that its parent has not woken.
 
     `skip_delay`: a delayed first task begins now (cancellation, signal-with-start). While the commands of a completion
     are at work the wish is only noted.
@@ -36,6 +37,8 @@ def wake(draft: Draft, *, skip_delay: bool = False) -> None:
     run = draft.run
     if draft.holding:
         draft.woken = True
+        return
+    if run.durable.unclaimed is not None:
         return
     delayed = awaits_first_task(run) and not skip_delay
     if run.is_open and run.durable.workflow_task is None and not run.durable.paused and not delayed:

@@ -10,6 +10,7 @@ from typing import Any
 from temporalio.api.command.v1 import Command
 from temporalio.api.enums.v1 import CommandType, WorkflowTaskFailedCause
 
+from perdure.workflow.decide import Work
 from perdure.workflow.draft import Draft
 
 
@@ -32,11 +33,13 @@ class Completion:
     `unhandled`: events are buffered that this completion's worker has not seen, so the workflow may not close; whoever
     cancels a timer whose event was among them sets it anew. `eager_activities`: scheduled event ids that the worker
     asked to start. A handler that makes an event which the worker must see calls `workflow_task.wake`, as everywhere.
+    `work`: for a handler that begins another run of the chain.
     """
 
-    __slots__ = ("completed_event_id", "draft", "eager_activities", "identity", "unhandled")
+    __slots__ = ("completed_event_id", "draft", "eager_activities", "identity", "unhandled", "work")
 
-    def __init__(self, draft: Draft, completed_event_id: int, identity: str) -> None:
+    def __init__(self, work: Work, draft: Draft, completed_event_id: int, identity: str) -> None:
+        self.work = work
         self.draft = draft
         self.completed_event_id = completed_event_id
         self.identity = identity

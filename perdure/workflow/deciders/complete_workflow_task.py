@@ -54,7 +54,7 @@ def complete_workflow_task(work: Work, request: CompleteWorkflowTask) -> Workflo
         terminate_overgrown(work, run.run_id, TOO_MANY_EVENTS)
         return None
     try:
-        completion = _carry_out(draft, task, answer)
+        completion = _carry_out(work, draft, task, answer)
     except BadCommand as bad:
         _reject(work, run.run_id, task, answer, bad)
         return None
@@ -91,7 +91,7 @@ def _check(answer: RespondWorkflowTaskCompletedRequest, work: Work) -> None:
     check_sequence(answer.commands)
 
 
-def _carry_out(draft: Draft, task: WorkflowTask, answer: RespondWorkflowTaskCompletedRequest) -> Completion:
+def _carry_out(work: Work, draft: Draft, task: WorkflowTask, answer: RespondWorkflowTaskCompletedRequest) -> Completion:
     """Write the completion and carry its commands out. Raises BadCommand; the draft is worthless then."""
     if task.transient:
         task = write_provisional(draft, task, answer.identity, answer.worker_version_stamp.SerializeToString())
@@ -107,7 +107,7 @@ def _carry_out(draft: Draft, task: WorkflowTask, answer: RespondWorkflowTaskComp
         draft.assign("most_recent_worker_version", version)
     if draft.run.facts.search_attributes is not attributes:
         show(draft)  # builds that worked on the run are among them
-    completion = Completion(draft, event.event_id, answer.identity)
+    completion = Completion(work, draft, event.event_id, answer.identity)
     draft.holding = True
     run_commands(completion, answer)
     draft.holding = False

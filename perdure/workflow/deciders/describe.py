@@ -101,7 +101,7 @@ def _config(run: Run) -> WorkflowExecutionConfig:
     )
     if facts.execution_timeout_ns:
         config.workflow_execution_timeout.CopyFrom(to_duration(facts.execution_timeout_ns))
-    if facts.run_timeout_ns:
+    if facts.run_timeout_given:
         config.workflow_run_timeout.CopyFrom(to_duration(facts.run_timeout_ns))
     if facts.user_metadata:
         config.user_metadata.CopyFrom(UserMetadata.FromString(facts.user_metadata))

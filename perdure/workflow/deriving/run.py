@@ -2,38 +2,64 @@
 
 from collections.abc import Iterator
 
-from temporalio.api.enums.v1 import RetryState, TimeoutType
+from temporalio.api.enums.v1 import ParentClosePolicy, RetryState, TimeoutType
 from temporalio.api.history.v1 import WorkflowExecutionTimedOutEventAttributes
 
+from perdure.base.clock import SECOND_NS
 from perdure.base.slots import ChainKey
 from perdure.workflow.close import close_from_outside
 from perdure.workflow.decide import Work
 from perdure.workflow.deciders.fire_timer import fires
 from perdure.workflow.draft import Draft
+from perdure.workflow.failures import timeout_failure
 from perdure.workflow.lost_task import time_out
 from perdure.workflow.outstanding import derives
 from perdure.workflow.priorities import rank
 from perdure.workflow.state import Run
+from perdure.workflow.successor import after_failure, last_result, repeat
 from perdure.workflow.tasks import Effect, EffectKind, Offer, QueueKey, QueueKind, Task, Timer, TimerKind
 from perdure.workflow.workflow_task import awaits_first_task, schedule, wake
+
+_ABANDON = ParentClosePolicy.PARENT_CLOSE_POLICY_ABANDON
+# A child asks its parent itself if it was not woken by then: long after its parent's errand should have been done.
+_CLAIM_NS = 5 * SECOND_NS
 
 
 @derives("run")
 def run_tasks(run: Run, key: None) -> Iterator[Task]:
-    """Its row in lists; while open its timeouts and its delayed start, once closed its deletion."""
+    """Its row in lists; while open its timeouts and its delayed start, once closed its errands, then its deletion."""
     durable = run.durable
     chain = ChainKey(durable.namespace_id, durable.workflow_id)
     yield Effect(chain, durable.run_id, EffectKind.VISIBILITY, durable.visibility_version)
     if not run.is_open:
-        due_ns = run.facts.close_time_ns + durable.retention_ns
-        yield Timer(due_ns, chain, durable.run_id, TimerKind.RETENTION)
+        owed = last_errands(run)
+        yield from owed
+        if not owed:
+            due_ns = run.facts.close_time_ns + durable.retention_ns
+            yield Timer(due_ns, chain, durable.run_id, TimerKind.RETENTION)
         return
     if 0 < durable.run_expiration_ns < (durable.execution_expiration_ns or 2**63):
         yield Timer(durable.run_expiration_ns, chain, durable.run_id, TimerKind.RUN_TIMEOUT)
     if durable.execution_expiration_ns:
         yield Timer(durable.execution_expiration_ns, chain, durable.run_id, TimerKind.EXECUTION_TIMEOUT)
-    if awaits_first_task(run):
+    if durable.unclaimed is not None:
+        yield Timer(durable.unclaimed.since_ns + _CLAIM_NS, chain, durable.run_id, TimerKind.CHILD_UNCLAIMED)
+    elif awaits_first_task(run):
         yield Timer(durable.execution_time_ns, chain, durable.run_id, TimerKind.WORKFLOW_TASK_BACKOFF)
+
+
+def last_errands(run: Run) -> list[Timer]:
+    """What a closed run owes to others: its end to its parent, unless another run goes on in its place, and its parent
+    close policies to its children.
+    """
+    facts, durable = run.facts, run.durable
+    kinds = []
+    if facts.parent and not facts.successor_run_id and not durable.parent_told:
+        kinds.append(TimerKind.PARENT_REPORT)
+    if not durable.children_closed and any(child.parent_close_policy != _ABANDON for child in facts.children.values()):
+        kinds.append(TimerKind.CHILDREN_CLOSE)
+    chain = ChainKey(durable.namespace_id, durable.workflow_id)
+    return [Timer(facts.close_time_ns, chain, durable.run_id, kind) for kind in kinds]
 
 
 @derives("workflow_task")
@@ -91,10 +117,17 @@ def delay_over(work: Work, draft: Draft, timer: Timer) -> None:
 
 @fires(TimerKind.RUN_TIMEOUT)
 def run_timed_out(work: Work, draft: Draft, timer: Timer) -> None:
-    """The run took too long. The reason it is not retried: no policy, or no time left in the execution."""
-    expired = 0 < draft.run.durable.execution_expiration_ns <= work.context.now_ns
-    state = RetryState.RETRY_STATE_TIMEOUT if expired else RetryState.RETRY_STATE_RETRY_POLICY_NOT_SET
-    close_from_outside(work, draft, WorkflowExecutionTimedOutEventAttributes(retry_state=state))
+    """The run took too long. It is tried again or its schedule goes on, unless the execution is over too."""
+    state, succession = RetryState.RETRY_STATE_TIMEOUT, None
+    failure = timeout_failure("workflow timeout", TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE)
+    if not 0 < draft.run.durable.execution_expiration_ns <= work.context.now_ns:
+        state, succession = after_failure(draft.run, work.context, failure)
+    attributes = WorkflowExecutionTimedOutEventAttributes(retry_state=state)
+    if succession is not None:
+        attributes.new_execution_run_id = succession.run_id
+    close_from_outside(work, draft, attributes)
+    if succession is not None:
+        repeat(work, draft.run, succession, result=last_result(draft.run), failure=failure)
 
 
 @fires(TimerKind.EXECUTION_TIMEOUT)

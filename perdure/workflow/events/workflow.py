@@ -8,7 +8,7 @@ from typing import Any
 
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType, WorkflowExecutionStatus
-from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
 
 from perdure.base.clock import from_duration, from_timestamp
 from perdure.workflow.evolve import arrives, numbers
@@ -57,6 +57,12 @@ def started(run: Run, event: HistoryEvent, attributes: Any) -> None:
     facts.priority = attributes.priority.SerializeToString()
     facts.user_metadata = event.user_metadata.SerializeToString()
     facts.start_time_ns = from_timestamp(event.event_time)
+    facts.run_timeout_given = attributes.HasField("workflow_run_timeout")
+    facts.parent_namespace = attributes.parent_workflow_namespace
+    if event.links:
+        facts.start_links = tuple(link.SerializeToString() for link in event.links)
+    if facts.retry_policy or facts.cron_schedule:
+        facts.blueprint = _blueprint(attributes)
     if attributes.HasField("memo"):
         _merge(run, "memo", attributes.memo.fields)
     if attributes.HasField("search_attributes"):
@@ -85,6 +91,14 @@ def search_attributes_upserted(run: Run, event: HistoryEvent, attributes: Any) -
 def properties_modified(run: Run, event: HistoryEvent, attributes: Any) -> None:
     """New memo fields replace old ones; nothing removes them."""
     _merge(run, "memo", attributes.upserted_memo.fields)
+
+
+def _blueprint(attributes: WorkflowExecutionStartedEventAttributes) -> bytes:
+    kept = WorkflowExecutionStartedEventAttributes()
+    kept.CopyFrom(attributes)
+    kept.ClearField("continued_failure")
+    kept.ClearField("prev_auto_reset_points")
+    return kept.SerializeToString(deterministic=True)
 
 
 def _closed(run: Run, event: HistoryEvent, attributes: Any) -> None:
