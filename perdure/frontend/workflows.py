@@ -40,10 +40,10 @@ from perdure.frontend.checks import (
     fill_retry_policy,
     too_long,
 )
-from perdure.frontend.cron import is_cron
 from perdure.frontend.methods import rpc
 from perdure.frontend.search_attributes import fill_search_attributes
 from perdure.frontend.services import Services
+from perdure.workflow import cron
 from perdure.workflow.failures import cut
 from perdure.workflow.requests import (
     DeleteRun,
@@ -305,8 +305,13 @@ def _check_delay(request: _Start) -> None:
 
 
 def _check_cron(schedule: str) -> None:
-    if schedule and not is_cron(schedule):
+    if not schedule:
+        return
+    times = cron.read(schedule)
+    if times is None:
         raise InvalidArgument("invalid CronSchedule.")
+    if times.next_ns(0, 0) is None:
+        raise InvalidArgument("invalid CronSchedule, no time can be found to satisfy the schedule")
 
 
 def _check_length(what: str, text: str, longest: int) -> None:

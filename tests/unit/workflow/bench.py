@@ -65,7 +65,7 @@ def run_commands(work: Work, request: RunCommands) -> list[int]:
     draft = work.draft("run")
     draft.assign("workflow_task", None)
     draft.holding = True
-    completion = Completion(draft, COMPLETED_ID, "worker")
+    completion = Completion(work, draft, COMPLETED_ID, "worker")
     for command in request.commands:
         name, handler = HANDLERS[command.command_type]
         handler(completion, command, getattr(command, name))
