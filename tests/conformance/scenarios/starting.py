@@ -45,7 +45,7 @@ async def start_run_timeout_above_execution_timeout(s: Session) -> None:
     await s.show_history()
 
 
-@scenario(differs="runs are not retried yet, and a retry policy is refused as not implemented")
+@scenario()
 async def start_retry_policy_defaults(s: Session) -> None:
     """An empty retry policy is filled with defaults."""
     await s.start(retry_policy=common.RetryPolicy())
