@@ -1,7 +1,8 @@
 """Firing timers when they are due, from one wake-up per shard.
 
 Invariants: a timer fires at or after its time by the shard's clock, never before; a firing that fails is repeated,
-however often; few run at once. Without timers nothing ever wakes up.
+however often; few run at once, and errands, which may wait for others, take no place from timers. Without timers
+nothing ever wakes up.
 """
 
 import asyncio
@@ -17,13 +18,24 @@ from perdure.shards.options import World
 from perdure.shards.retrying import delay_s
 from perdure.shards.strays import Strays
 from perdure.shards.timers import NEVER_NS, TimerIndex
-from perdure.workflow.tasks import Timer
+from perdure.workflow.tasks import ERRANDS, Timer
 
 log = structlog.get_logger(__name__)
 
 # With a timer ahead the clock is looked at at least so often: the wall clock may jump, and the machine may sleep.
 _LOOK_S = 30.0
 _RETRY_NS_MAX = 60 * SECOND_NS
+
+
+class _Lane:
+    """What is due of one sort, in order, and how many of it fire now."""
+
+    __slots__ = ("due", "firing", "most")
+
+    def __init__(self, most: int) -> None:
+        self.due: deque[Timer] = deque()
+        self.firing = 0
+        self.most = most
 
 
 class TimerPump:
@@ -37,8 +49,8 @@ class TimerPump:
         self._background = background
         self._handle: asyncio.TimerHandle | None = None
         self._wake_ns = NEVER_NS
-        self._due: deque[Timer] = deque()
-        self._firing = 0
+        self._timers = _Lane(world.options.fires_max)
+        self._errands = _Lane(world.options.errands_max)
         self._attempts: dict[Timer, int] = {}
         self._extending = False
         self._is_stopped = False
@@ -48,7 +60,8 @@ class TimerPump:
     def stop(self) -> None:
         """Fire nothing more."""
         self._is_stopped = True
-        self._due.clear()
+        self._timers.due.clear()
+        self._errands.due.clear()
         if self._handle is not None:
             self._handle.cancel()
 
@@ -78,15 +91,20 @@ class TimerPump:
         if self._extend_ns() <= now_ns:
             self._extending = True
             self._background.spawn(self._extend(), "timer rows")
-        self._due.extend(self._index.due(now_ns))
-        self._launch()
+        for timer in self._index.due(now_ns):
+            self._lane(timer).due.append(timer)
+        self._launch(self._timers)
+        self._launch(self._errands)
         self.schedule()
 
-    def _launch(self) -> None:
-        while self._due and self._firing < self._world.options.fires_max:
-            timer = self._due.popleft()
+    def _lane(self, timer: Timer) -> _Lane:
+        return self._errands if timer.kind in ERRANDS else self._timers
+
+    def _launch(self, lane: _Lane) -> None:
+        while lane.due and lane.firing < lane.most:
+            timer = lane.due.popleft()
             if self._index.is_armed(timer):
-                self._firing += 1
+                lane.firing += 1
                 self._background.spawn(self._fire(timer), "timer")
             else:
                 self._attempts.pop(timer, None)
@@ -123,12 +141,14 @@ class TimerPump:
         except Unavailable as error:
             self._again(timer)
             meter.failed(clock.monotonic_ns() - begun_ns)
-            log.warning("timer not fired yet", timer=repr(timer), error=error.message)
+            if self.failures.bit_count() == 1:  # less and less often
+                log.warning("timer not fired yet", timer=repr(timer), error=error.message, failures=self.failures)
         except Exception:
             # A defect in one execution concerns that execution: its timer is tried again, more and more slowly.
-            self._again(timer)
+            attempt = self._again(timer)
             meter.failed(clock.monotonic_ns() - begun_ns)
-            log.exception("firing failed", timer=repr(timer))
+            if attempt.bit_count() == 1:
+                log.exception("firing failed", timer=repr(timer), attempt=attempt)
         else:
             failures = self._attempts.pop(timer, 0)
             meter.done(clock.monotonic_ns() - begun_ns, late_ns, failures + 1)
@@ -138,13 +158,16 @@ class TimerPump:
                 self._index.remove(timer)
                 self._strays.removed_timers.append(timer)
         finally:
-            self._firing -= 1
+            lane = self._lane(timer)
+            lane.firing -= 1
             if not self._is_stopped:
-                self._launch()
+                self._launch(lane)
                 self.schedule()
 
-    def _again(self, timer: Timer) -> None:
+    def _again(self, timer: Timer) -> int:
+        """Let it fire again some time later; how often it has failed."""
         self.failures += 1
         attempt = self._attempts[timer] = self._attempts.get(timer, 0) + 1
         wait_ns = min(_RETRY_NS_MAX, int(delay_s(self._world, 1) * SECOND_NS) << min(attempt, 20))
         self._index.retry(timer, self._shard.now_ns() + wait_ns)
+        return attempt
