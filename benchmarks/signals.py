@@ -16,6 +16,13 @@ SIGNAL = SignalWorkflowExecutionRequest(
 ).SerializeToString()
 
 
+async def send_signal(calls: Calls, workflow_id: str) -> None:
+    """One signal."""
+    request = SignalWorkflowExecutionRequest(request_id=uuid.uuid4().hex)
+    request.workflow_execution.workflow_id = workflow_id
+    await calls.call("SignalWorkflowExecution", SIGNAL + request.SerializeToString())
+
+
 async def signals(calls: Calls, count: int, in_flight: int) -> tuple[list[float], float]:
     """Send `count` signals to a fresh workflow: their latencies and the time of all, in seconds."""
     workflow_id = uuid.uuid4().hex
@@ -25,10 +32,8 @@ async def signals(calls: Calls, count: int, in_flight: int) -> tuple[list[float]
 
     async def send() -> None:
         for _ in left:
-            request = SignalWorkflowExecutionRequest(request_id=uuid.uuid4().hex)
-            request.workflow_execution.workflow_id = workflow_id
             begun = time.perf_counter()
-            await calls.call("SignalWorkflowExecution", SIGNAL + request.SerializeToString())
+            await send_signal(calls, workflow_id)
             latencies.append(time.perf_counter() - begun)
 
     begun = time.perf_counter()
