@@ -17,10 +17,24 @@ _TASK_ENDS = frozenset(
 _ACTIVITY_ENDS = frozenset(
     EventType.Value(f"EVENT_TYPE_ACTIVITY_TASK_{end}") for end in ("COMPLETED", "FAILED", "TIMED_OUT", "CANCELED")
 )
+_EXTERNAL_BEGINS = frozenset(
+    EventType.Value(f"EVENT_TYPE_{what}_EXTERNAL_WORKFLOW_EXECUTION_INITIATED") for what in ("SIGNAL", "REQUEST_CANCEL")
+)
+_EXTERNAL_ENDS = frozenset(
+    EventType.Value(f"EVENT_TYPE_{end}")
+    for end in (
+        "EXTERNAL_WORKFLOW_EXECUTION_SIGNALED",
+        "SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_FAILED",
+        "EXTERNAL_WORKFLOW_EXECUTION_CANCEL_REQUESTED",
+        "REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED",
+    )
+)
 
 
 def check_history(events: list[HistoryEvent]) -> None:
-    """One start, at most one end and nothing after it; workflow tasks one after another; activities end once."""
+    """One start, at most one end and nothing after it; workflow tasks one after another; activities, and signals and
+    requests to other workflows, end once.
+    """
     types = [event.event_type for event in events]
     started = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED
     assert types[0] == started
@@ -28,6 +42,7 @@ def check_history(events: list[HistoryEvent]) -> None:
     assert not _TERMINAL.intersection(types[:-1])
     _check_tasks(events)
     _check_activities(events)
+    _check_externals(events)
     _check_commands(events)
 
 
@@ -59,6 +74,17 @@ def _check_activities(events: list[HistoryEvent]) -> None:
             assert ended.scheduled_event_id in scheduled, "an activity ended twice"
             scheduled.remove(ended.scheduled_event_id)
             assert ended.started_event_id == started.get(ended.scheduled_event_id, 0)
+
+
+def _check_externals(events: list[HistoryEvent]) -> None:
+    pending: set[int] = set()
+    for event in events:
+        if event.event_type in _EXTERNAL_BEGINS:
+            pending.add(event.event_id)
+        elif event.event_type in _EXTERNAL_ENDS:
+            initiated = attributes_of(event).initiated_event_id
+            assert initiated in pending, "a signal or request to another workflow ended twice"
+            pending.remove(initiated)
 
 
 def _check_commands(events: list[HistoryEvent]) -> None:

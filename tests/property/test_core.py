@@ -3,7 +3,7 @@
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.property import activity_rules  # noqa: F401 - adds its rules
+from tests.property import activity_rules, external_rules  # noqa: F401 - add their rules
 from tests.property.histories import check_history
 from tests.property.rules import RULES, Draw, completes, polls, starts
 from tests.transcripts.stage import Stage

@@ -34,7 +34,7 @@ from perdure.workflow.requests import (
 )
 from perdure.workflow.state import Chain, Run
 from perdure.workflow.steps import decode_record, encode_record
-from perdure.workflow.tasks import Offer, QueueKind, Task, Timer
+from perdure.workflow.tasks import ERRANDS, Offer, QueueKind, Task, Timer
 from perdure.workflow.tokens import TaskToken
 
 T0 = 1_700_000_000 * SECOND_NS
@@ -164,7 +164,14 @@ class Stage:
         return sorted(offers, key=lambda offer: offer.order)
 
     def timers(self) -> list[Timer]:
-        """All timers by due time."""
+        """All timers by due time, without errands."""
+        return [timer for timer in self._timers() if timer.kind not in ERRANDS]
+
+    def errands(self) -> list[Timer]:
+        """What is to be done at other workflow ids, by due time."""
+        return [timer for timer in self._timers() if timer.kind in ERRANDS]
+
+    def _timers(self) -> list[Timer]:
         tasks = [task for run in self.chain.runs.values() for task in outstanding(run)]
         timers = [task for task in tasks if isinstance(task, Timer)]
         return sorted(timers, key=lambda timer: (timer.due_ns, timer.kind, timer.run_id, timer.event_id, timer.attempt))

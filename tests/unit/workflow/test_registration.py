@@ -2,11 +2,14 @@
 
 import dataclasses
 
+from perdure.history import service
+from perdure.history.errands import RUNNERS
 from perdure.workflow import requests
 from perdure.workflow.decide import DECIDERS
-from perdure.workflow.deciders.fire_timer import FIRE
+from perdure.workflow.deciders.fire_timer import ENTITY_OF_ERRAND, FIRE
+from perdure.workflow.deciders.plan_errand import PLANS
 from perdure.workflow.outstanding import DERIVE
-from perdure.workflow.tasks import TimerKind
+from perdure.workflow.tasks import ERRANDS, TimerKind
 
 
 def test_every_request_has_a_decider() -> None:
@@ -20,8 +23,13 @@ def test_every_request_has_a_decider() -> None:
 
 
 def test_every_kind_of_timer_can_fire() -> None:
-    assert set(FIRE) == set(TimerKind)
+    assert set(FIRE) == set(TimerKind) - ERRANDS
+
+
+def test_every_errand_has_a_plan_and_a_runner() -> None:
+    assert set(PLANS) == set(RUNNERS) == set(ENTITY_OF_ERRAND) == ERRANDS
+    assert service.ERRAND_MODULES
 
 
 def test_every_entity_derives_its_tasks() -> None:
-    assert set(DERIVE) == {"run", "workflow_task", "activity", "timer"}
+    assert set(DERIVE) == set(ENTITY_OF_ERRAND.values()) | {"workflow_task", "activity", "timer"}
