@@ -7,16 +7,14 @@ an open one is terminated first, and what waits for it is told as after any othe
 
 from temporalio.api.history.v1 import WorkflowExecutionTerminatedEventAttributes
 
-from perdure.base.errors import Unavailable
 from perdure.workflow.close import SERVER_IDENTITY, close_from_outside
 from perdure.workflow.decide import Work, decides
 from perdure.workflow.deciders.fire_timer import fires
+from perdure.workflow.deriving.run import last_errands
 from perdure.workflow.draft import Draft
 from perdure.workflow.lookup import find_run
-from perdure.workflow.outstanding import tasks_of
 from perdure.workflow.requests import DeleteRun
-from perdure.workflow.state import Run
-from perdure.workflow.tasks import ERRANDS, Timer, TimerKind
+from perdure.workflow.tasks import Timer, TimerKind
 
 _REASON = "Delete workflow execution"
 
@@ -29,7 +27,7 @@ def delete_run(work: Work, request: DeleteRun) -> None:
     if run.is_open:
         attributes = WorkflowExecutionTerminatedEventAttributes(reason=_REASON, identity=SERVER_IDENTITY)
         close_from_outside(work, draft, attributes)
-    elif not _has_errands(run):
+    elif not last_errands(run):
         _delete(work, draft)
         return
     draft.assign("retention_ns", 0)
@@ -37,14 +35,8 @@ def delete_run(work: Work, request: DeleteRun) -> None:
 
 @fires(TimerKind.RETENTION)
 def retention_over(work: Work, draft: Draft, timer: Timer) -> None:
-    """The namespace keeps closed runs no longer. Raises Unavailable while the run has errands: to be fired again."""
-    if _has_errands(draft.run):
-        raise Unavailable("The run has errands yet.")
+    """The namespace keeps closed runs no longer. While the run has errands, its state does not derive the timer."""
     _delete(work, draft)
-
-
-def _has_errands(run: Run) -> bool:
-    return any(isinstance(task, Timer) and task.kind in ERRANDS for task in tasks_of(run, ("run", None)))
 
 
 def _delete(work: Work, draft: Draft) -> None:

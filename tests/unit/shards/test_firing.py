@@ -160,7 +160,7 @@ def test_errands_that_wait_for_others_take_no_place_from_timers() -> None:
                 await passes(3600)
             await fire(owner, due)
 
-        host.role.fire = stuck  # type: ignore[method-assign]  # the role, but its errands' targets do not answer
+        host.role.fire = stuck  # type: ignore[method-assign, assignment]  # the role, but its errands' targets do not answer
         ordinary = [timer(shard.now_ns(), number=number) for number in range(5)]
         errands = [msgspec.structs.replace(one, kind=TimerKind.CHILD_START) for one in ordinary]
         await host.role.add(shard, key(), 1, *errands, *ordinary)
