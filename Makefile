@@ -56,8 +56,9 @@ bench: setup ## beside the reference server, as tables; ARGS="--in-flight 50", A
 profile: setup ## where a workflow's CPU goes, by call and by room; ARGS="--in-flight 1"
 	$(BIN)/python -m benchmarks.profile $(ARGS)
 
-compat: setup ## write docs/compatibility.md from the code
+compat: setup ## write docs/compatibility.md and docs/metrics.md from the code
 	$(BIN)/python -m perdure.server.compatibility
+	$(BIN)/python -m perdure.server.metric_page
 
 lock: setup ## bring requirements.lock in line with pyproject.toml; ARGS="--upgrade-package grpcio"
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \

@@ -1,0 +1,152 @@
+"""What is counted, and the page that it makes, read by prometheus-client's own parser."""
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from perdure.base.metrics import (
+    BYTES,
+    COUNTS,
+    HISTOGRAM_SERIES_MAX,
+    OTHER,
+    SECONDS,
+    SERIES_MAX,
+    VALUES_MAX,
+    Metrics,
+    counter,
+    gauge,
+    histogram,
+)
+
+REQUESTS = counter("requests", "namespace operation service_name", "Calls.")
+QUEUES = counter("polls", "namespace taskqueue service_name", "Polls.")
+LATENCY = histogram("latency", "taskqueue service_name", "Seconds.")
+LEVEL = gauge("level", "service_name", "How high.")
+
+
+def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """Every sample of the page by name and labels. The parser names a counter's as clients in Python do."""
+    return {
+        (sample.name.removesuffix("_total"), tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(metrics.page())
+        for sample in family.samples
+    }
+
+
+def test_a_counter_keeps_its_bare_name() -> None:
+    metrics = Metrics()
+    metrics.family(REQUESTS).labels("default", "Start", "frontend").inc()
+    metrics.family(REQUESTS).labels("default", "Start", "frontend").inc(2)
+    assert metrics.page() == (
+        "# HELP requests Calls.\n# TYPE requests counter\n"
+        'requests{namespace="default",operation="Start",service_name="frontend"} 3\n'
+    )
+
+
+def test_a_histogram_is_cumulative_and_ends_in_all() -> None:
+    metrics = Metrics()
+    cell = metrics.family(LATENCY).labels("q", "matching")
+    for seconds in (0.0005, 0.001, 0.0011, 3.0, 5_000.0):
+        cell.observe(seconds)
+    cell.observe(0.5, times=10)
+    found = samples(metrics)
+    at = (("service_name", "matching"), ("taskqueue", "q"))
+    buckets = {dict(labels)["le"]: value for (name, labels), value in found.items() if name == "latency_bucket"}
+    assert (buckets["0.001"], buckets["0.002"], buckets["0.2"], buckets["0.5"]) == (2, 3, 3, 13)
+    assert (buckets["5"], buckets["1000"], buckets["+Inf"]) == (14, 14, 15)
+    assert found["latency_count", at] == cell.count == 15
+    assert found["latency_sum", at] == pytest.approx(5_008.0026)
+
+
+def test_the_buckets_are_those_of_dashboards() -> None:
+    assert SECONDS[:4] == (0.001, 0.002, 0.005, 0.01)
+    assert SECONDS[-1] == 1000
+    assert (len(SECONDS), COUNTS[-1], BYTES[0], BYTES[-1]) == (19, 100_000, 1_024, 16_777_216)
+
+
+def test_strange_characters_become_underscores() -> None:
+    metrics = Metrics()
+    hostile = 'a-b.c/d"}\nx 1\\é'
+    metrics.family(QUEUES).labels("default", hostile, "matching").inc()
+    ((_, labels),) = samples(metrics)
+    assert dict(labels)["taskqueue"] == "a_b_c_d___x_1__"
+
+
+def test_values_that_are_written_alike_are_one_series() -> None:
+    metrics = Metrics()
+    for queue in ("a-b", "a.b", "a-b"):
+        metrics.family(QUEUES).labels("default", queue, "matching").inc()
+    assert list(samples(metrics).values()) == [3]
+
+
+def test_a_caller_can_make_only_so_many_series_of_a_label() -> None:
+    metrics = Metrics()
+    for number in range(3 * VALUES_MAX):
+        metrics.family(QUEUES).labels("default", f"q{number}", "matching").inc()
+    found = samples(metrics)
+    assert len(found) == VALUES_MAX + 1
+    rest = ("polls", (("namespace", "default"), ("service_name", "matching"), ("taskqueue", OTHER)))
+    assert found[rest] == 2 * VALUES_MAX
+    assert sum(found.values()) == 3 * VALUES_MAX
+
+
+def test_labels_multiply_only_so_far() -> None:
+    metrics = Metrics()
+    for namespace in range(60):
+        for queue in range(60):
+            metrics.family(QUEUES).labels(f"n{namespace}", f"q{queue}", "matching").inc()
+    found = samples(metrics)
+    assert len(found) <= SERIES_MAX + 1
+    assert sum(found.values()) == 3_600
+
+
+def test_many_hostile_callers_make_a_page_of_bounded_size() -> None:
+    metrics = Metrics()
+    many = [histogram(f"h{number}", "taskqueue service_name", "Seconds.") for number in range(5)]
+    for definition in many:
+        for number in range(2_000):
+            metrics.family(definition).labels("x" * 100 + str(number), "matching").observe(1)
+    page = metrics.page()
+    assert page.count("_count{") == 5 * (HISTOGRAM_SERIES_MAX + 1)
+    assert len(page) < 5 << 20
+
+
+def test_what_is_kept_for_callers_is_bounded_too() -> None:
+    """What isn't told apart must not be remembered by its name either."""
+    metrics = Metrics()
+    family = metrics.family(QUEUES)
+    for number in range(10_000):
+        family.labels("default", f"q{number}", "matching")
+    assert len(family._cells) <= 2 * SERIES_MAX
+    assert len(metrics._values["taskqueue"]) == VALUES_MAX
+
+
+def test_gauges_are_set_when_the_page_is_read() -> None:
+    metrics = Metrics()
+    levels = iter((5.0, 1.5))
+    metrics.on_read(lambda: metrics.family(LEVEL).labels("history").set(next(levels)))
+    at = ("level", (("service_name", "history"),))
+    assert [samples(metrics)[at], samples(metrics)[at]] == [5.0, 1.5]
+
+
+def test_what_was_cleared_is_not_shown() -> None:
+    metrics = Metrics()
+    metrics.family(LEVEL).labels("history").set(1)
+    metrics.family(LEVEL).clear()
+    metrics.family(LEVEL).labels("frontend").add(2)
+    assert samples(metrics) == {("level", (("service_name", "frontend"),)): 2}
+
+
+def test_two_metrics_of_one_name_are_a_defect() -> None:
+    metrics = Metrics()
+    metrics.family(LEVEL)
+    with pytest.raises(AssertionError, match="level"):
+        metrics.family(gauge("level", "service_name", "Another."))
+
+
+def test_a_wrong_number_of_labels_is_a_defect() -> None:
+    with pytest.raises(AssertionError, match="requests"):
+        Metrics().family(REQUESTS).labels("default")
+
+
+def test_nothing_measured_is_an_empty_page() -> None:
+    assert Metrics().page() == ""
