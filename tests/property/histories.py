@@ -1,5 +1,6 @@
 """What holds of every history, whatever happened to its run."""
 
+from collections.abc import Mapping
 from itertools import pairwise
 
 from temporalio.api.enums.v1 import EventType
@@ -44,6 +45,24 @@ def check_history(events: list[HistoryEvent]) -> None:
     _check_activities(events)
     _check_externals(events)
     _check_commands(events)
+
+
+def check_chain(histories: Mapping[str, list[HistoryEvent]]) -> None:
+    """Runs of one workflow id: whoever names a successor is named by it and by nobody else, in one chain."""
+    followed: dict[str, str] = {}
+    for run_id, events in histories.items():
+        successor = getattr(attributes_of(events[-1]), "new_execution_run_id", "")
+        if successor:
+            assert successor not in followed.values(), "two runs have one successor"
+            followed[run_id] = successor
+    for run_id, events in histories.items():
+        started = attributes_of(events[0])
+        before = started.continued_execution_run_id
+        assert (before in followed) == bool(before), "a run continues one that does not name it"
+        assert not before or followed[before] == run_id
+        first = attributes_of(histories[before][0]).first_execution_run_id if before else run_id
+        assert started.first_execution_run_id == first
+    assert set(followed.values()) <= set(histories), "a successor was never begun"
 
 
 def _check_tasks(events: list[HistoryEvent]) -> None:

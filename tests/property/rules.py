@@ -149,7 +149,7 @@ def completes(stage: Stage, draw: Draw) -> None:
     commands = [make(stage, draw) for make in makers]
     fields = draw.of([{}, sticky()])
     if draw.of([False, False, True]):
-        commands.append(close_command(stage, draw))
+        commands.append(draw.of(CLOSE_COMMANDS)(stage, draw))
     elif draw.of([False, True]):
         fields = {**fields, "force_create_new_workflow_task": True}
     answers = {query_id: _answer() for query_id in stage.run.ephemeral.queries} if stage.chain.current else {}
@@ -247,7 +247,17 @@ def bad_attribute(stage: Stage, draw: Draw) -> Command:
 BAD_COMMANDS.append(bad_attribute)
 
 
-def close_command(stage: Stage, draw: Draw) -> Command:
-    """One of the commands that close the run."""
-    failed = command("FAIL_WORKFLOW_EXECUTION", failure=Failure(message="no"))
-    return draw.of([done(), failed, command("CANCEL_WORKFLOW_EXECUTION", details=Payloads())])
+def complete(stage: Stage, draw: Draw) -> Command:
+    return done()
+
+
+def fail(stage: Stage, draw: Draw) -> Command:
+    return command("FAIL_WORKFLOW_EXECUTION", failure=Failure(message="no"))
+
+
+def be_cancelled(stage: Stage, draw: Draw) -> Command:
+    return command("CANCEL_WORKFLOW_EXECUTION", details=Payloads())
+
+
+# The commands that close the run.
+CLOSE_COMMANDS: list[Callable[[Stage, Draw], Command]] = [complete, fail, be_cancelled]

@@ -3,8 +3,8 @@
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.property import activity_rules, external_rules  # noqa: F401 - add their rules
-from tests.property.histories import check_history
+from tests.property import activity_rules, chain_rules, external_rules  # noqa: F401 - add their rules
+from tests.property.histories import check_chain, check_history
 from tests.property.rules import RULES, Draw, completes, polls, starts
 from tests.transcripts.stage import Stage
 
@@ -21,3 +21,6 @@ def test_any_requests_in_any_order(data: st.DataObject) -> None:
         rule(stage, draw)
     for events in stage.histories.values():
         check_history(events)
+    check_chain(stage.histories)
+    open_runs = {run_id for run_id, run in stage.chain.runs.items() if run.is_open}
+    assert open_runs <= {stage.chain.current.run_id if stage.chain.current else ""}
