@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perdure.base.clock import SECOND_NS
@@ -136,6 +136,7 @@ def stepped(times: Calendar, after_s: int, minutes: int) -> int | None:
     return None
 
 
+@settings(max_examples=50, deadline=None)
 @given(_SCHEDULES, _ZONES, _TIMES)
 def test_the_next_time_is_the_first_minute_that_matches(schedule: str, zone: str, after_s: int) -> None:
     times = read(f"CRON_TZ={zone} {schedule}")
