@@ -22,7 +22,9 @@ class Scrape:
     def __init__(self, page: Callable[[], str]) -> None:
         self._page = page
         self._server: asyncio.Server | None = None
-        self._connections = 0
+        self._open: dict[asyncio.StreamWriter, None] = {}
+        self._over = asyncio.Event()
+        self._over.set()
 
     async def start(self, host: str, port: int) -> int:
         """Listen (port 0: any free one) and return the port. Raises OSError."""
@@ -32,15 +34,19 @@ class Scrape:
         return found
 
     async def stop(self) -> None:
-        """Take no more requests."""
+        """Take no more requests, and hang up on who is there."""
         if self._server is not None:
             self._server.close()
             self._server = None
+        for writer in self._open:
+            writer.transport.abort()
+        await self._over.wait()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._connections += 1
+        self._open[writer] = None
+        self._over.clear()
         try:
-            if self._connections > _CONNECTIONS_MAX:
+            if len(self._open) > _CONNECTIONS_MAX:
                 return
             async with asyncio.timeout(_REQUEST_S):
                 writer.write(self._answer(await self._request(reader)))
@@ -48,8 +54,10 @@ class Scrape:
         except (OSError, TimeoutError):
             return  # whoever asked is gone, or never said what it wants
         finally:
-            self._connections -= 1
             writer.close()
+            del self._open[writer]
+            if not self._open:
+                self._over.set()
 
     async def _request(self, reader: asyncio.StreamReader) -> bytes | HTTPStatus:
         """The request's first line, once its headers are over; or what is wrong with it."""
