@@ -7,10 +7,12 @@ its errors and its cancellation too. Refuses to know what a call means: an opera
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
+from temporalio.api.worker.v1 import WorkerHeartbeat
 from temporalio.api.workflowservice.v1 import (
     QueryWorkflowRequest,
     QueryWorkflowResponse,
     RespondQueryTaskCompletedRequest,
+    UpdateTaskQueueConfigRequest,
 )
 
 from perdure.base.clock import Clock
@@ -29,6 +31,8 @@ from perdure.cluster.roles import (
     Poll,
     Pulled,
     QueryTask,
+    WorkerSearch,
+    WorkersFound,
 )
 from perdure.workflow.requests import CompleteWorkflowTask, StartActivityTask, StartWorkflowTask
 from perdure.workflow.tasks import Backlog, Offer, QueueKey, QueueKind
@@ -164,6 +168,17 @@ class MeasuredMatching:
     def end_polls(self, namespace_id: str, worker_instance_key: str, sticky_queue: str) -> Coroutine[Any, Any, None]:
         work = self._role.end_polls(namespace_id, worker_instance_key, sticky_queue)
         return self._link.follow("CancelOutstandingWorkerPolls", namespace_id, work)
+
+    def configure(self, partition: QueueKey, update: UpdateTaskQueueConfigRequest) -> Coroutine[Any, Any, bytes]:
+        work = self._role.configure(partition, update)
+        return self._link.follow("UpdateTaskQueueConfig", partition.namespace_id, work)
+
+    def record_workers(self, namespace_id: str, heartbeats: Sequence[WorkerHeartbeat]) -> Coroutine[Any, Any, None]:
+        work = self._role.record_workers(namespace_id, heartbeats)
+        return self._link.follow("RecordWorkerHeartbeat", namespace_id, work)
+
+    def find_workers(self, namespace_id: str, search: WorkerSearch) -> Coroutine[Any, Any, WorkersFound]:
+        return self._link.follow("ListWorkers", namespace_id, self._role.find_workers(namespace_id, search))
 
 
 class MeasuredDirectory:

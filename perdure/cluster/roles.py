@@ -7,17 +7,20 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import msgspec
+from temporalio.api.enums.v1 import RateLimitSource
 from temporalio.api.taskqueue.v1 import PollerInfo
+from temporalio.api.worker.v1 import WorkerHeartbeat
 from temporalio.api.workflowservice.v1 import (
     QueryWorkflowRequest,
     QueryWorkflowResponse,
     RespondQueryTaskCompletedRequest,
+    UpdateTaskQueueConfigRequest,
 )
 
 from perdure.base.slots import ChainKey
 from perdure.workflow.context import Caller
 from perdure.workflow.requests import CompleteWorkflowTask, StartActivityTask, StartWorkflowTask
-from perdure.workflow.tasks import Backlog, Offer, QueueKey
+from perdure.workflow.tasks import Backlog, Offer, QueueKey, QueueKind
 from perdure.workflow.tokens import QueryToken
 
 
@@ -128,14 +131,58 @@ class Poll(msgspec.Struct, frozen=True):
     deployment_options: bytes = b""
 
 
+class PriorityView(msgspec.Struct):
+    """What waits at one priority, and how many tasks a second come and go there."""
+
+    backlog_count: int = 0
+    backlog_age_ns: int = 0
+    add_rate: float = 0.0
+    dispatch_rate: float = 0.0
+
+
 class PartitionView(msgspec.Struct, frozen=True):
-    """What DescribeTaskQueue tells of one partition."""
+    """What DescribeTaskQueue tells of one partition.
+
+    `priorities`: those that have anything to tell; they add up to the figures of the whole. `rate`: the limit in
+    force in tasks a second, None = none; `rate_source`: temporal.api.enums.v1.RateLimitSource. `is_held_back`: the
+    limit made tasks wait lately. `config`: TaskQueueConfig, encoded; b"" if nobody ever set one.
+    """
 
     pollers: list[PollerInfo]
     backlog_count: int
     backlog_age_ns: int
     add_rate: float = 0.0
     dispatch_rate: float = 0.0
+    priorities: dict[int, PriorityView] = {}
+    rate: float | None = None
+    rate_source: int = RateLimitSource.RATE_LIMIT_SOURCE_SYSTEM
+    is_held_back: bool = False
+    config: bytes = b""
+
+
+class WorkerSearch(msgspec.Struct, frozen=True):
+    """Which workers of a namespace. `key`: the one of this instance key; else those of `query` (a filter over the
+    fields of heartbeats), up to `limit` beyond `after` by instance key. `internal`: the server's own workers too.
+    """
+
+    query: str = ""
+    key: str | None = None
+    internal: bool = False
+    after: str = ""
+    limit: int = 0
+
+
+class WorkersFound(msgspec.Struct, frozen=True):
+    """`heartbeats`: WorkerHeartbeat messages, encoded, by instance key. `total`: how many the query finds in all."""
+
+    heartbeats: list[bytes]
+    total: int
+    more: bool = False
+
+
+def registry_of(namespace_id: str) -> QueueKey:
+    """The address of a namespace's workers among the partitions: whoever owns it knows them."""
+    return QueueKey(namespace_id, "", QueueKind.WORKFLOW)
 
 
 class MatchingRole(Protocol):
@@ -171,6 +218,18 @@ class MatchingRole(Protocol):
         """ShutdownWorker: the instance's polls get empty answers, now and for the next 30 s; its sticky partition is
         unloaded.
         """
+        ...
+
+    async def configure(self, partition: QueueKey, update: UpdateTaskQueueConfigRequest) -> bytes:
+        """Change what operators set for a queue; the TaskQueueConfig as it is then, encoded."""
+        ...
+
+    async def record_workers(self, namespace_id: str, heartbeats: Sequence[WorkerHeartbeat]) -> None:
+        """Workers told of themselves; asked of the owner of `registry_of(namespace_id)`. Raises ResourceExhausted."""
+        ...
+
+    async def find_workers(self, namespace_id: str, search: WorkerSearch) -> WorkersFound:
+        """What workers told last; asked of the same owner. Raises InvalidArgument for a query that can't be read."""
         ...
 
 

@@ -25,9 +25,9 @@ from temporalio.api.workflowservice.v1 import (
     RespondActivityTaskFailedResponse,
 )
 
-from perdure.base.entropy import is_uuid
 from perdure.base.errors import InvalidArgument, NotFound
 from perdure.base.slots import ChainKey
+from perdure.base.uuids import is_uuid
 from perdure.cluster.namespaces import Namespace
 from perdure.cluster.roles import Call
 from perdure.frontend.checks import check_identity

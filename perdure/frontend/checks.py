@@ -12,9 +12,9 @@ from temporalio.api.deployment.v1 import WorkerDeploymentOptions
 from temporalio.api.enums.v1 import TaskQueueKind, WorkerVersioningMode
 from temporalio.api.taskqueue.v1 import TaskQueue
 
-from perdure.base.entropy import is_uuid
 from perdure.base.errors import InvalidArgument, Unimplemented
 from perdure.base.limits import Limits
+from perdure.base.uuids import is_uuid
 from perdure.workflow.durations import duration_fault
 from perdure.workflow.priorities import priority_fault
 from perdure.workflow.retry_policy import check, filled

@@ -17,10 +17,12 @@ from perdure.frontend.namespace_updates import NamespaceUpdates
 from perdure.frontend.namespaces import NamespaceCalls
 from perdure.frontend.operator import Operator
 from perdure.frontend.polls import Polls
+from perdure.frontend.queues import Queues
 from perdure.frontend.routing import Routing
 from perdure.frontend.services import FrontendOptions, Services
 from perdure.frontend.system import System
 from perdure.frontend.tasks import Tasks
+from perdure.frontend.workers import WorkerCalls
 from perdure.frontend.workflows import Workflows
 from perdure.rpc.call import Method
 from perdure.store.contract import VisibilityStore
@@ -33,6 +35,8 @@ TOPICS: tuple[type, ...] = (
     Histories,
     Tasks,
     Activities,
+    Queues,
+    WorkerCalls,
     Lists,
     System,
     Operator,

@@ -110,6 +110,8 @@ def described(namespace: Namespace, options: FrontendOptions) -> DescribeNamespa
             capabilities=NamespaceInfo.Capabilities(
                 worker_poll_complete_on_shutdown=True,
                 poller_autoscaling=True,
+                eager_workflow_start=True,
+                worker_heartbeats=True,
             ),
             limits=NamespaceInfo.Limits(
                 blob_size_limit_error=limits.blob_bytes_max,

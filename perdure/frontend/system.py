@@ -44,6 +44,7 @@ class System:
                 upsert_memo=True,
                 eager_workflow_start=True,
                 sdk_metadata=True,
+                count_group_by_execution_status=True,
                 # Makes workers say which build they are, also those that don't ask for versioning; those that
                 # do poll a part of the queue where no task comes.
                 build_id_based_versioning=True,

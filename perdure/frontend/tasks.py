@@ -1,5 +1,7 @@
 """Workflow tasks: polling, answering, queries handed to workers, sticky queues, the end of a worker."""
 
+import contextlib
+
 from temporalio.api.enums.v1 import QueryResultType, TaskQueueKind
 from temporalio.api.failure.v1 import Failure, ServerFailureInfo
 from temporalio.api.taskqueue.v1 import TaskQueueMetadata
@@ -18,10 +20,10 @@ from temporalio.api.workflowservice.v1 import (
     ShutdownWorkerResponse,
 )
 
-from perdure.base.errors import FailedPrecondition, InvalidArgument, Unimplemented
+from perdure.base.errors import FailedPrecondition, InvalidArgument, Refused, Unimplemented
 from perdure.base.slots import ChainKey
 from perdure.cluster.namespaces import Namespace
-from perdure.cluster.roles import Call, Poll
+from perdure.cluster.roles import Call, Poll, registry_of
 from perdure.frontend.checks import check_execution, check_identity, fill_queue, refuse_versioned
 from perdure.frontend.failures import failure_within
 from perdure.frontend.methods import Scope, rpc
@@ -182,6 +184,10 @@ class Tasks:
         owners = {id(role): role for role in map(self._services.directory.matching, partitions)}
         for role in owners.values():
             await role.end_polls(namespace.id, request.worker_instance_key, request.sticky_task_queue)
+        if request.HasField("worker_heartbeat"):
+            registry = self._services.directory.matching(registry_of(namespace.id))
+            with contextlib.suppress(Refused):  # the worker goes anyway, and is forgotten in time
+                await registry.record_workers(namespace.id, [request.worker_heartbeat])
         return ShutdownWorkerResponse()
 
 

@@ -7,7 +7,7 @@ meaning: a reference is its `order`.
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -119,6 +119,10 @@ class Matcher(Generic[R, P, C]):
     def pollers(self) -> int:
         """How many pollers wait."""
         return len(self._pollers)
+
+    def held(self) -> Iterable[Held[R]]:
+        """The references held, wherever they are, in no order."""
+        return self._known.values()
 
     @property
     def is_idle(self) -> bool:

@@ -76,6 +76,31 @@ class RateLimit:
         return max(1.0, rate) if rate > 0 else 0.0
 
 
+class Throughputs:
+    """A `Throughput` for each priority that occurred, all counted from the same beginning."""
+
+    __slots__ = ("_of", "_since")
+
+    def __init__(self, now_ns: int) -> None:
+        self._since = now_ns
+        self._of: dict[int, Throughput] = {}
+
+    def add(self, priority: int, now_ns: int) -> None:
+        """One more happened at a priority."""
+        counted = self._of.get(priority)
+        if counted is None:
+            counted = self._of[priority] = Throughput(self._since)
+        counted.add(1, now_ns)
+
+    def per_second(self, now_ns: int) -> float:
+        """The rate over all priorities."""
+        return sum(counted.per_second(now_ns) for counted in self._of.values())
+
+    def by_priority(self, now_ns: int) -> dict[int, float]:
+        """The rate at each priority that ever occurred."""
+        return {priority: counted.per_second(now_ns) for priority, counted in self._of.items()}
+
+
 class Throughput:
     """How many happened in the last half minute, in buckets of five seconds."""
 

@@ -9,17 +9,21 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 import msgspec
+from temporalio.api.taskqueue.v1 import TaskQueueConfig
 
 from perdure.base.clock import MS_NS, SECOND_NS, Clock
 from perdure.base.entropy import Entropy
 from perdure.base.errors import DeadlineExceeded, NotFound, PerdureError, StickyUnavailable, Unavailable
 from perdure.base.limits import Limits
 from perdure.base.tasks import Background
+from perdure.cluster.queue_configs import QueueConfigs
 from perdure.cluster.roles import Directory, Offered, PartitionView
 from perdure.matching.bounds import Bounds, Room
+from perdure.matching.describing import priorities
+from perdure.matching.limiting import Limit
 from perdure.matching.matcher import Held, Matcher, Pull
 from perdure.matching.measured import QueueLook, QueueMeter, QueueMeters
-from perdure.matching.pacing import UNLIMITED, RateLimit, Throughput
+from perdure.matching.pacing import UNLIMITED, Throughputs
 from perdure.matching.pollers import SEEN_NS, PollerHistory
 from perdure.matching.scaling import Advice, Load, appended_fields, busy_delta, idle_delta
 from perdure.matching.starting import Outcome, Starter, rest_ns
@@ -49,6 +53,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     background: Background
     on_error: Callable[[BaseException], None]
     meters: QueueMeters
+    configs: QueueConfigs
 
 
 class Partition:
@@ -82,11 +87,12 @@ class Partition:
         self._matcher: Matcher[Offer, Waiter, Question] = Matcher(around.bounds, around.room)
         self._starter = Starter(around.directory, around.entropy)
         self._history = PollerHistory()
-        self._limit = RateLimit()
+        # Of workflow tasks nobody can set one.
+        self._limit = Limit(now, is_known=key.kind == QueueKind.WORKFLOW)
         self._limit_timer: asyncio.TimerHandle | None = None
         self._advice = Advice()
-        self._added = Throughput(now)
-        self._dispatched = Throughput(now)
+        self._added = Throughputs(now)
+        self._dispatched = Throughputs(now)
         self._polls = 0
         self._last_poll_ns: int | None = None
         self._last_ns = now
@@ -117,8 +123,8 @@ class Partition:
         shard = self._report(offers, backlog)
         before = self._matcher.added
         accepted = self._matcher.add(shard, offers, _size(offers))
-        if self._matcher.added > before:
-            self._added.add(self._matcher.added - before, now)
+        for offer in offers[: self._matcher.added - before]:
+            self._added.add(offer.priority, now)
         self.match(from_backlog=False)
         return Offered(accepted)
 
@@ -127,17 +133,35 @@ class Partition:
         self._matcher.withdraw(self._report(offers, backlog), offers)
         self.match(from_backlog=True)
 
-    def describe(self) -> PartitionView:
-        """Who polled lately, and what waits."""
-        now = self._around.clock.monotonic_ns()
-        count, age_ns = self._backlog()
+    async def describe(self) -> PartitionView:
+        """Who polled lately, what waits, and how fast it may go."""
+        if not self._limit.is_known:
+            await self._read_config()
+        clock, limit = self._around.clock, self._limit
+        now = clock.monotonic_ns()
+        added, dispatched = self._added.by_priority(now), self._dispatched.by_priority(now)
+        shown = priorities(self._matcher.held(), self._matcher.backlog(), clock.now_ns(), added, dispatched)
         return PartitionView(
             pollers=self._history.shown(now),
-            backlog_count=count,
-            backlog_age_ns=age_ns,
-            add_rate=self._added.per_second(now),
-            dispatch_rate=self._dispatched.per_second(now),
+            backlog_count=sum(one.backlog_count for one in shown.values()),
+            backlog_age_ns=self._backlog()[1],
+            add_rate=sum(added.values()),
+            dispatch_rate=sum(dispatched.values()),
+            priorities=shown,
+            rate=limit.rate,
+            rate_source=limit.source,
+            is_held_back=limit.held_back_lately(now),
+            config=limit.config,
         )
+
+    def learn(self, config: TaskQueueConfig | None, version: int) -> None:
+        """What operators set for this queue; None = nothing."""
+        self._limit.learn(config, version, self._around.clock.monotonic_ns())
+        self._forget_timer()
+        self.match(from_backlog=True)
+
+    async def _read_config(self) -> None:
+        self.learn(*await self._around.configs.read(self.key))
 
     def look(self) -> QueueLook:
         """What gauges show."""
@@ -155,6 +179,8 @@ class Partition:
 
     async def serve(self, waiter: Waiter) -> bytes:
         """A poll, from its beginning to its answer; b"" when its time is over or it was ended."""
+        if not self._limit.is_known:
+            await self._read_config()
         self._enter(waiter)
         loop = asyncio.get_running_loop()
         begin = loop.time()
@@ -217,9 +243,7 @@ class Partition:
             waiter.end()
         for question in questions:
             question.fail(StickyUnavailable("The worker of this sticky queue shut down."))
-        if self._limit_timer is not None:
-            self._limit_timer.cancel()
-            self._limit_timer = None
+        self._forget_timer()
 
     def match(self, *, from_backlog: bool) -> None:
         """Hand out what can be handed out, and ask shards for the rest."""
@@ -252,10 +276,8 @@ class Partition:
         self.is_sticky = bool(poll.normal_queue)
         self._meter_for(poll.normal_queue)
         if self.key.kind == QueueKind.ACTIVITY and not self.is_sticky:
-            self._limit.set_rate(poll.max_tasks_per_second, self._around.clock.monotonic_ns())
-            if self._limit_timer is not None:
-                self._limit_timer.cancel()
-                self._limit_timer = None
+            self._limit.ask(poll.max_tasks_per_second, self._around.clock.monotonic_ns())
+            self._forget_timer()
         self._matcher.join(waiter)
         self.match(from_backlog=True)
 
@@ -296,7 +318,7 @@ class Partition:
         waiter.work = None
         if outcome is Outcome.STARTED:
             self._matcher.finish(work)
-            self._dispatched.add(1, self._around.clock.monotonic_ns())
+            self._dispatched.add(work.reference.priority, self._around.clock.monotonic_ns())
             since_ns = self._around.clock.now_ns() - work.reference.scheduled_time_ns
             self._meter_for(waiter.poll.normal_queue).dispatched(since_ns, from_backlog=waiter.from_backlog)
             self._refill()
@@ -351,6 +373,11 @@ class Partition:
             self._meter_for("").throttled.inc()
             loop = asyncio.get_running_loop()
             self._limit_timer = loop.call_later(max(pause_ns, MS_NS) / SECOND_NS, self._on_limit)
+
+    def _forget_timer(self) -> None:
+        if self._limit_timer is not None:
+            self._limit_timer.cancel()
+            self._limit_timer = None
 
     def _on_limit(self) -> None:
         self._limit_timer = None

@@ -8,18 +8,30 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from temporalio.api.enums.v1 import ResourceExhaustedCause, ResourceExhaustedScope
-from temporalio.api.workflowservice.v1 import RespondQueryTaskCompletedRequest
+from temporalio.api.worker.v1 import WorkerHeartbeat
+from temporalio.api.workflowservice.v1 import RespondQueryTaskCompletedRequest, UpdateTaskQueueConfigRequest
 
 from perdure.base.clock import SECOND_NS, Clock
 from perdure.base.entropy import Entropy
 from perdure.base.errors import NotFound, ResourceExhausted, StickyUnavailable
 from perdure.base.limits import Limits
 from perdure.base.tasks import Background
-from perdure.cluster.roles import Call, Directory, Offered, PartitionView, Poll, QueryTask
+from perdure.cluster.queue_configs import QueueConfigs
+from perdure.cluster.roles import (
+    Call,
+    Directory,
+    Offered,
+    PartitionView,
+    Poll,
+    QueryTask,
+    WorkerSearch,
+    WorkersFound,
+)
 from perdure.matching.bounds import Room
 from perdure.matching.measured import QueueMeters
 from perdure.matching.partition import Partition, Surroundings
 from perdure.matching.waiting import Question, Waiter
+from perdure.matching.workers import Workers
 from perdure.workflow.tasks import Backlog, Offer, QueueKey, QueueKind
 from perdure.workflow.tokens import QueryToken
 
@@ -31,7 +43,9 @@ _Instance = tuple[str, str]  # namespace id, worker instance key
 
 
 class MatchingService:
-    """Implements `MatchingRole`. Construct it anywhere; use it on one loop; `close` it there."""
+    """Implements `MatchingRole`. Construct it anywhere; use it on one loop; `close` it there. `configs`: to be opened
+    if operators may set anything.
+    """
 
     def __init__(
         self,
@@ -47,10 +61,12 @@ class MatchingService:
         self._limits = limits
         self._background = Background(on_error)
         room, meters = room or Room(), meters or QueueMeters()
+        self.configs = QueueConfigs()
         self._around = Surroundings(
-            directory, clock, entropy, limits, room.each, room, self._background, on_error, meters
+            directory, clock, entropy, limits, room.each, room, self._background, on_error, meters, self.configs
         )
         meters.on_read(lambda: [partition.look() for partition in self._partitions.values()])
+        self._workers = Workers()
         self._partitions: dict[QueueKey, Partition] = {}
         self._waiting: dict[str, int] = {}  # namespace id -> polls
         self._instances: dict[_Instance, set[Waiter]] = {}
@@ -123,10 +139,21 @@ class MatchingService:
         question.answer.set_result(answer)
 
     async def describe(self, partition: QueueKey) -> PartitionView:
+        # One that isn't loaded is not loaded for this: a look takes no room.
+        return await (self._partitions.get(partition) or Partition(partition, self._around)).describe()
+
+    async def configure(self, partition: QueueKey, update: UpdateTaskQueueConfigRequest) -> bytes:
+        config, version = await self.configs.change(partition, update, self._clock)
         found = self._partitions.get(partition)
-        if found is None:
-            return PartitionView(pollers=[], backlog_count=0, backlog_age_ns=0)
-        return found.describe()
+        if found is not None:
+            found.learn(config, version)
+        return config.SerializeToString()
+
+    async def record_workers(self, namespace_id: str, heartbeats: Sequence[WorkerHeartbeat]) -> None:
+        self._workers.record(namespace_id, heartbeats, self._clock.monotonic_ns())
+
+    async def find_workers(self, namespace_id: str, search: WorkerSearch) -> WorkersFound:
+        return self._workers.find(namespace_id, search, self._clock.monotonic_ns())
 
     async def end_polls(self, namespace_id: str, worker_instance_key: str, sticky_queue: str) -> None:
         instance = (namespace_id, worker_instance_key)

@@ -107,6 +107,7 @@ class Roles:
         self.matching = MatchingService(
             seen_by("matching"), clock, entropy, options.limits, _unexpected, meters=QueueMeters(metrics, name_of)
         )
+        self.matching.configs.open(store.documents)
         local.history_role = self.history
         local.matching_role = self.matching
 

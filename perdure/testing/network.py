@@ -12,10 +12,12 @@ from enum import StrEnum
 from typing import Any, Protocol, TypeVar
 
 import msgspec
+from temporalio.api.worker.v1 import WorkerHeartbeat
 from temporalio.api.workflowservice.v1 import (
     QueryWorkflowRequest,
     QueryWorkflowResponse,
     RespondQueryTaskCompletedRequest,
+    UpdateTaskQueueConfigRequest,
 )
 
 from perdure.base.clock import Clock
@@ -34,6 +36,8 @@ from perdure.cluster.roles import (
     Poll,
     Pulled,
     QueryTask,
+    WorkerSearch,
+    WorkersFound,
 )
 from perdure.testing.entropy import SeededEntropy
 from perdure.workflow.requests import CompleteWorkflowTask, StartActivityTask, StartWorkflowTask
@@ -230,3 +234,12 @@ class RemoteMatching:
 
     async def end_polls(self, namespace_id: str, worker_instance_key: str, sticky_queue: str) -> None:
         await self._call("end", lambda: self._role.end_polls(namespace_id, worker_instance_key, sticky_queue))
+
+    async def configure(self, partition: QueueKey, update: UpdateTaskQueueConfigRequest) -> bytes:
+        return await self._call("configure", lambda: self._role.configure(partition, update))
+
+    async def record_workers(self, namespace_id: str, heartbeats: Sequence[WorkerHeartbeat]) -> None:
+        await self._call("workers", lambda: self._role.record_workers(namespace_id, heartbeats))
+
+    async def find_workers(self, namespace_id: str, search: WorkerSearch) -> WorkersFound:
+        return await self._call("workers", lambda: self._role.find_workers(namespace_id, search))

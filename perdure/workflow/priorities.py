@@ -37,12 +37,17 @@ def rank(priority: bytes) -> tuple[int, str, float]:
     return key, message.fairness_key, message.fairness_weight or 1.0
 
 
+def fairness_key_fault(key: str) -> str:
+    """What is wrong with a fairness key, in the reference's words; "" if nothing is."""
+    return "fairness key length exceeds limit" if len(key.encode()) > _FAIRNESS_KEY_BYTES_MAX else ""
+
+
 def priority_fault(priority: Priority) -> str:
     """What is wrong with a caller's `priority`, in the reference's words; "" if nothing is."""
     if priority.priority_key < 0:
         return "priority key can't be negative"
-    if len(priority.fairness_key.encode()) > _FAIRNESS_KEY_BYTES_MAX:
-        return "fairness key length exceeds limit"
+    if fault := fairness_key_fault(priority.fairness_key):
+        return fault
     if priority.fairness_weight < 0:
         return "must be greater than zero"
     return ""

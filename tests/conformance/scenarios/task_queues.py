@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from temporalio.api.enums.v1 import event_type_pb2 as kinds
 from temporalio.api.enums.v1 import failed_cause_pb2 as causes
 from temporalio.api.taskqueue.v1 import message_pb2 as taskqueue
@@ -11,7 +9,6 @@ from temporalio.api.workflowservice.v1 import request_response_pb2 as ws
 
 from tests.conformance.harness.commands import complete_workflow, record_marker, schedule_activity, start_timer
 from tests.conformance.harness.payloads import duration
-from tests.conformance.harness.render import Rule
 from tests.conformance.harness.scenario import scenario
 from tests.conformance.harness.session import NAMESPACE, WORKER, Session
 
@@ -188,28 +185,6 @@ async def failed_task_causes(s: Session) -> None:
     await s.signal("go")
     await s.fail_task(await s.take(), cause=causes.WORKFLOW_TASK_FAILED_CAUSE_UNSPECIFIED, failure=None)
     await s.show_history(first=9)
-
-
-@scenario(
-    rules=(
-        Rule("PollerInfo.rate_per_second", "the default of a server's own limit"),
-        Rule("effective_rate_limit", "the default of a server's own limit"),
-    ),
-    differs="DescribeTaskQueue is not there yet, and says so",
-)
-async def describe_task_queue(s: Session) -> None:
-    """Who polls a queue."""
-    await s.start_quietly()
-    await s.advance(schedule_activity(s.queue))
-    await s.take_activity()
-
-    def request(**fields: Any) -> ws.DescribeTaskQueueRequest:
-        return ws.DescribeTaskQueueRequest(**{"namespace": NAMESPACE, "task_queue": s.queue, **fields})
-
-    await s.attempt(request(task_queue_type=1))
-    await s.attempt(request(task_queue_type=2))
-    await s.attempt(request(task_queue=taskqueue.TaskQueue(name=s.unique("nobody"))))
-    await s.attempt(request(task_queue=None))
 
 
 @scenario()

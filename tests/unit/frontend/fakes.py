@@ -1,16 +1,25 @@
 """A frontend whose other roles are scripted: they keep what they were asked and answer what the test says."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
+from temporalio.api.worker.v1 import WorkerHeartbeat
 from temporalio.api.workflowservice.v1 import QueryWorkflowRequest, QueryWorkflowResponse
 
 from perdure.base.errors import PerdureError
 from perdure.base.slots import ChainKey
 from perdure.cluster.namespaces import Namespace, Namespaces
-from perdure.cluster.roles import Call, HistoryPage, HistoryRead, Poll
+from perdure.cluster.roles import (
+    Call,
+    HistoryPage,
+    HistoryRead,
+    PartitionView,
+    Poll,
+    WorkerSearch,
+    WorkersFound,
+)
 from perdure.frontend.frontend import Frontend
 from perdure.frontend.methods import full_name
 from perdure.frontend.services import FrontendOptions
@@ -109,6 +118,14 @@ class FakeMatching:
         self.answers: list[Any] = []
         self.ended: list[tuple[str, str, str]] = []
         self.poll_with: Callable[[], Awaitable[bytes]] = self._empty
+        self.view = PartitionView([], 0, 0)
+        self.described: list[QueueKey] = []
+        self.config = b""
+        self.configured: list[tuple[QueueKey, Any]] = []
+        self.heartbeats: list[tuple[str, list[WorkerHeartbeat]]] = []
+        self.workers_error: PerdureError | None = None
+        self.searches: list[WorkerSearch] = []
+        self.found = WorkersFound([], 0)
 
     async def _empty(self) -> bytes:
         return b""
@@ -122,6 +139,23 @@ class FakeMatching:
 
     async def end_polls(self, namespace_id: str, worker_instance_key: str, sticky_queue: str) -> None:
         self.ended.append((namespace_id, worker_instance_key, sticky_queue))
+
+    async def describe(self, partition: QueueKey) -> PartitionView:
+        self.described.append(partition)
+        return self.view
+
+    async def configure(self, partition: QueueKey, update: Any) -> bytes:
+        self.configured.append((partition, update))
+        return self.config
+
+    async def record_workers(self, namespace_id: str, heartbeats: Sequence[WorkerHeartbeat]) -> None:
+        if self.workers_error is not None:
+            raise self.workers_error
+        self.heartbeats.append((namespace_id, list(heartbeats)))
+
+    async def find_workers(self, namespace_id: str, search: WorkerSearch) -> WorkersFound:
+        self.searches.append(search)
+        return self.found
 
 
 class FakeDirectory:
