@@ -40,15 +40,6 @@ def new_id(entropy: Entropy) -> str:
     return str(uuid.UUID(bytes=entropy.seed(), version=4))
 
 
-def is_uuid(text: str) -> bool:
-    """True for the forms of a UUID that the API takes."""
-    try:
-        uuid.UUID(text)
-    except ValueError:
-        return False
-    return True
-
-
 def derive_id(seed: bytes, *parts: str | int) -> str:
     """A UUID (text) determined by `seed` and `parts`: the same input gives the same id on every machine."""
     digest = hashlib.blake2b(seed, digest_size=16)

@@ -7,7 +7,7 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import CommandType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import SignalExternalWorkflowExecutionInitiatedEventAttributes
 
-from perdure.base.entropy import is_uuid
+from perdure.base.uuids import is_uuid
 from perdure.workflow.commands import BadCommand, Completion, check_size, commands, marks, require
 from perdure.workflow.commands.target_namespace import refuse_other, target_namespace_id
 from perdure.workflow.context import Context

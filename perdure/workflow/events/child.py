@@ -16,7 +16,7 @@ from temporalio.api.history.v1 import (
 )
 
 from perdure.base.clock import from_timestamp
-from perdure.base.entropy import derive_id
+from perdure.workflow.errand_ids import errand_id
 from perdure.workflow.evolve import arrives, numbers
 from perdure.workflow.state import PendingChild, Run
 
@@ -30,7 +30,7 @@ def initiated(run: Run, event: HistoryEvent, attributes: StartChildWorkflowExecu
         workflow_id=attributes.workflow_id,
         workflow_type=attributes.workflow_type.name,
         parent_close_policy=attributes.parent_close_policy,
-        run_id=derive_id(run.run_id.encode(), "child", event.event_id),
+        run_id=errand_id(run.run_id, "child", event.event_id),
         initiated_time_ns=from_timestamp(event.event_time),
     )
     run.put("children", event.event_id, child)
