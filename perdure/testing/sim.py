@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import msgspec
 import structlog
+from temporalio.api.enums.v1 import EventType
 
 from perdure.base.errors import PerdureError
 from perdure.base.tasks import Background
@@ -39,13 +40,14 @@ LEAST = {Kind.START: 2, Kind.POLL_WORKFLOW: 4, Kind.COMPLETE_WORKFLOW: 2}
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a seed came to. `digest`: of everything that clients and workers saw."""
+    """What a seed came to. `digest`: of everything that clients and workers saw. `events`: what histories hold."""
 
     seed: int
     violations: list[Violation]
     digest: str
     done: Counter[str]
     faults: dict[str, int]
+    events: Counter[str]
 
 
 class Simulation:
@@ -185,7 +187,14 @@ def run_seed(seed: int, scenario: Scenario | None = None, build: Callable[..., R
     planned = Counter(str(trouble) for _, trouble in scenario.troubles if trouble in _CERTAIN)
     violations = [*check(evidence), *vacuous(evidence, LEAST, planned)]
     done = Counter(str(op.kind) for op in evidence.ops if op.ok)
-    return Outcome(seed, violations, simulations[0].log.digest(), done, evidence.faults)
+    return Outcome(seed, violations, simulations[0].log.digest(), done, evidence.faults, _events(evidence))
+
+
+def _events(evidence: Evidence) -> Counter[str]:
+    """How many events of each type the histories have, by their names in small letters."""
+    types = Counter(event.event_type for history in evidence.histories for event in history.events)
+    names = {kind: EventType.Name(kind).removeprefix("EVENT_TYPE_").lower() for kind in types}
+    return Counter({names[kind]: count for kind, count in types.items()})
 
 
 class _Alarms:
@@ -222,11 +231,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failed: list[Outcome] = []
     done: Counter[str] = Counter()
     fired: Counter[str] = Counter()
+    events: Counter[str] = Counter()
     seed = options.first - 1
     for seed in range(options.first, options.first + options.seeds):
         outcome = run_seed(seed)
         done += outcome.done
         fired.update(outcome.faults)
+        events += outcome.events
         if outcome.violations:
             failed.append(outcome)
             _report(outcome, options.verbose)
@@ -237,6 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"seed {seed}: ok, {sum(outcome.done.values())} calls, {outcome.digest}")
     print(f"{seed - options.first + 1} seeds, {len(failed)} failed; {sum(done.values())} acknowledged calls")
     print("calls:  " + ", ".join(f"{kind} {count}" for kind, count in sorted(done.items())))
+    print("events: " + ", ".join(f"{name} {count}" for name, count in sorted(events.items())))
     print("faults: " + ", ".join(f"{fault} {count}" for fault, count in sorted(fired.items())))
     return 1 if failed else 0
 

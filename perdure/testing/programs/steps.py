@@ -113,7 +113,7 @@ def draw_program(entropy: SeededEntropy) -> Program:
     steps: list[Step] = []
     signals = 0
     for _ in range(1 + entropy.below(6)):
-        choice = entropy.below(7)
+        choice = entropy.below(10)
         if choice == 7:
             steps.append(_draw_child(entropy))
         elif choice == 8:
