@@ -1,6 +1,7 @@
-"""The rules that any one history keeps, checked on what a client reads."""
+"""The rules that any one history keeps, and those of runs that belong together, checked on what a client reads."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
@@ -17,7 +18,51 @@ _TERMINAL = {
 
 def broken_rules(events: Sequence[HistoryEvent]) -> list[str]:
     """The rules that a closed run's history breaks, in words."""
-    return [*_order(events), *_activities(events), *_timers(events), *_signals(events)]
+    return [*_order(events), *_activities(events), *_timers(events), *_signals(events), *_children(events)]
+
+
+def broken_chains(runs: Mapping[str, Sequence[HistoryEvent]]) -> list[str]:
+    """The rules that runs (by their ids) break together: successors and children are there once, and named."""
+    broken = []
+    continued: Counter[str] = Counter()
+    children: Counter[tuple[str, int]] = Counter()
+    for run_id, events in runs.items():
+        begun = events[0].workflow_execution_started_event_attributes
+        former = begun.continued_execution_run_id
+        if former:
+            continued[former] += 1
+            if former in runs and _successor(runs[former][-1]) != run_id:
+                broken.append(f"{run_id} continues {former}, which does not name it")
+        elif begun.HasField("parent_workflow_execution"):
+            children[begun.parent_workflow_execution.run_id, begun.parent_initiated_event_id] += 1
+        named = _successor(events[-1])
+        if named and named not in runs:
+            broken.append(f"{run_id} goes on as {named}, which is not there")
+    broken += [f"{run_id} has {count} successors" for run_id, count in continued.items() if count > 1]
+    broken += [
+        f"event {at} of {run_id} began {count} children" for (run_id, at), count in children.items() if count > 1
+    ]
+    return broken
+
+
+def _successor(event: HistoryEvent) -> str:
+    return str(getattr(getattr(event, event.WhichOneof("attributes") or ""), "new_execution_run_id", ""))
+
+
+def _children(events: Sequence[HistoryEvent]) -> list[str]:
+    told: dict[int, list[str]] = {}
+    for event in events:
+        field = event.WhichOneof("attributes") or ""
+        if field.startswith("start_child_workflow_execution_initiated"):
+            told[event.event_id] = []
+        elif "child_workflow_execution" in field:
+            told.setdefault(getattr(event, field).initiated_event_id, []).append(field)
+    broken = []
+    for initiated, fields in told.items():
+        begun = [field for field in fields if "_started_" in field or field.startswith("start_")]
+        if len(begun) != 1 or len(fields) > 2 or fields[0] != begun[0]:
+            broken.append(f"the child of event {initiated} is told of as {fields}")
+    return broken
 
 
 def _order(events: Sequence[HistoryEvent]) -> list[str]:

@@ -9,19 +9,31 @@ import asyncio
 import random
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from temporalio.client import Client, WorkflowHandle
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
-from tests.e2e.histories import broken_rules
-from tests.e2e.orders import QUEUE, Order, OrderWorkflow, Receipt, charge, refund
+from tests.e2e.histories import broken_chains, broken_rules
+from tests.e2e.orders import (
+    QUEUE,
+    RETRY,
+    InspectionWorkflow,
+    LeafletWorkflow,
+    Order,
+    OrderWorkflow,
+    ParcelWorkflow,
+    Receipt,
+    charge,
+    refund,
+)
 from tests.e2e.processes import ServerProcess, free_port
 
 T = TypeVar("T")
@@ -48,7 +60,14 @@ async def persist(call: Callable[[], Awaitable[T]]) -> T:
 def orders(count: int, seed: int) -> list[Order]:
     """`count` orders of every kind."""
     chance = random.Random(seed)
-    return [Order(n, chance.randrange(4), chance.randrange(4), chance.random() < 0.2) for n in range(count)]
+    return [_order(n, chance) for n in range(count)]
+
+
+def _order(number: int, chance: random.Random) -> Order:
+    retried = chance.choice((0, 0, 0, 1, 2))
+    rounds = 0 if retried else chance.choice((0, 0, 1, 2))
+    signals = 0 if retried else chance.randrange(4)
+    return Order(number, chance.randrange(4), signals, chance.random() < 0.2, rounds, retried)
 
 
 class Campaign:
@@ -60,6 +79,7 @@ class Campaign:
         self.orders = orders(count, seed)
         self.acknowledged: dict[int, list[str]] = {}
         self.receipts: dict[int, Receipt] = {}
+        self.runs: dict[str, list[HistoryEvent]] = {}
         self._chance = random.Random(seed + 1)
         self._finished = asyncio.Event()
 
@@ -75,7 +95,7 @@ class Campaign:
         async with Worker(
             client,
             task_queue=QUEUE,
-            workflows=[OrderWorkflow],
+            workflows=[OrderWorkflow, ParcelWorkflow, LeafletWorkflow, InspectionWorkflow],
             activities=[charge, refund],
             graceful_shutdown_timeout=timedelta(seconds=0),
         ):
@@ -117,7 +137,9 @@ class Campaign:
         workflow_id = f"order-{order.number}"
         try:
             return await persist(
-                lambda: client.start_workflow(OrderWorkflow.run, order, id=workflow_id, task_queue=QUEUE)
+                lambda: client.start_workflow(
+                    OrderWorkflow.run, order, id=workflow_id, task_queue=QUEUE, retry_policy=RETRY
+                )
             )
         except WorkflowAlreadyStartedError:  # an attempt of ours whose answer was lost
             return client.get_workflow_handle_for(OrderWorkflow.run, workflow_id)
@@ -128,23 +150,31 @@ class Campaign:
 
     async def check(self) -> list[str]:
         """What is wrong: results, signals, and the rules of every history."""
-        wrong: list[str] = []
         client = await Client.connect(self.server.address)
-        for order in self.orders:
-            receipt = self.receipts[order.number]
-            expected = Receipt(
-                order.number,
-                order.failures + 1,
-                sorted(self.acknowledged.get(order.number, [])),
-                f"refunded {order.number}" if order.cancelled else "completed",
-            )
-            if receipt != expected and receipt.attempts < expected.attempts:
-                wrong.append(f"order {order.number}: {receipt} instead of {expected}")
-            if (receipt.signals, receipt.ended) != (expected.signals, expected.ended):
-                wrong.append(f"order {order.number}: {receipt} instead of {expected}")
-            history = await client.get_workflow_handle(f"order-{order.number}").fetch_history()
-            wrong += [f"order {order.number}: {rule}" for rule in broken_rules(list(history.events))]
-        return wrong
+        wrong = [f"order {order.number}: {found}" for order in self.orders for found in self._judge(order)]
+        async for row in client.list_workflows():
+            if row.status is WorkflowExecutionStatus.RUNNING:
+                leaflet = client.get_workflow_handle(row.id, run_id=row.run_id)
+                await leaflet.result()
+            history = await client.get_workflow_handle(row.id, run_id=row.run_id).fetch_history()
+            self.runs[row.run_id] = list(history.events)
+            wrong += [f"{row.id} {row.run_id}: {rule}" for rule in broken_rules(list(history.events))]
+        return wrong + broken_chains(self.runs)
+
+    def _judge(self, order: Order) -> Iterator[str]:
+        """What is wrong with an order's receipt."""
+        receipt = self.receipts[order.number]
+        expected = Receipt(
+            order.number,
+            max(receipt.attempts, order.failures + 1),
+            sorted(self.acknowledged.get(order.number, [])),
+            f"refunded {order.number}" if order.cancelled else "completed",
+            [f"packed {order.number}"],
+            f"parcel {order.number}",
+            order.retried + 1,
+        )
+        if receipt != expected:
+            yield f"{receipt} instead of {expected}"
 
 
 async def campaign(count: int, kills: int, seed: int, in_flight: int = 50) -> tuple[Campaign, list[str]]:
@@ -168,7 +198,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     run, wrong = asyncio.run(campaign(arguments.workflows, arguments.kills, arguments.seed))
-    summary = f"{len(run.receipts)} workflows completed, {run.server.kills} kills, {len(wrong)} findings"
+    summary = (
+        f"{len(run.receipts)} workflows completed ({len(run.runs)} runs with their children), "
+        f"{run.server.kills} kills, {len(wrong)} findings"
+    )
     sys.stdout.write("\n".join([summary, *wrong]) + "\n")
     raise SystemExit(bool(wrong))
 
