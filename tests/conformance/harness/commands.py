@@ -96,3 +96,45 @@ def modify_properties(memo: common.Memo | None) -> command.Command:
         command_type=kinds.COMMAND_TYPE_MODIFY_WORKFLOW_PROPERTIES,
         modify_workflow_properties_command_attributes=given,
     )
+
+
+def start_child(queue: taskqueue.TaskQueue, workflow_id: str, **fields: Any) -> command.Command:
+    """Start a child workflow of type `child`; its workflow id is sent as it is given."""
+    plain: dict[str, Any] = {
+        "workflow_id": workflow_id,
+        "workflow_type": common.WorkflowType(name="child"),
+        "task_queue": queue,
+    }
+    attributes = command.StartChildWorkflowExecutionCommandAttributes(**{**plain, **fields})
+    return command.Command(
+        command_type=kinds.COMMAND_TYPE_START_CHILD_WORKFLOW_EXECUTION,
+        start_child_workflow_execution_command_attributes=attributes,
+    )
+
+
+def signal_external(execution: common.WorkflowExecution | None, name: str = "hello", **fields: Any) -> command.Command:
+    """Signal another workflow; its id is sent as it is given."""
+    plain: dict[str, Any] = {"execution": execution, "signal_name": name}
+    attributes = command.SignalExternalWorkflowExecutionCommandAttributes(**{**plain, **fields})
+    return command.Command(
+        command_type=kinds.COMMAND_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION,
+        signal_external_workflow_execution_command_attributes=attributes,
+    )
+
+
+def cancel_external(workflow_id: str, **fields: Any) -> command.Command:
+    """Request cancellation of another workflow; its id is sent as it is given."""
+    attributes = command.RequestCancelExternalWorkflowExecutionCommandAttributes(workflow_id=workflow_id, **fields)
+    return command.Command(
+        command_type=kinds.COMMAND_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION,
+        request_cancel_external_workflow_execution_command_attributes=attributes,
+    )
+
+
+def continue_as_new(**fields: Any) -> command.Command:
+    """Close, and go on in a new run; what isn't given is left unset."""
+    attributes = command.ContinueAsNewWorkflowExecutionCommandAttributes(**fields)
+    return command.Command(
+        command_type=kinds.COMMAND_TYPE_CONTINUE_AS_NEW_WORKFLOW_EXECUTION,
+        continue_as_new_workflow_execution_command_attributes=attributes,
+    )

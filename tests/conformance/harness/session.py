@@ -14,6 +14,7 @@ from temporalio.api.command.v1 import message_pb2 as command
 from temporalio.api.common.v1 import message_pb2 as common
 from temporalio.api.enums.v1 import failed_cause_pb2 as failed_cause
 from temporalio.api.enums.v1 import task_queue_pb2 as queue_kind
+from temporalio.api.enums.v1 import workflow_pb2 as filters
 from temporalio.api.failure.v1 import message_pb2 as failures
 from temporalio.api.history.v1 import message_pb2 as history
 from temporalio.api.taskqueue.v1 import message_pb2 as taskqueue
@@ -134,6 +135,11 @@ class Session(Recorder):
         """The scenario's own task queue."""
         return taskqueue.TaskQueue(name=self.unique("queue"), kind=queue_kind.TASK_QUEUE_KIND_NORMAL)
 
+    @property
+    def children(self) -> taskqueue.TaskQueue:
+        """A second task queue, for the children of the scenario's workflows and for others beside them."""
+        return taskqueue.TaskQueue(name=self.unique("children"), kind=queue_kind.TASK_QUEUE_KIND_NORMAL)
+
     def execution(self, workflow: str, run_id: str = "") -> common.WorkflowExecution:
         """The execution of a workflow id given without nonce."""
         return common.WorkflowExecution(workflow_id=self.unique(workflow), run_id=run_id)
@@ -228,6 +234,20 @@ class Session(Recorder):
             assert reply.next_page_token, f"{workflow} closed without the awaited event"
             request.next_page_token = reply.next_page_token
 
+    async def closed(self, workflow: str = "wf", run_id: str = "") -> history.HistoryEvent:
+        """Long-poll, unrecorded, until the run is closed; its close event is returned."""
+        request = ws.GetWorkflowExecutionHistoryRequest(
+            namespace=NAMESPACE,
+            execution=self.execution(workflow, run_id),
+            wait_new_event=True,
+            history_event_filter_type=filters.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT,
+        )
+        while True:
+            reply: ws.GetWorkflowExecutionHistoryResponse = await self.quiet(request)
+            if reply.history.events:
+                return reply.history.events[-1]
+            request.next_page_token = reply.next_page_token
+
     # ------------------------------------------------------------------------------------------------- workflow tasks
 
     def poll_request(self, **fields: Any) -> ws.PollWorkflowTaskQueueRequest:
@@ -265,6 +285,12 @@ class Session(Recorder):
     async def advance(self, *commands: command.Command, **fields: Any) -> ws.PollWorkflowTaskQueueResponse:
         """Take the next workflow task and complete it with these commands, both unrecorded; the task is returned."""
         task = await self.take()
+        await self.quiet(self.completion(task, *commands, **fields))
+        return task
+
+    async def advance_child(self, *commands: command.Command, **fields: Any) -> ws.PollWorkflowTaskQueueResponse:
+        """As advance, for the queue of the children."""
+        task = await self.take(task_queue=self.children)
         await self.quiet(self.completion(task, *commands, **fields))
         return task
 
