@@ -42,7 +42,7 @@ def describe(work: Work, request: Describe) -> DescribeWorkflowExecutionResponse
     for child in run.facts.children.values():
         response.pending_children.add(
             workflow_id=child.workflow_id,
-            run_id=child.run_id,
+            run_id=child.run_id if child.started else "",
             workflow_type_name=child.workflow_type,
             initiated_id=child.initiated_event_id,
             parent_close_policy=child.parent_close_policy,

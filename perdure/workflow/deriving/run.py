@@ -22,7 +22,7 @@ from perdure.workflow.workflow_task import awaits_first_task, schedule, wake
 
 _ABANDON = ParentClosePolicy.PARENT_CLOSE_POLICY_ABANDON
 # A child asks its parent itself if it was not woken by then: long after its parent's errand should have been done.
-_CLAIM_NS = 5 * SECOND_NS
+_CLAIM_NS = 2 * SECOND_NS
 
 
 @derives("run")
