@@ -7,6 +7,8 @@ from temporalio.api.workflowservice.v1 import (
     CountWorkflowExecutionsResponse,
     ListWorkflowExecutionsRequest,
     ListWorkflowExecutionsResponse,
+    ScanWorkflowExecutionsRequest,
+    ScanWorkflowExecutionsResponse,
 )
 
 from perdure.base.clock import to_duration, to_timestamp
@@ -42,6 +44,20 @@ class Lists:
         )
         page = await self._visibility.list(query)
         return ListWorkflowExecutionsResponse(executions=map(execution_info, page.rows), next_page_token=page.token)
+
+    @rpc(ScanWorkflowExecutionsRequest, visibility=True)
+    async def ScanWorkflowExecutions(
+        self, request: ScanWorkflowExecutionsRequest, namespace: Namespace, call: Call
+    ) -> ScanWorkflowExecutionsResponse:
+        """The older name of a list; in its order too."""
+        same = ListWorkflowExecutionsRequest(
+            namespace=request.namespace,
+            query=request.query,
+            page_size=request.page_size,
+            next_page_token=request.next_page_token,
+        )
+        page = await self.ListWorkflowExecutions(same, namespace, call)
+        return ScanWorkflowExecutionsResponse(executions=page.executions, next_page_token=page.next_page_token)
 
     @rpc(CountWorkflowExecutionsRequest, visibility=True)
     async def CountWorkflowExecutions(

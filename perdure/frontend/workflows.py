@@ -74,6 +74,8 @@ class Workflows:
         self, request: StartWorkflowExecutionRequest, namespace: Namespace, call: Call
     ) -> StartWorkflowExecutionResponse:
         self._check_start(request, namespace)
+        if not self._limits.eager_starts:
+            request.request_eager_execution = False
         key = ChainKey(namespace.id, request.workflow_id)
         reply: StartWorkflowExecutionResponse = await self._services.routing.transact(
             key, StartWorkflow(request), call, repeatable=True
@@ -101,6 +103,9 @@ class Workflows:
             fill_search_attributes(request.search_attributes, namespace, limits)
         if request.HasField("priority"):
             check_priority(request.priority)
+        options = request.on_conflict_options
+        if options.attach_completion_callbacks and not options.attach_request_id:
+            raise InvalidArgument("attaching request ID is required for attaching completion callbacks")
         if request.completion_callbacks:
             raise Unimplemented("StartWorkflowExecutionRequest.completion_callbacks is not supported yet")
         if request.links:

@@ -9,19 +9,23 @@ decision; if the answer is lost it times out and is offered like any other.
 
 from typing import Any
 
+import msgspec
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.enums.v1 import EventType, WorkflowExecutionStatus, WorkflowIdConflictPolicy, WorkflowIdReusePolicy
-from temporalio.api.history.v1 import WorkflowExecutionTerminatedEventAttributes
+from temporalio.api.history.v1 import (
+    WorkflowExecutionOptionsUpdatedEventAttributes,
+    WorkflowExecutionTerminatedEventAttributes,
+)
 from temporalio.api.workflowservice.v1 import StartWorkflowExecutionRequest, StartWorkflowExecutionResponse
 
-from perdure.base.errors import InvalidArgument, Unimplemented, WorkflowAlreadyStarted
+from perdure.base.errors import FailedPrecondition, InvalidArgument, WorkflowAlreadyStarted
 from perdure.workflow.close import SERVER_IDENTITY, close_from_outside
 from perdure.workflow.decide import Work, decides
 from perdure.workflow.deciders.start_workflow_task import handed_out
 from perdure.workflow.links import request_link, started_link
 from perdure.workflow.new_run import create_run, is_eager, refuse_unknown
 from perdure.workflow.requests import StartedEagerly, StartWorkflow
-from perdure.workflow.state import RUNNING, CurrentRun
+from perdure.workflow.state import RUNNING, CurrentRun, RequestRecord
 from perdure.workflow.workflow_task import start as start_task
 from perdure.workflow.workflow_task import wake
 
@@ -42,6 +46,8 @@ _FAILED = frozenset(
         WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_TIMED_OUT,
     }
 )
+# Starts that attached themselves to one run: they are part of the pointer, which every start reads.
+ATTACHED_MAX = 1_000
 _Reuse = WorkflowIdReusePolicy
 _Conflict = WorkflowIdConflictPolicy
 # Looking an enum's value up by its name is slow.
@@ -64,9 +70,7 @@ def start(work: Work, request: StartWorkflow) -> StartWorkflowExecutionResponse 
         if start_request.request_id in current.request_ids:
             return _attached(work, current, start_request.request_id)
         if not make_room(work, current, start_request):
-            if start_request.on_conflict_options.ListFields():
-                raise Unimplemented("StartWorkflowExecutionRequest.on_conflict_options is not supported yet")
-            return _response(work, current, started=False)
+            return _use_existing(work, current, start_request)
     draft = create_run(work, start_request)
     wake(draft)
     assert work.current is not None
@@ -130,7 +134,7 @@ def policies(request: Any) -> tuple[int, int]:
 
 
 def _terminate(work: Work, current: CurrentRun) -> None:
-    new_run_id = work.context.new_id("run")
+    new_run_id = work.context.new_run_id()
     details = Payload(metadata={"encoding": b"json/plain"}, data=f'"terminated by new runID: {new_run_id}"'.encode())
     attributes = WorkflowExecutionTerminatedEventAttributes(
         reason="TerminateIfRunning WorkflowIdReusePolicy",
@@ -157,6 +161,27 @@ def _response(work: Work, current: CurrentRun, *, started: bool) -> StartWorkflo
         status=current.status,  # type: ignore[arg-type]  # the enum's int is stored plain
         link=started_link(work.context.namespace.name, work.chain.key, current.run_id),
     )
+
+
+def _use_existing(
+    work: Work, current: CurrentRun, request: StartWorkflowExecutionRequest
+) -> StartWorkflowExecutionResponse:
+    """The run that is there, with what the start wants attached to it: its request id, its links."""
+    if not request.HasField("on_conflict_options"):
+        return _response(work, current, started=False)
+    options = request.on_conflict_options
+    request_id = request.request_id if options.attach_request_id else ""
+    draft = work.draft(current.run_id)
+    if request_id and len(current.request_ids) >= ATTACHED_MAX:
+        raise FailedPrecondition(f"no more than {ATTACHED_MAX} requests can be attached to a workflow")
+    attributes = WorkflowExecutionOptionsUpdatedEventAttributes(attached_request_id=request_id)
+    links = request.links if options.attach_links else ()
+    event = draft.add(attributes, links=links, worker_may_ignore=True)
+    if not request_id:
+        return _response(work, current, started=False)
+    draft.put("request_ids", request_id, RequestRecord(event.event_type, event.event_id))
+    work.current = msgspec.structs.replace(current, request_ids=(*current.request_ids, request_id))
+    return _attached(work, current, request_id)
 
 
 def _attached(work: Work, current: CurrentRun, request_id: str) -> StartWorkflowExecutionResponse:

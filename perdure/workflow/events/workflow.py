@@ -93,6 +93,11 @@ def properties_modified(run: Run, event: HistoryEvent, attributes: Any) -> None:
     _merge(run, "memo", attributes.upserted_memo.fields)
 
 
+@arrives(EventType.EVENT_TYPE_WORKFLOW_EXECUTION_OPTIONS_UPDATED)
+def options_updated(run: Run, event: HistoryEvent, attributes: Any) -> None:
+    """A later start attached itself; its request id is a delta, and nothing else can be updated yet."""
+
+
 def _blueprint(attributes: WorkflowExecutionStartedEventAttributes) -> bytes:
     kept = WorkflowExecutionStartedEventAttributes()
     kept.CopyFrom(attributes)

@@ -21,6 +21,7 @@ from temporalio.api.workflowservice.v1 import (
     ListNamespacesRequest,
     ListWorkflowExecutionsRequest,
     RegisterNamespaceRequest,
+    ScanWorkflowExecutionsRequest,
 )
 
 from perdure.base.errors import Aborted, InvalidArgument, NamespaceAlreadyExists, NamespaceNotFound, Unimplemented
@@ -188,6 +189,17 @@ OPEN = VisibilityRow(
 CLOSED = msgspec.structs.replace(
     OPEN, status=2, close_time_ns=9 * NS, history_length=5, history_bytes=100, state_transitions=3
 )
+
+
+async def test_a_scan_is_a_list() -> None:
+    desk = await open_desk()
+    desk.visibility.page = VisibilityPage([OPEN, CLOSED], b"more")
+    asked: dict[str, Any] = {"namespace": "default", "query": "K1 = 'a'", "page_size": 7, "next_page_token": b"before"}
+    listed = await desk.call(ListWorkflowExecutionsRequest(**asked))
+    scanned = await desk.call(ScanWorkflowExecutionsRequest(**asked))
+    assert (scanned.executions, scanned.next_page_token) == (listed.executions, b"more")
+    first, second = desk.visibility.queries
+    assert first == second
 
 
 async def test_a_list_shows_rows_and_passes_the_filter_on() -> None:
