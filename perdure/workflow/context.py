@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from perdure.base.entropy import derive_id
+from perdure.base.entropy import derive_id, derive_timed_id
 from perdure.base.limits import Limits
 
 
@@ -52,3 +52,7 @@ class Context(msgspec.Struct, frozen=True):
     def new_id(self, *parts: str | int) -> str:
         """A UUID that is unique to this decision and `parts`."""
         return derive_id(self.seed, *parts)
+
+    def new_run_id(self) -> str:
+        """The id of the run that this decision creates; it tells when, as clients expect."""
+        return derive_timed_id(self.now_ns, self.seed, "run")

@@ -121,7 +121,7 @@ def create_run(work: Work, request: StartWorkflowExecutionRequest, origin: Origi
     schedule.
     """
     context = work.context
-    run_id = origin.run_id or context.new_id("run")
+    run_id = origin.run_id or context.new_run_id()
     started = _started(request, run_id, origin, context)
     delay_ns = from_duration(started.first_workflow_task_backoff)
     expiration_ns = from_timestamp(started.workflow_execution_expiration_time)

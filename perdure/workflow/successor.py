@@ -90,7 +90,7 @@ def after_failure(run: Run, context: Context, failure: Failure) -> tuple[RetrySt
 
 def new_run_id(context: Context) -> str:
     """The id of the run that this decision creates as a successor."""
-    return context.new_id("run")
+    return context.new_run_id()
 
 
 def repeat(

@@ -49,6 +49,7 @@ _PURE_PARTS = frozenset(
         "perdure.base.clock.to_duration",
         "perdure.base.clock.to_timestamp",
         "perdure.base.entropy.derive_id",
+        "perdure.base.entropy.derive_timed_id",
     }
 )
 # A pure room or module, and what it may import besides itself and the list above.

@@ -1,5 +1,6 @@
 """Ids, slots, frames and durations: what every room takes for granted."""
 
+import uuid
 from itertools import pairwise
 
 import pytest
@@ -14,7 +15,7 @@ from perdure.base.clock import (
     to_duration,
     to_timestamp,
 )
-from perdure.base.entropy import derive_id
+from perdure.base.entropy import derive_id, derive_timed_id
 from perdure.base.framing import CorruptFrame, frame, unframe
 from perdure.base.slots import SLOTS, ChainKey, SlotRange, even_ranges, slot_of
 
@@ -45,6 +46,16 @@ def test_a_derived_id_depends_on_every_part_and_on_nothing_else() -> None:
     others = {derive_id(seed, "run", 2), derive_id(seed, "ru", "n1"), derive_id(bytes(15) + b"\1", "run", 1)}
     assert derive_id(seed, "run", 1) not in others
     assert len(others) == 3
+
+
+def test_a_timed_id_is_a_uuid_that_tells_its_millisecond() -> None:
+    now_ns = 1_700_000_000_123_456_789
+    made = uuid.UUID(derive_timed_id(now_ns, bytes(16), "run"))
+    assert (made.version, made.variant, made.int >> 80) == (7, uuid.RFC_4122, now_ns // 1_000_000)
+    assert str(made) == derive_timed_id(now_ns + 1, bytes(16), "run")
+    assert derive_timed_id(now_ns + 1_000_000, bytes(16), "run") > str(made)
+    others = {derive_timed_id(now_ns, bytes(16), "ruin"), derive_timed_id(now_ns, bytes(15) + b"\1", "run")}
+    assert len(others - {str(made)}) == 2
 
 
 def test_a_frame_gives_its_body_back() -> None:
