@@ -11,6 +11,17 @@ KIB = 1 << 10
 MIB = 1 << 20
 
 
+class RetryDefaults(msgspec.Struct, frozen=True, kw_only=True):
+    """What a retry policy leaves out. The longest interval is the initial one times `maximum_coefficient`;
+    `maximum_attempts` 0 = as many as it takes.
+    """
+
+    initial_interval_ns: int = SECOND_NS
+    maximum_coefficient: float = 100.0
+    backoff_coefficient: float = 2.0
+    maximum_attempts: int = 0
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What one namespace may use. An instance is part of every decision's context."""
 
@@ -44,9 +55,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     sticky_poller_ns: int = 10 * SECOND_NS
     long_poll_ns: int = 20 * SECOND_NS
     matching_poll_ns: int = 60 * SECOND_NS
-    retry_initial_interval_ns: int = SECOND_NS
-    retry_maximum_coefficient: int = 100
-    retry_backoff_coefficient: float = 2.0
+    activity_retry: RetryDefaults = RetryDefaults()
+    workflow_retry: RetryDefaults = RetryDefaults()
+    eager_activities: bool = True
+    eager_starts: bool = True
     waiting_polls_max: int = 1_200
     host_rps: int = 2_400
     namespace_rps: int = 2_400

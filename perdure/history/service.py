@@ -226,7 +226,8 @@ class HistoryService:
     async def complete_workflow_task(self, key: ChainKey, request: CompleteWorkflowTask, call: Call) -> bytes:
         """An encoded RespondWorkflowTaskCompletedResponse."""
         # The answer has room for every activity that the worker wants to begin itself.
-        request = replace(request, eager_activities_max=len(request.request.commands))
+        room = len(request.request.commands) if self._options.limits.eager_activities else 0
+        request = replace(request, eager_activities_max=room)
         completed, chains = await self._settle(self._shards.by_slot(key.slot), key, request, call)
         assert isinstance(completed, WorkflowTaskCompleted)
         namespace = await self._namespaces.by_id(key.namespace_id) if completed.activities else None

@@ -29,6 +29,7 @@ from perdure.store.measured import MeasuredStore, Meter
 from perdure.workflow.tasks import QueueKey
 
 log = structlog.get_logger(__name__)
+CACHE_BYTES_MAX = 256 << 20
 
 
 class LocalDirectory:
@@ -59,7 +60,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     limits: Limits = Limits()
     shards: ShardOptions = ShardOptions()
-    cache_bytes_max: int = 256 << 20
+    cache_bytes_max: int = CACHE_BYTES_MAX
 
 
 class Roles:

@@ -69,7 +69,8 @@ def _stop(stop: asyncio.Event, number: int) -> None:
 async def _serve(store: Store, options: DevOptions, console: Console, stop: asyncio.Event) -> None:
     clock, entropy, metrics = SystemClock(), SystemEntropy(), Metrics()
     shards = ShardOptions(shards=options.shards, stop_timeout_s=_CHECKPOINT_S)
-    roles = Roles(store, clock, entropy, Options(limits=options.limits, shards=shards), metrics=metrics)
+    settings = Options(limits=options.limits, shards=shards, cache_bytes_max=options.cache_bytes_max)
+    roles = Roles(store, clock, entropy, settings, metrics=metrics)
     process = ProcessMeter(metrics, roles, clock)
     scrape = Scrape(metrics.page)
     await roles.start()
@@ -80,7 +81,7 @@ async def _serve(store: Store, options: DevOptions, console: Console, stop: asyn
         console.step(f"namespaces: {len(roles.namespaces)}")
         frontend = await _frontend(roles, options, clock, entropy)
         methods = measured(frontend.methods, metrics, clock, roles.namespaces, "frontend")
-        server = RpcServer(methods, absent=frontend.absent, health_names=[HEALTH_NAME])
+        server = RpcServer(methods, absent=frontend.absent, health_names=[HEALTH_NAME], options=options.listener)
         host = f"[{options.ip}]" if ":" in options.ip else options.ip
         metrics_port = await scrape.start(options.ip, options.metrics_port)
         port = await server.start(f"{host}:{options.port}")

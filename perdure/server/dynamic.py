@@ -1,6 +1,8 @@
 """Dynamic configuration values: the keys that self-hosters know, where the thing they configure exists here.
 
-A key that is not known here is reported, never an error: test environments of SDKs set keys of features to come.
+A key that is not known here is reported, never an error: test environments of SDKs set keys of features to come. A
+value that its key can't have is an error, which names the key and what was expected. Invariant: every key sets a
+field that something reads; the defaults are the fields' own, which are the reference's.
 """
 
 from collections.abc import Callable, Iterable
@@ -9,11 +11,21 @@ from typing import Any
 import durationpy
 import msgspec
 
-from perdure.base.clock import DURATION_NS_MAX, SECOND_NS
+from perdure.base.clock import DURATION_NS_MAX, MS_NS, SECOND_NS
 from perdure.base.errors import InvalidArgument
-from perdure.base.limits import Limits
+from perdure.base.limits import Limits, RetryDefaults
+from perdure.rpc.server import ServerOptions
+from perdure.server.cluster import CACHE_BYTES_MAX
 
 _WHOLE_MAX = 1 << 53  # what every language and database holds
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What keys set: what callers may use, how connections are kept, and the bytes of executions in memory."""
+
+    limits: Limits = Limits()
+    listener: ServerOptions = ServerOptions()
+    cache_bytes_max: int = CACHE_BYTES_MAX
 
 
 def _whole(value: object) -> int:
@@ -22,10 +34,29 @@ def _whole(value: object) -> int:
     return value
 
 
+def _count(value: object) -> int:
+    if type(value) is not int or not 0 <= value <= _WHOLE_MAX:
+        raise InvalidArgument(f"expected a whole number from 0 on, not {value!r}")
+    return value
+
+
 def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= _WHOLE_MAX:
         raise InvalidArgument(f"expected a number above 0, not {value!r}")
     return float(value)
+
+
+def _coefficient(value: object) -> float:
+    number = _number(value)
+    if number < 1:
+        raise InvalidArgument(f"expected a number from 1 on, not {value!r}")
+    return number
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidArgument(f"expected true or false, not {value!r}")
+    return value
 
 
 def _duration_ns(value: object) -> int:
@@ -41,43 +72,102 @@ def _duration_ns(value: object) -> int:
     return int(seconds * SECOND_NS)
 
 
-# lower-case key -> (field of Limits, reader of the value)
-KEYS: dict[str, tuple[str, Callable[[object], Any]]] = {
-    "limit.maxidlength": ("id_bytes_max", _whole),
-    "limit.blobsize.error": ("blob_bytes_max", _whole),
-    "limit.memosize.error": ("memo_bytes_max", _whole),
-    "limit.historysize.error": ("history_bytes_max", _whole),
-    "limit.historysize.suggestcontinueasnew": ("history_bytes_suggest_continue", _whole),
-    "limit.historycount.error": ("history_events_max", _whole),
-    "limit.historycount.suggestcontinueasnew": ("history_events_suggest_continue", _whole),
-    "limit.numpendingactivities.error": ("pending_activities_max", _whole),
-    "system.transactionsizelimit": ("transaction_bytes_max", _whole),
-    "history.maximumsignalsperexecution": ("signals_max", _whole),
-    "history.maximumbufferedeventsbatch": ("buffered_events_max", _whole),
-    "history.defaultworkflowtasktimeout": ("workflow_task_timeout_ns", _duration_ns),
-    "history.longpollexpirationinterval": ("long_poll_ns", _duration_ns),
-    "matching.longpollexpirationinterval": ("matching_poll_ns", _duration_ns),
-    "frontend.rps": ("host_rps", _whole),
-    "frontend.namespacerps": ("namespace_rps", _whole),
-    "frontend.namespacerps.visibility": ("visibility_rps", _whole),
-    "frontend.namespaceburstratio": ("burst_ratio", _number),
-    "frontend.namespacecount": ("waiting_polls_max", _whole),
-    "frontend.visibilitymaxpagesize": ("list_page_max", _whole),
+def _duration_ms(value: object) -> int:
+    milliseconds = _duration_ns(value) // MS_NS
+    if not 1 <= milliseconds < 1 << 31:  # a gRPC argument
+        raise InvalidArgument(f"expected a duration from 1ms to 24 days, not {value!r}")
+    return milliseconds
+
+
+_Read = Callable[[object], Any]
+# Part of a retry policy, in lower case -> (field, reader). The first is how older configurations spell the second.
+_RETRY: dict[str, tuple[str, _Read]] = {
+    "initialintervalinseconds": ("initial_interval_ns", _duration_ns),
+    "initialinterval": ("initial_interval_ns", _duration_ns),
+    "maximumintervalcoefficient": ("maximum_coefficient", _coefficient),
+    "backoffcoefficient": ("backoff_coefficient", _coefficient),
+    "maximumattempts": ("maximum_attempts", _count),
 }
 
 
-def with_values(limits: Limits, values: Iterable[tuple[str, object]]) -> tuple[Limits, list[str]]:
-    """`limits` with the values set, and the keys that are not known here. Raises InvalidArgument for a bad value."""
-    changes: dict[str, Any] = {}
+def _retry(value: object) -> RetryDefaults:
+    parts = "InitialInterval, MaximumIntervalCoefficient, BackoffCoefficient, MaximumAttempts"
+    if not isinstance(value, dict):
+        raise InvalidArgument(f"expected an object with {parts}, not {value!r}")
+    fields: dict[str, Any] = {}
+    for name, part in value.items():
+        known = _RETRY.get(str(name).lower())
+        if known is None:
+            raise InvalidArgument(f"expected an object with {parts}; there is no {name!r}")
+        field, read = known
+        try:
+            fields[field] = read(part)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"{name}: {error.message}") from error
+    return RetryDefaults(**fields)
+
+
+# lower-case key -> (part of Settings, its field, reader of the value)
+KEYS: dict[str, tuple[str, str, _Read]] = {
+    "limit.maxidlength": ("limits", "id_bytes_max", _whole),
+    "limit.blobsize.error": ("limits", "blob_bytes_max", _whole),
+    "limit.memosize.error": ("limits", "memo_bytes_max", _whole),
+    "limit.historysize.error": ("limits", "history_bytes_max", _whole),
+    "limit.historysize.suggestcontinueasnew": ("limits", "history_bytes_suggest_continue", _whole),
+    "limit.historycount.error": ("limits", "history_events_max", _whole),
+    "limit.historycount.suggestcontinueasnew": ("limits", "history_events_suggest_continue", _whole),
+    "limit.numpendingactivities.error": ("limits", "pending_activities_max", _whole),
+    "limit.numpendingchildexecutions.error": ("limits", "pending_children_max", _whole),
+    "limit.numpendingsignals.error": ("limits", "pending_signals_max", _whole),
+    "limit.numpendingcancelrequests.error": ("limits", "pending_cancel_requests_max", _whole),
+    "system.transactionsizelimit": ("limits", "transaction_bytes_max", _whole),
+    "system.enableactivityeagerexecution": ("limits", "eager_activities", _flag),
+    "system.enableeagerworkflowstart": ("limits", "eager_starts", _flag),
+    "history.maximumsignalsperexecution": ("limits", "signals_max", _whole),
+    "history.maximumbufferedeventsbatch": ("limits", "buffered_events_max", _whole),
+    "history.maximumbufferedeventssizeinbytes": ("limits", "buffered_events_bytes_max", _whole),
+    "history.maxbufferedquerycount": ("limits", "buffered_queries_max", _whole),
+    "history.defaultworkflowtasktimeout": ("limits", "workflow_task_timeout_ns", _duration_ns),
+    "history.longpollexpirationinterval": ("limits", "long_poll_ns", _duration_ns),
+    "history.defaultactivityretrypolicy": ("limits", "activity_retry", _retry),
+    "history.defaultworkflowretrypolicy": ("limits", "workflow_retry", _retry),
+    "history.hostlevelcachemaxsizebytes": ("", "cache_bytes_max", _whole),
+    "matching.longpollexpirationinterval": ("limits", "matching_poll_ns", _duration_ns),
+    "frontend.rps": ("limits", "host_rps", _whole),
+    "frontend.namespacerps": ("limits", "namespace_rps", _whole),
+    "frontend.namespacerps.visibility": ("limits", "visibility_rps", _whole),
+    "frontend.namespaceburstratio": ("limits", "burst_ratio", _number),
+    "frontend.namespacecount": ("limits", "waiting_polls_max", _whole),
+    "frontend.visibilitymaxpagesize": ("limits", "list_page_max", _whole),
+    "frontend.historymaxpagesize": ("limits", "history_page_max", _whole),
+    "frontend.searchattributesnumberofkeyslimit": ("limits", "search_attributes_max", _whole),
+    "frontend.searchattributessizeofvaluelimit": ("limits", "search_attribute_bytes_max", _whole),
+    "frontend.searchattributestotalsizelimit": ("limits", "search_attributes_bytes_max", _whole),
+    "frontend.maxlinksperrequest": ("limits", "links_max", _whole),
+    "frontend.keepalivemintime": ("listener", "ping_interval_ms_min", _duration_ms),
+    "frontend.keepalivemaxconnectionidle": ("listener", "connection_idle_ms", _duration_ms),
+    "frontend.keepalivemaxconnectionage": ("listener", "connection_age_ms", _duration_ms),
+    "frontend.keepalivemaxconnectionagegrace": ("listener", "connection_grace_ms", _duration_ms),
+    "frontend.keepalivetime": ("listener", "keepalive_ms", _duration_ms),
+    "frontend.keepalivetimeout": ("listener", "keepalive_timeout_ms", _duration_ms),
+}
+
+
+def with_values(settings: Settings, values: Iterable[tuple[str, object]]) -> tuple[Settings, list[str]]:
+    """`settings` with the values set, and the keys that are not known here. Raises InvalidArgument for a bad value."""
+    changes: dict[str, dict[str, Any]] = {}
     unknown: list[str] = []
     for key, value in values:
         known = KEYS.get(key.lower())
         if known is None:
             unknown.append(key)
             continue
-        field, read = known
+        part, field, read = known
         try:
-            changes[field] = read(value)
+            changes.setdefault(part, {})[field] = read(value)
         except InvalidArgument as error:
             raise InvalidArgument(f"{key}: {error.message}") from error
-    return msgspec.structs.replace(limits, **changes), unknown
+    own = changes.pop("", {})
+    for part, fields in changes.items():
+        own[part] = msgspec.structs.replace(getattr(settings, part), **fields)
+    return msgspec.structs.replace(settings, **own), unknown

@@ -13,7 +13,7 @@ from perdure.base.limits import Limits
 from perdure.server import logs
 from perdure.server.console import standard_console
 from perdure.server.dev import serve
-from perdure.server.dynamic import with_values
+from perdure.server.dynamic import Settings, with_values
 from perdure.server.options import MEMORY, DevOptions, check_namespaces, parse_dynamic_value, parse_search_attribute
 
 log = structlog.get_logger(__name__)
@@ -107,8 +107,8 @@ def _run(
     logs.configure(log_level, "json" if (log_format or _log_format()) == "json" else "text", "perdure")
     rates = Limits(host_rps=_OPEN_RATE, namespace_rps=_OPEN_RATE, visibility_rps=_OPEN_RATE, waiting_polls_max=20_000)
     try:
-        limits, unknown = with_values(rates, [parse_dynamic_value(text) for text in dynamic])
-        check_namespaces(namespaces, limits)
+        settings, unknown = with_values(Settings(limits=rates), [parse_dynamic_value(text) for text in dynamic])
+        check_namespaces(namespaces, settings.limits)
         options = DevOptions(
             ip="127.0.0.1" if ip == "localhost" else ip,
             port=port,
@@ -117,7 +117,9 @@ def _run(
             namespaces=tuple(dict.fromkeys(("default", *namespaces))),
             search_attributes=dict(parse_search_attribute(text) for text in attributes),
             retention_ns=retention_ns,
-            limits=limits,
+            limits=settings.limits,
+            listener=settings.listener,
+            cache_bytes_max=settings.cache_bytes_max,
         )
     except InvalidArgument as error:
         raise click.UsageError(error.message) from error

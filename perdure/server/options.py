@@ -9,6 +9,8 @@ from temporalio.api.enums.v1 import IndexedValueType
 
 from perdure.base.errors import InvalidArgument
 from perdure.base.limits import Limits
+from perdure.rpc.server import ServerOptions
+from perdure.server.cluster import CACHE_BYTES_MAX
 from perdure.visibility.attributes import is_reserved
 
 MEMORY = ":memory:"
@@ -31,6 +33,8 @@ class DevOptions(msgspec.Struct, frozen=True, kw_only=True):
     search_attributes: dict[str, int] = {}
     retention_ns: int = 24 * 3600 * 1_000_000_000
     limits: Limits = Limits()
+    listener: ServerOptions = ServerOptions()
+    cache_bytes_max: int = CACHE_BYTES_MAX
     shards: int = 1
 
     @property

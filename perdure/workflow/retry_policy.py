@@ -27,18 +27,20 @@ _RETRYABLE_TIMEOUTS = (TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE, TimeoutType.TIME
 _INTERVAL_NS_MAX = 2**63 - 1
 
 
-def filled(policy: RetryPolicy, limits: Limits) -> RetryPolicy:
-    """A copy of `policy` with the cluster's defaults for what it leaves out, and durations capped."""
+def filled(policy: RetryPolicy, limits: Limits, *, activity: bool = False) -> RetryPolicy:
+    """A copy of `policy`, a run's or an activity's, with the defaults for what it leaves out, and durations capped."""
+    defaults = limits.activity_retry if activity else limits.workflow_retry
     result = RetryPolicy()
     result.CopyFrom(policy)
     if from_duration(result.initial_interval) == 0:
-        result.initial_interval.CopyFrom(to_duration(limits.retry_initial_interval_ns))
+        result.initial_interval.CopyFrom(to_duration(defaults.initial_interval_ns))
     if from_duration(result.maximum_interval) == 0:
-        maximum_ns = limits.retry_maximum_coefficient * from_duration(result.initial_interval)
+        maximum_ns = int(defaults.maximum_coefficient * from_duration(result.initial_interval))
         # A bad initial interval is reported by `check`, so the maximum only has to be a duration at all.
         result.maximum_interval.CopyFrom(to_duration(max(0, min(maximum_ns, DURATION_NS_MAX))))
     if result.backoff_coefficient == 0:
-        result.backoff_coefficient = limits.retry_backoff_coefficient
+        result.backoff_coefficient = defaults.backoff_coefficient
+    result.maximum_attempts = result.maximum_attempts or defaults.maximum_attempts
     for interval in (result.initial_interval, result.maximum_interval):
         if from_duration(interval) > DURATION_NS_MAX:
             interval.CopyFrom(to_duration(DURATION_NS_MAX))

@@ -74,7 +74,7 @@ def _event(
         raise InvalidArgument("activityId is not set")
     if not attributes.activity_type.name:
         raise InvalidArgument("activityType is not set")
-    policy = filled(attributes.retry_policy, limits)
+    policy = filled(attributes.retry_policy, limits, activity=True)
     check(policy)
     for name, text in (("activityId", attributes.activity_id), ("activityType", attributes.activity_type.name)):
         if (length := len(text.encode())) > limits.id_bytes_max:

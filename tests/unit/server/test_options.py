@@ -3,10 +3,7 @@
 import pytest
 from temporalio.api.enums.v1 import IndexedValueType
 
-from perdure.base.clock import SECOND_NS
 from perdure.base.errors import InvalidArgument
-from perdure.base.limits import Limits
-from perdure.server.dynamic import KEYS, with_values
 from perdure.server.options import parse_dynamic_value, parse_search_attribute
 
 
@@ -27,28 +24,6 @@ def test_a_dynamic_value_is_json(text: str, expected: tuple[str, object]) -> Non
 def test_a_dynamic_value_that_is_none_is_refused_by_name(text: str) -> None:
     with pytest.raises(InvalidArgument, match="--dynamic-config-value"):
         parse_dynamic_value(text)
-
-
-def test_keys_are_known_whatever_their_case() -> None:
-    limits, unknown = with_values(Limits(), [("LIMIT.maxIdLength", 7), ("history.longPollExpirationInterval", "3s")])
-    assert (limits.id_bytes_max, limits.long_poll_ns, unknown) == (7, 3 * SECOND_NS, [])
-
-
-def test_unknown_keys_are_told_and_change_nothing() -> None:
-    assert with_values(Limits(), [("frontend.enableUpdateWorkflowExecution", True)]) == (
-        Limits(),
-        ["frontend.enableUpdateWorkflowExecution"],
-    )
-
-
-@pytest.mark.parametrize("value", ["many", None, True, [1]])
-def test_a_value_of_another_kind_is_refused_with_its_key(value: object) -> None:
-    with pytest.raises(InvalidArgument, match=r"limit\.maxIDLength"):
-        with_values(Limits(), [("limit.maxIDLength", value)])
-
-
-def test_every_key_sets_a_limit_that_exists() -> None:
-    assert {field for field, _ in KEYS.values()} <= set(Limits.__struct_fields__)
 
 
 @pytest.mark.parametrize("name", ["Keyword", "keyword", "KeywordList", "Datetime"])

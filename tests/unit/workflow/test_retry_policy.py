@@ -14,7 +14,7 @@ from temporalio.api.failure.v1 import (
 
 from perdure.base.clock import SECOND_NS, from_duration
 from perdure.base.errors import InvalidArgument
-from perdure.base.limits import Limits
+from perdure.base.limits import Limits, RetryDefaults
 from perdure.workflow.retry_policy import check, filled, is_retryable, next_attempt, requested_delay_ns
 from tests.unit.workflow.bench import seconds
 
@@ -28,6 +28,20 @@ def timeout(kind: TimeoutType.ValueType) -> Failure:
 def test_an_empty_policy_gets_every_default_but_a_maximum_of_attempts() -> None:
     policy = filled(RetryPolicy(), LIMITS)
     assert policy == RetryPolicy(initial_interval=seconds(1), backoff_coefficient=2, maximum_interval=seconds(100))
+
+
+def test_activities_and_runs_have_defaults_of_their_own() -> None:
+    limits = Limits(
+        activity_retry=RetryDefaults(initial_interval_ns=2 * SECOND_NS, maximum_coefficient=10, maximum_attempts=7),
+        workflow_retry=RetryDefaults(backoff_coefficient=3),
+    )
+    activity = filled(RetryPolicy(), limits, activity=True)
+    assert activity == RetryPolicy(
+        initial_interval=seconds(2), backoff_coefficient=2, maximum_interval=seconds(20), maximum_attempts=7
+    )
+    assert filled(RetryPolicy(maximum_attempts=1), limits, activity=True).maximum_attempts == 1
+    run = filled(RetryPolicy(), limits)
+    assert run == RetryPolicy(initial_interval=seconds(1), backoff_coefficient=3, maximum_interval=seconds(100))
 
 
 def test_the_maximum_interval_follows_the_initial_one() -> None:
