@@ -137,7 +137,10 @@ async def backlog(scene: Scene) -> None:
     await asyncio.gather(*(drain() for _ in range(20)))
     taken, cpu = time.perf_counter() - begun, scene.server.cpu_seconds() - cpu
     await probing
-    scene.tell(f"draining {sample:,} with 20 workers", f"{sample / taken:.0f} activities/s")
+    scene.tell(
+        f"draining {sample:,} with 20 workers",
+        f"{sample / taken:.0f} activities/s, {cpu / sample * 1e3:.1f} ms of server CPU each",
+    )
     scene.tell("poll and completion", percentiles(latencies))
     scene.memory("afterwards")
 
