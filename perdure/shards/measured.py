@@ -49,14 +49,13 @@ _PRIORITIES = {"Tra": "high", "Tim": "high", "Vis": "low"}
 
 def operation_of(kind: TaskKind) -> str:
     """What a task is called on dashboards."""
+    plain = "".join(map(str.capitalize, kind.name.split("_")))
     if isinstance(kind, QueueKind):
-        return _OFFERS[kind]
+        return _OFFERS.get(kind) or f"TransferActiveTask{plain}"
     if isinstance(kind, EffectKind):
-        return _EFFECTS[kind]
+        return _EFFECTS.get(kind) or f"VisibilityTask{plain}"
     errand = _ERRANDS.get(kind.name)
-    if errand is not None:
-        return f"TransferActiveTask{errand}"
-    return "TimerActiveTask" + (_TIMERS.get(kind) or "".join(map(str.capitalize, kind.name.split("_"))))
+    return f"TransferActiveTask{errand}" if errand else f"TimerActiveTask{_TIMERS.get(kind, plain)}"
 
 
 class TaskMeter:

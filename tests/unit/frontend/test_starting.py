@@ -15,7 +15,7 @@ from temporalio.api.workflowservice.v1 import (
 
 from perdure.base.errors import InvalidArgument, Unimplemented
 from perdure.workflow.requests import SignalWithStart, StartWorkflow
-from tests.unit.frontend.fakes import asked, open_desk
+from tests.unit.frontend.fakes import asked, open_desk, with_limits
 
 LONG = "x" * 1001
 NEGATIVE = Duration(seconds=-1)
@@ -205,3 +205,10 @@ async def test_signal_with_start_uses_the_run_that_is_there() -> None:
     assert isinstance(request, SignalWithStart)
     assert request.request.workflow_id_conflict_policy == _Conflict.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING
     assert request.request.request_id
+
+
+async def test_where_eager_starts_are_off_nobody_asks_for_one() -> None:
+    for allowed in (True, False):
+        desk = await open_desk(with_limits(eager_starts=allowed))
+        await desk.call(start(request_eager_execution=True))
+        assert asked(desk).request.request_eager_execution is allowed

@@ -18,6 +18,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from perdure.base.clock import SECOND_NS
+from perdure.base.metrics import Metrics
 from perdure.base.slots import ChainKey
 from perdure.cluster.namespaces import Namespace
 from perdure.cluster.roles import Call, HistoryPage, HistoryRead, Poll
@@ -45,8 +46,10 @@ def key_of(workflow_id: str) -> ChainKey:
 class House:
     """One incarnation of the roles over a store that outlives it."""
 
-    def __init__(self, loop: VirtualLoop, store: Store, options: Options | None = None) -> None:
-        self.roles = Roles(store, loop.clock, loop.entropy, options or Options())
+    def __init__(
+        self, loop: VirtualLoop, store: Store, options: Options | None = None, metrics: Metrics | None = None
+    ) -> None:
+        self.roles = Roles(store, loop.clock, loop.entropy, options or Options(), metrics=metrics)
 
     async def open(self) -> "House":
         """Start, with the namespace."""

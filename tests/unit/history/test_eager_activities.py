@@ -2,6 +2,8 @@
 
 from temporalio.api.workflowservice.v1 import PollActivityTaskQueueResponse
 
+from perdure.base.limits import Limits
+from perdure.server.cluster import Options
 from perdure.store.memory import MemoryStore
 from perdure.testing.loop import run_virtual, running_loop
 from tests.unit.history.house import House, finish, schedule_activity
@@ -34,3 +36,15 @@ def test_an_eager_activity_comes_with_the_completion_s_answer() -> None:
         "7 activity_task_completed",
         "8 workflow_task_scheduled",
     ]
+
+
+def test_where_eager_activities_are_off_it_goes_through_matching() -> None:
+    async def play() -> tuple[int, str]:
+        house = await House(running_loop(), MemoryStore(), Options(limits=Limits(eager_activities=False))).open()
+        await house.start("w")
+        command = schedule_activity()
+        command.schedule_activity_task_command_attributes.request_eager_execution = True
+        answer = await house.complete(await house.poll(), command)
+        return len(answer.activity_tasks), (await house.poll_activity()).activity_id
+
+    assert run_virtual(play()) == (0, "a")
