@@ -117,7 +117,7 @@ class Timed(Coroutine[Any, Any, Any]):
     def close(self) -> None:
         self._inner.close()
 
-    def __await__(self) -> "Timed":  # type: ignore[override]  # an iterator that can be sent to is what await needs
+    def __await__(self) -> "Timed":
         return self
 
     def __iter__(self) -> "Timed":
