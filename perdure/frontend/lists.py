@@ -105,9 +105,8 @@ def execution_info(row: VisibilityRow) -> WorkflowExecutionInfo:
         memo=Memo.FromString(row.memo),
         task_queue=row.task_queue,
     )
-    if row.search_attributes:
-        fields = {name: Payload.FromString(payload) for name, payload in row.search_attributes.items()}
-        info.search_attributes.CopyFrom(SearchAttributes(indexed_fields=fields))
+    fields = {name: Payload.FromString(payload) for name, payload in row.search_attributes.items()}
+    info.search_attributes.CopyFrom(SearchAttributes(indexed_fields=fields))
     if row.close_time_ns:
         info.close_time.CopyFrom(to_timestamp(row.close_time_ns))
         info.execution_duration.CopyFrom(to_duration(row.close_time_ns - (row.execution_time_ns or row.start_time_ns)))
