@@ -30,6 +30,10 @@ _EXTERNAL_ENDS = frozenset(
         "REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED",
     )
 )
+_CHILD_ENDS = frozenset(
+    EventType.Value(f"EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_{end}")
+    for end in ("COMPLETED", "FAILED", "CANCELED", "TIMED_OUT", "TERMINATED")
+)
 
 
 def check_history(events: list[HistoryEvent]) -> None:
@@ -44,6 +48,7 @@ def check_history(events: list[HistoryEvent]) -> None:
     _check_tasks(events)
     _check_activities(events)
     _check_externals(events)
+    _check_children(events)
     _check_commands(events)
 
 
@@ -104,6 +109,23 @@ def _check_externals(events: list[HistoryEvent]) -> None:
             initiated = attributes_of(event).initiated_event_id
             assert initiated in pending, "a signal or request to another workflow ended twice"
             pending.remove(initiated)
+
+
+def _check_children(events: list[HistoryEvent]) -> None:
+    """An initiation gets one start, or a failure to start, and at most one end, which names the start."""
+    pending: dict[int, int] = {}
+    for event in events:
+        attributes = attributes_of(event)
+        if event.event_type == EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_INITIATED:
+            pending[event.event_id] = 0
+        elif event.event_type == EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED:
+            assert pending[attributes.initiated_event_id] == 0, "a child started twice"
+            pending[attributes.initiated_event_id] = event.event_id
+        elif event.event_type == EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_FAILED:
+            assert pending.pop(attributes.initiated_event_id) == 0, "a child that started could not be started"
+        elif event.event_type in _CHILD_ENDS:
+            started = pending.pop(attributes.initiated_event_id)
+            assert attributes.started_event_id == started != 0, "a child ended without its start"
 
 
 def _check_commands(events: list[HistoryEvent]) -> None:
