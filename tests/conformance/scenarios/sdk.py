@@ -76,3 +76,9 @@ async def sdk_failing_activity(s: Session) -> None:
 async def sdk_attributes(s: Session) -> None:
     """Search attributes, memo and patches, and an id that is in use."""
     await _run(s, "attributes")
+
+
+@scenario(rules=SDK_RULES, alone=True)
+async def sdk_children(s: Session) -> None:
+    """Children that end in every way, and one that ends with its parent."""
+    await _run(s, "children")

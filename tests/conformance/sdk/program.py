@@ -92,6 +92,16 @@ async def attributes(client: Client, name: str, queue: str) -> tuple[Any, Workfl
     return seen, handle
 
 
+async def children(client: Client, name: str, queue: str) -> tuple[Any, WorkflowHandle[Any, Any]]:
+    """Children that end in every way, and one that ends with its parent."""
+    handle = await client.start_workflow(flows.Parent.run, id=name, task_queue=queue)
+    seen: list[Any] = [await handle.result()]
+    seen.append(await _failure(client.get_workflow_handle(f"{name}-left")))
+    described = await client.get_workflow_handle(f"{name}-return").describe()
+    seen.append([described.parent_id == name, described.root_id == name])
+    return seen, handle
+
+
 async def _after_first_task(handle: WorkflowHandle[Any, Any]) -> None:
     """Wait until the first workflow task is completed: a history read that waits for events."""
     async for event in handle.fetch_history_events(wait_new_event=True):
@@ -116,6 +126,7 @@ CASES: dict[str, Case] = {
         cancelled_activity,
         failing_activity,
         attributes,
+        children,
     )
 }
 

@@ -7,7 +7,13 @@ from typing import Any
 
 from temporalio import activity, workflow
 from temporalio.common import RetryPolicy, SearchAttributeKey
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    ChildWorkflowError,
+    WorkflowAlreadyStartedError,
+    is_cancelled_exception,
+)
 
 KEYWORD = SearchAttributeKey.for_keyword("CustomKeywordField")
 SHORT = timedelta(seconds=10)
@@ -136,5 +142,66 @@ class Attributes:
         return workflow.patched("a-patch")
 
 
-WORKFLOWS = [TimerAndActivity, SignalAndQuery, CancelledTimer, CancelledActivity, FailingActivity, Attributes]
+@workflow.defn
+class Child:
+    """Ends as it is told, after its parent had time to see that it began."""
+
+    def __init__(self) -> None:
+        self.heard = ""
+
+    @workflow.run
+    async def run(self, how: str) -> str:
+        if how == "hear":
+            await workflow.wait_condition(lambda: bool(self.heard))
+        await workflow.sleep(1000 if how == "stay" else 0.5)
+        if how == "fail":
+            raise ApplicationError("child", type="Child", non_retryable=True)
+        return self.heard or how
+
+    @workflow.signal
+    def hear(self, word: str) -> None:
+        self.heard = word
+
+
+@workflow.defn
+class Parent:
+    """One child after the other: one that returns, one that hears from it, one that fails, one that it cancels, one
+    whose id is taken; and one that it leaves behind, to be ended with it.
+    """
+
+    @workflow.run
+    async def run(self) -> list[str]:
+        mine = workflow.info().workflow_id
+        told = [await workflow.execute_child_workflow(Child.run, "return", id=f"{mine}-return")]
+        hearing = await workflow.start_child_workflow(Child.run, "hear", id=f"{mine}-hear")
+        await hearing.signal(Child.hear, "word")
+        told.append(await hearing)
+        try:
+            await workflow.execute_child_workflow(Child.run, "fail", id=f"{mine}-fail")
+        except ChildWorkflowError as error:
+            told.append(f"{type(error.cause).__name__}: {error.cause}")
+        staying = await workflow.start_child_workflow(Child.run, "stay", id=f"{mine}-stay")
+        staying.cancel()
+        try:
+            await staying
+        except ChildWorkflowError as error:
+            told.append(f"cancelled: {is_cancelled_exception(error)}")
+        try:
+            await workflow.execute_child_workflow(Child.run, "again", id=mine)
+        except WorkflowAlreadyStartedError as error:
+            told.append(f"taken: {error.workflow_id == mine}")
+        await workflow.start_child_workflow(Child.run, "stay", id=f"{mine}-left")
+        return told
+
+
+WORKFLOWS = [
+    TimerAndActivity,
+    SignalAndQuery,
+    CancelledTimer,
+    CancelledActivity,
+    FailingActivity,
+    Attributes,
+    Child,
+    Parent,
+]
 ACTIVITIES: list[Callable[..., Any]] = [fails_twice, fails_for_good, beats_until_cancelled]
