@@ -54,6 +54,7 @@ async def chain_links_and_metadata_continued(s: Session) -> None:
     """The start's links are on every run, its metadata on the first only."""
     run_id = await s.start_quietly(links=[LINK], user_metadata=METADATA, request_id=s.unique("start"))
     await s.advance(signed(continue_as_new()))
+    await s.take()
     await s.show_history(run_id=run_id)
     await s.show_history()
     await s.describe()
@@ -62,7 +63,7 @@ async def chain_links_and_metadata_continued(s: Session) -> None:
 @scenario()
 async def chain_links_and_metadata_retried(s: Session) -> None:
     """The same for another attempt."""
-    run_id = await s.start_quietly(links=[LINK], user_metadata=METADATA, retry_policy=retry_policy(initial=1.5))
+    run_id = await s.start_quietly(links=[LINK], user_metadata=METADATA, retry_policy=retry_policy(initial=25))
     await s.advance(signed(fail_workflow()))
     await s.show_history(run_id=run_id, first=5)
     await s.show_history()
@@ -72,7 +73,7 @@ async def chain_links_and_metadata_retried(s: Session) -> None:
 @scenario(rules=BACKOFF)
 async def chain_links_and_metadata_scheduled(s: Session) -> None:
     """The same for a schedule."""
-    await s.start_quietly(links=[LINK], user_metadata=METADATA, cron_schedule="@every 1s")
+    await s.start_quietly(links=[LINK], user_metadata=METADATA, cron_schedule="@every 4s")
     await s.advance(signed(complete_workflow()))
     await s.show_history()
     await s.describe()
@@ -82,7 +83,7 @@ async def chain_links_and_metadata_scheduled(s: Session) -> None:
 async def chain_of_upserts_retried(s: Session) -> None:
     """Another attempt begins with what the first was started with, not with what it made of that."""
     await s.start_quietly(
-        retry_policy=retry_policy(initial=1.5), search_attributes=search_attributes(CustomKeywordField="old")
+        retry_policy=retry_policy(initial=25), search_attributes=search_attributes(CustomKeywordField="old")
     )
     await s.advance(upsert_search_attributes(search_attributes(CustomKeywordField="new")), fail_workflow())
     await s.show_history()
@@ -102,8 +103,8 @@ async def chain_started_with_results_and_schedule(s: Session) -> None:
     await s.start_quietly(
         last_completion_result=payloads("before"),
         continued_failure=failure("earlier"),
-        cron_schedule="@every 1s",
-        retry_policy=retry_policy(initial=0.2, attempts=2),
+        cron_schedule="@every 4s",
+        retry_policy=retry_policy(initial=2, attempts=2),
     )
     await s.show_history()
     await s.advance(fail_workflow("first"))
@@ -116,7 +117,7 @@ async def chain_started_with_results_and_schedule(s: Session) -> None:
 async def chain_result_kept_over_failure(s: Session) -> None:
     """A schedule's last result outlives failed runs, and runs that time out."""
     await s.start_quietly(
-        last_completion_result=payloads("before"), cron_schedule="@every 1s", workflow_run_timeout=duration(1)
+        last_completion_result=payloads("before"), cron_schedule="@every 5s", workflow_run_timeout=duration(3)
     )
     await s.advance(fail_workflow("first"))
     await s.show_history()
@@ -127,7 +128,7 @@ async def chain_result_kept_over_failure(s: Session) -> None:
 @scenario()
 async def chain_delay_over_maximum(s: Session) -> None:
     """A failure's own delay is cut to the policy's maximum."""
-    await s.start_quietly(retry_policy=retry_policy(initial=0.5, maximum=2))
+    await s.start_quietly(retry_policy=retry_policy(initial=0.5, maximum=25))
     await s.advance(fail_workflow(failure=failure("later", next_retry_delay=30)))
     await s.show_history()
 
@@ -154,8 +155,8 @@ async def chain_by_signal_with_start(s: Session) -> None:
         identity="client",
         request_id=s.unique("both"),
         signal_name="hello",
-        retry_policy=retry_policy(initial=1.5),
-        cron_schedule="@every 1s",
+        retry_policy=retry_policy(initial=25),
+        cron_schedule="@every 4s",
         memo=memo(m="1"),
     )
     await s.call(request)
@@ -214,7 +215,7 @@ async def chain_in_lists(s: Session) -> None:
 async def chain_cancelled_by_first_run(s: Session) -> None:
     """A request for the chain reaches its current run; one for another chain none."""
     first = await s.start_quietly()
-    await s.advance(continue_as_new())
+    await s.advance(continue_as_new(backoff_start_interval=duration(25)))
     await s.request_cancel(run_id=first)
     await s.request_cancel(first_execution_run_id=first, run_id=first)
     await s.request_cancel(first_execution_run_id="another")

@@ -24,7 +24,7 @@ def anew(s: Session, **fields: Any) -> Any:
 async def timeout_of_started_run_with_retry(s: Session) -> None:
     """A run that times out while its worker is at it: the next attempt begins all the same."""
     policy = retry_policy(initial=1, attempts=2)
-    run_id = await s.start_quietly(workflow_run_timeout=duration(4), retry_policy=policy)
+    run_id = await s.start_quietly(workflow_run_timeout=duration(6), retry_policy=policy)
     task = await s.take()
     await s.closed(run_id=run_id)
     await s.complete(task, complete_workflow())
@@ -82,7 +82,7 @@ async def timeout_given_by_continuation(s: Session) -> None:
 @scenario()
 async def start_delay_and_run_timeout(s: Session) -> None:
     """The run's time begins after the delay."""
-    await s.start_quietly(workflow_start_delay=duration(1.5), workflow_run_timeout=duration(1))
+    await s.start_quietly(workflow_start_delay=duration(1.5), workflow_run_timeout=duration(3))
     await s.closed()
     await s.show_history()
 
@@ -90,7 +90,7 @@ async def start_delay_and_run_timeout(s: Session) -> None:
 @scenario()
 async def start_delay_and_execution_timeout(s: Session) -> None:
     """So does the execution's."""
-    await s.start_quietly(workflow_start_delay=duration(1.5), workflow_execution_timeout=duration(1))
+    await s.start_quietly(workflow_start_delay=duration(1.5), workflow_execution_timeout=duration(3))
     await s.closed()
     await s.show_history()
 
