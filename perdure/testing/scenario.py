@@ -190,10 +190,11 @@ def _store(entropy: SeededEntropy) -> FaultPlan:
 def _network(entropy: SeededEntropy) -> NetworkPlan:
     if entropy.fraction() < 0.25:
         return CALM
+    bad = 5 if entropy.fraction() < 0.4 else 1
     return NetworkPlan(
         delayed=_some(entropy, 0.05),
         late_reply=_some(entropy, 0.05),
-        lost_request=_some(entropy, 0.03),
-        lost_reply=_some(entropy, 0.03),
-        twice=_some(entropy, 0.03),
+        lost_request=bad * _some(entropy, 0.03),
+        lost_reply=bad * _some(entropy, 0.03),
+        twice=bad * _some(entropy, 0.03),
     )

@@ -1,6 +1,6 @@
 """Bugs planted one at a time: some seed among the first few finds each, by a rule that is about it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -19,7 +19,6 @@ from perdure.shards.shard import OwnedShard
 from perdure.store.contract import Checkpoint, Group, SegmentHeader, SegmentId, Written
 from perdure.store.memory.checkpoints import MemoryCheckpoints
 from perdure.store.memory.log import MemoryLog
-from perdure.testing.sim import run_seed
 from perdure.workflow import activity_attempts
 from perdure.workflow.commands import Completion
 from perdure.workflow.commands.run import run_commands
@@ -47,19 +46,11 @@ from perdure.workflow.requests import (
 from perdure.workflow.state import ActivityAttempt, PendingTimer, Run
 from perdure.workflow.steps import Assign
 from perdure.workflow.tokens import TaskToken
+from tests.sim.planting import Patch, Plant, Plants, must_be_found
 
-SEEDS = range(1, 25)
 _BEGINNINGS = (CommandType.COMMAND_TYPE_SCHEDULE_ACTIVITY_TASK, CommandType.COMMAND_TYPE_START_TIMER)
-Patch = pytest.MonkeyPatch
-PLANTS: list[tuple[set[int], Callable[[Patch], None]]] = []
-
-
-def breaks(*rules: int) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
-    def register(plant: Callable[[Patch], None]) -> Callable[[Patch], None]:
-        PLANTS.append((set(rules), plant))
-        return plant
-
-    return register
+PLANTS = Plants()
+breaks = PLANTS.breaks
 
 
 @breaks(8, 12, 18, 22)
@@ -291,12 +282,7 @@ def a_delta_is_left_out_of_the_log(patch: Patch) -> None:
     patch.setattr(Draft, "assign", unwritten)
 
 
-@pytest.mark.parametrize(("rules", "plant"), PLANTS, ids=[plant.__name__ for _, plant in PLANTS])
-def test_a_planted_bug_is_found(rules: set[int], plant: Callable[[Patch], None], monkeypatch: Patch) -> None:
+@pytest.mark.parametrize(("rules", "plant"), PLANTS.all, ids=PLANTS.names)
+def test_a_planted_bug_is_found(rules: set[int], plant: Plant, monkeypatch: Patch) -> None:
     plant(monkeypatch)
-    found: set[int] = set()
-    for seed in SEEDS:
-        found |= {violation.rule for violation in run_seed(seed).violations}
-        if rules & found:
-            return
-    pytest.fail(f"not found by rules {sorted(rules)} in {len(SEEDS)} seeds; broken were {sorted(found)}")
+    must_be_found(rules)

@@ -109,15 +109,16 @@ class Program(msgspec.Struct, frozen=True):
 
 
 def draw_program(entropy: SeededEntropy) -> Program:
-    """A program of one to six steps."""
+    """A program of one to six steps, or some more where it calls another workflow."""
     steps: list[Step] = []
     signals = 0
     for _ in range(1 + entropy.below(6)):
-        choice = entropy.below(10)
-        if choice == 7:
+        choice = entropy.below(11)
+        if choice in (7, 10):
             steps.append(_draw_child(entropy))
         elif choice == 8:
-            steps.append(CallStep(f"wf-{entropy.below(12)}", entropy.fraction() < 0.2))
+            target = f"wf-{entropy.below(12)}"
+            steps += [CallStep(target, entropy.fraction() < 0.1) for _ in range(1 + entropy.below(3))]
         elif choice == 9:
             steps.append(ContinueStep())
         elif choice >= 5:
@@ -143,8 +144,8 @@ def _draw_child(entropy: SeededEntropy) -> ChildStep:
     policy = _POLICIES[entropy.below(3)]
     steps: list[Step] = [_draw_plain(entropy, entropy.below(5)) for _ in range(1 + entropy.below(2))]
     failures = entropy.below(3) if entropy.fraction() < 0.3 else 0
-    if policy != _ABANDON and not failures and entropy.fraction() < 0.4:
-        steps.insert(entropy.below(2), SignalStep(1 + entropy.below(2)))
+    if policy != _ABANDON and not failures and entropy.fraction() < 0.7:
+        steps.insert(entropy.below(2), SignalStep(1 + entropy.below(4)))
     elif entropy.fraction() < 0.3:
         steps.insert(1, ContinueStep())
     return ChildStep(
