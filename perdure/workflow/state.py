@@ -238,7 +238,7 @@ class Durable(msgspec.Struct):
     cancel_requests: dict[str, bool] = {}  # the same of other workflows' requests to cancel, the newest of them
     previous_run_id: str = ""  # the current run of the workflow id before this one, whatever became of it
     activity_stamp: int = 0
-    unclaimed: Unclaimed | None = None  # only of a child's first run
+    unclaimed: Unclaimed | None = None  # of a child only
     parent_told: bool = False  # a closed child: its parent knows
     children_closed: bool = False  # a closed parent: its parent close policies were applied
     reset_run_id: str = ""

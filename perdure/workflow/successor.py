@@ -190,7 +190,10 @@ def _follow(work: Work, run: Run, request: StartWorkflowExecutionRequest, succes
         execution_expiration_ns=run.durable.execution_expiration_ns,
         auto_reset_points=points,
     )
-    wake(create_run(work, request, origin))
+    draft = create_run(work, request, origin)
+    if run.durable.unclaimed is not None:
+        draft.assign("unclaimed", run.durable.unclaimed)  # it timed out in its sleep; this one sleeps on
+    wake(draft)
 
 
 def _parent(run: Run, parent: WorkflowExecution) -> Parent:

@@ -233,6 +233,22 @@ def test_a_child_that_ends_in_its_sleep_was_started_all_the_same(ends: str) -> N
     assert found.names("parent") == [*STARTED, f"CHILD_{ends.upper()}"]
 
 
+def test_a_child_that_is_tried_again_in_its_sleep_sleeps_on() -> None:
+    policy = {"initial_interval": to_duration(SECOND_NS // 10), "maximum_attempts": 2}
+    found = family(start_child(workflow_run_timeout=to_duration(SECOND_NS), retry_policy=policy))
+    found.dropped.append("RecordChildStarted")
+    found.run(TimerKind.CHILD_START)
+    found["child"].advance(1.5)
+    assert len(found["child"].histories) == 2
+    assert found["child"].offers() == []
+    found.settle()
+    found["child"].advance(0.5)
+    found.settle()
+    found["child"].advance(0)
+    assert found.names("parent") == STARTED
+    assert len(found["child"].offers()) == 1
+
+
 @pytest.mark.parametrize(
     ("policy", "names", "offers"),
     [
