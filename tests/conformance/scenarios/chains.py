@@ -44,6 +44,20 @@ def signed(one: command.Command) -> command.Command:
     return one
 
 
+def both(s: Session, **fields: Any) -> ws.SignalWithStartWorkflowExecutionRequest:
+    """A signal with a start."""
+    return ws.SignalWithStartWorkflowExecutionRequest(
+        namespace=NAMESPACE,
+        workflow_id=s.unique("wf"),
+        workflow_type=common.WorkflowType(name="flow"),
+        task_queue=s.queue,
+        identity="client",
+        request_id=s.unique("both"),
+        signal_name="hello",
+        **fields,
+    )
+
+
 async def first_event(s: Session, run_id: str = "") -> history.HistoryEvent:
     """The run's Started event."""
     return (await s.events(run_id=run_id))[0]
@@ -163,6 +177,23 @@ async def chain_by_signal_with_start(s: Session) -> None:
     await s.show_history()
     await s.advance(fail_workflow())
     await s.show_history()
+
+
+@scenario()
+async def chain_signalled_with_start_in_backoff(s: Session) -> None:
+    """A signal-with-start to an attempt that waits."""
+    await s.start_quietly(retry_policy=retry_policy(initial=20))
+    await s.advance(fail_workflow())
+    await s.call(both(s))
+    await s.show_history(first=2)
+
+
+@scenario(rules=BACKOFF)
+async def chain_signalled_with_start_before_schedule(s: Session) -> None:
+    """A signal-with-start to a run whose time has not come."""
+    await s.start_quietly(cron_schedule="0 0 1 1 *")
+    await s.call(both(s))
+    await s.show_history(first=2)
 
 
 @scenario()
