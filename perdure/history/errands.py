@@ -12,7 +12,7 @@ from typing import Any
 from temporalio.api.history.v1 import HistoryEvent
 
 from perdure.base.clock import SECOND_NS
-from perdure.base.errors import Unavailable
+from perdure.base.errors import Aborted, DeadlineExceeded, ResourceExhausted, Unavailable
 from perdure.base.slots import ChainKey
 from perdure.cluster.namespaces import Namespaces
 from perdure.cluster.roles import Call, Directory
@@ -83,3 +83,5 @@ async def run_errand(errand: Errand) -> None:
             await RUNNERS[errand.timer.kind](errand, plan)
     except TimeoutError as error:
         raise Unavailable("The errand took too long.") from error
+    except (ResourceExhausted, Aborted, DeadlineExceeded) as busy:
+        raise Unavailable(busy.message) from busy  # it may pass

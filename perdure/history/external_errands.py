@@ -21,13 +21,9 @@ from temporalio.api.history.v1 import (
 from temporalio.api.workflowservice.v1 import RequestCancelWorkflowExecutionRequest, SignalWorkflowExecutionRequest
 
 from perdure.base.errors import (
-    Aborted,
-    DeadlineExceeded,
     InvalidArgument,
     NamespaceNotFound,
     NotFound,
-    ResourceExhausted,
-    Unavailable,
 )
 from perdure.base.slots import ChainKey
 from perdure.history.errands import Errand, runs
@@ -104,18 +100,13 @@ async def _settle(
 
 
 async def _ask(errand: Errand, plan: ExternalPlan, request: SignalWorkflow | RequestCancel) -> None:
-    """Ask until the target has looked at all the runs that may have taken the request before. Raises Unavailable for
-    what may pass.
-    """
-    try:
-        reply: Any = await errand.ask(_target(plan), request)
-        while isinstance(reply, EarlierRun):
-            assert request.external is not None
-            seen = (*request.external.seen, reply.run_id)
-            request = replace(request, external=msgspec.structs.replace(request.external, seen=seen))
-            reply = await errand.ask(_target(plan), request)
-    except (ResourceExhausted, Aborted, DeadlineExceeded) as busy:
-        raise Unavailable(busy.message) from busy
+    """Ask until the target has looked at all the runs that may have taken the request before."""
+    reply: Any = await errand.ask(_target(plan), request)
+    while isinstance(reply, EarlierRun):
+        assert request.external is not None
+        seen = (*request.external.seen, reply.run_id)
+        request = replace(request, external=msgspec.structs.replace(request.external, seen=seen))
+        reply = await errand.ask(_target(plan), request)
 
 
 def _target(plan: ExternalPlan) -> ChainKey:

@@ -88,7 +88,7 @@ TARGETS: dict[type, Callable[[Any], str]] = {
 }
 
 # Requests that make new work. Under back-pressure they are refused; whatever finishes work passes.
-NEW_WORK = frozenset({StartWorkflow, SignalWithStart, SignalWorkflow})
+NEW_WORK = frozenset({StartWorkflow, SignalWithStart, SignalWorkflow, StartChild})
 
 
 def runs_of(request: Any) -> tuple[str, ...]:
