@@ -72,6 +72,10 @@ def _duration_ns(value: object) -> int:
     return int(seconds * SECOND_NS)
 
 
+def _pause_ns(value: object) -> int:
+    return 0 if value in (0, "0", "0s") and not isinstance(value, bool) else _duration_ns(value)
+
+
 def _duration_ms(value: object) -> int:
     milliseconds = _duration_ns(value) // MS_NS
     if not 1 <= milliseconds < 1 << 31:  # a gRPC argument
@@ -129,6 +133,7 @@ KEYS: dict[str, tuple[str, str, _Read]] = {
     "history.maxbufferedquerycount": ("limits", "buffered_queries_max", _whole),
     "history.defaultworkflowtasktimeout": ("limits", "workflow_task_timeout_ns", _duration_ns),
     "history.longpollexpirationinterval": ("limits", "long_poll_ns", _duration_ns),
+    "history.workflowidreuseminimalinterval": ("limits", "continue_as_new_interval_ns", _pause_ns),
     "history.defaultactivityretrypolicy": ("limits", "activity_retry", _retry),
     "history.defaultworkflowretrypolicy": ("limits", "workflow_retry", _retry),
     "history.hostlevelcachemaxsizebytes": ("", "cache_bytes_max", _whole),

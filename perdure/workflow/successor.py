@@ -16,7 +16,7 @@ from temporalio.api.history.v1 import (
 )
 from temporalio.api.workflowservice.v1 import StartWorkflowExecutionRequest
 
-from perdure.base.clock import SECOND_NS, to_duration
+from perdure.base.clock import to_duration
 from perdure.workflow import cron
 from perdure.workflow.context import Context
 from perdure.workflow.decide import Work
@@ -30,7 +30,6 @@ from perdure.workflow.workflow_task import wake
 _RETRY = ContinueAsNewInitiator.CONTINUE_AS_NEW_INITIATOR_RETRY
 _CRON = ContinueAsNewInitiator.CONTINUE_AS_NEW_INITIATOR_CRON_SCHEDULE
 _WORKFLOW = ContinueAsNewInitiator.CONTINUE_AS_NEW_INITIATOR_WORKFLOW
-_LIFETIME_NS_MIN = SECOND_NS  # a run that continues as new sooner would do nothing else
 _REPEATED = (
     "workflow_type",
     "task_queue",
@@ -156,11 +155,12 @@ def _retry(run: Run, context: Context, failure: Failure) -> tuple[RetryState.Val
 
 
 def _throttled_ns(run: Run, context: Context, event: WorkflowExecutionContinuedAsNewEventAttributes) -> int | None:
-    """The backoff that was asked for, and at least what keeps a chain from turning over more than once a second."""
+    """The backoff that was asked for, and at least what keeps a chain from doing nothing else than turn over."""
     asked_ns = capped_ns(event.backoff_start_interval) if event.HasField("backoff_start_interval") else None
     lifetime_ns = context.now_ns - run.durable.execution_time_ns
-    if lifetime_ns + (asked_ns or 0) < _LIFETIME_NS_MIN:
-        return _LIFETIME_NS_MIN - lifetime_ns
+    least_ns = context.limits.continue_as_new_interval_ns
+    if lifetime_ns + (asked_ns or 0) < least_ns:
+        return least_ns - lifetime_ns
     return asked_ns
 
 

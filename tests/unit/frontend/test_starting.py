@@ -87,6 +87,10 @@ BAD_STARTS: list[tuple[dict[str, Any], str]] = [
     ),
     ({"cron_schedule": "not a schedule"}, "invalid CronSchedule."),
     (
+        {"cron_schedule": "0 0 31 2 *"},
+        "invalid CronSchedule, no time can be found to satisfy the schedule",
+    ),
+    (
         {"cron_schedule": "* * * * *", "workflow_start_delay": Duration(seconds=1)},
         "CronSchedule and WorkflowStartDelay may not be used together.",
     ),

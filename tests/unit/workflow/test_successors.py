@@ -117,6 +117,12 @@ def test_a_chain_turns_over_once_a_second_at_most(lifetime: float, asked: float 
     assert started(stage).first_workflow_task_backoff.ToNanoseconds() == pytest.approx(expected * SECOND_NS, abs=1)
 
 
+def test_a_chain_may_be_allowed_to_turn_over_at_once() -> None:
+    stage = begun(start(), Limits(continue_as_new_interval_ns=0))
+    stage.complete(anew())
+    assert len(stage.offers()) == 1
+
+
 def test_a_chain_that_takes_its_time_does_not_wait() -> None:
     stage = begun(start())
     stage.advance(1)
