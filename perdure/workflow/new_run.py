@@ -146,12 +146,14 @@ def create_run(work: Work, request: StartWorkflowExecutionRequest, origin: Origi
         fields["user_metadata"] = request.user_metadata
     draft.add(started, **fields, links=request.links)
     draft.put("request_ids", request.request_id, RequestRecord(EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED, 1))
+    before = work.current if origin.continued_run_id else None
     work.current = CurrentRun(
         run_id=run_id,
         status=RUNNING,
         create_request_id=request.request_id,
         start_time_ns=context.now_ns,
         first_run_id=started.first_execution_run_id,
+        chain_request_id=(before.chain_request_id or before.create_request_id) if before is not None else "",
     )
     return draft
 

@@ -342,7 +342,10 @@ class Run:
 
 
 class CurrentRun(msgspec.Struct, frozen=True):
-    """The pointer that every start reads: the newest run of a workflow id."""
+    """The pointer that every start reads: the newest run of a workflow id.
+
+    `chain_request_id`: of the start that began the chain, where the newest run follows another one.
+    """
 
     run_id: str
     status: int
@@ -351,6 +354,7 @@ class CurrentRun(msgspec.Struct, frozen=True):
     first_run_id: str
     close_time_ns: int = 0
     request_ids: tuple[str, ...] = ()
+    chain_request_id: str = ""
 
 
 class Chain:

@@ -47,9 +47,11 @@ def signal_with_start(work: Work, request: SignalWithStart) -> SignalWithStartWo
 
 
 def _did_it(work: Work, current: CurrentRun, request_id: str) -> bool:
-    """Whether an earlier call with this request id made the current run, and signalled it: a repeated call must not
-    terminate what the first one began, whatever its policies say.
+    """Whether an earlier call with this request id made the current run, or the chain it is in, and signalled it: a
+    repeated call must not terminate what the first one began, whatever its policies say.
     """
+    if request_id and request_id == current.chain_request_id:
+        return True
     if request_id != current.create_request_id:
         return False
     run = work.chain.runs.get(current.run_id)

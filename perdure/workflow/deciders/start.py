@@ -1,7 +1,8 @@
 """StartWorkflow: a new run, or the answer that there is one already.
 
-A request id that started the current run gets the same answer again, also after the run closed. Else the conflict
-policy decides while it runs, and the reuse policy after that. Messages and details are the reference's: SDKs read them.
+A request id that started the current run, or the chain of runs it is in, gets the same answer again, also after the run
+closed. Else the conflict policy decides while it runs, and the reuse policy after that. Messages and details are the
+reference's: SDKs read them.
 
 A client that is a worker too may ask for the first workflow task with the answer. The task is started in the same
 decision; if the answer is lost it times out and is offered like any other.
@@ -67,6 +68,8 @@ def start(work: Work, request: StartWorkflow) -> StartWorkflowExecutionResponse 
     if current is not None:
         if start_request.request_id == current.create_request_id:
             return _started_before(work, current, start_request)
+        if start_request.request_id == current.chain_request_id:
+            return first_started(work, current)
         if start_request.request_id in current.request_ids:
             return _attached(work, current, start_request.request_id)
         if not make_room(work, current, start_request):
@@ -182,6 +185,19 @@ def _use_existing(
     draft.put("request_ids", request_id, RequestRecord(event.event_type, event.event_id))
     work.current = msgspec.structs.replace(current, request_ids=(*current.request_ids, request_id))
     return _attached(work, current, request_id)
+
+
+def first_started(work: Work, current: CurrentRun) -> StartWorkflowExecutionResponse:
+    """The answer to a start that is repeated after the run it made was followed by others: that it was made. The
+    reference has forgotten it by then, and refuses it, or terminates what it began.
+    """
+    return StartWorkflowExecutionResponse(
+        run_id=current.first_run_id,
+        first_execution_run_id=current.first_run_id,
+        started=True,
+        status=current.status,  # type: ignore[arg-type]  # the enum's int is stored plain
+        link=started_link(work.context.namespace.name, work.chain.key, current.first_run_id),
+    )
 
 
 def _attached(work: Work, current: CurrentRun, request_id: str) -> StartWorkflowExecutionResponse:

@@ -229,14 +229,21 @@ async def continuation_terminated(s: Session) -> None:
 
 @scenario()
 async def continuation_and_start(s: Session) -> None:
-    """Starts while the second run is open: by the request id of the first run, and by another."""
+    """Starts while the second run is open."""
     await s.start()
     await s.advance(anew(s, backoff_start_interval=duration(25)))
-    await s.attempt(s.start_request())
     await s.attempt(s.start_request(request_id=s.unique("other")))
     use = enums.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING
     await s.attempt(s.start_request(request_id=s.unique("use"), workflow_id_conflict_policy=use))
     await s.describe()
+
+
+@scenario(differs="the reference has forgotten the start that began the chain, and refuses its repetition")
+async def continuation_and_repeated_start(s: Session) -> None:
+    """The start comes again while the second run is open."""
+    await s.start()
+    await s.advance(anew(s, backoff_start_interval=duration(25)))
+    await s.attempt(s.start_request())
 
 
 @scenario(rules=THROTTLED)
