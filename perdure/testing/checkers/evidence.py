@@ -112,6 +112,11 @@ class RunHistory(msgspec.Struct, dict=True):
         return ""
 
     @property
+    def continues(self) -> str:
+        """The run before it in its chain, "" if a start made it."""
+        return self.events[0].workflow_execution_started_event_attributes.continued_execution_run_id
+
+    @property
     def start_ns(self) -> int:
         """When the run began."""
         return time_of(self.events[0]) if self.events else 0

@@ -33,7 +33,7 @@ def one_successor(evidence: Evidence) -> Iterator[Violation]:
     """
     followers: dict[str, list[str]] = defaultdict(list)
     for history in evidence.histories:
-        before = _beginning(history).continued_execution_run_id
+        before = history.continues
         if not before:
             continue
         followers[before].append(history.run_id)
@@ -61,7 +61,7 @@ def children_once(evidence: Evidence) -> Iterator[Violation]:
     made: dict[tuple[str, int], list[RunHistory]] = defaultdict(list)
     for history in evidence.histories:
         begun = _beginning(history)
-        if begun.HasField("parent_workflow_execution") and not begun.continued_execution_run_id:
+        if begun.HasField("parent_workflow_execution") and not history.continues:
             made[begun.parent_workflow_execution.run_id, begun.parent_initiated_event_id].append(history)
     for parent in evidence.histories:
         told: dict[int, list[HistoryEvent]] = defaultdict(list)

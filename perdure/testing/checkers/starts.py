@@ -53,8 +53,10 @@ def one_run_per_start(evidence: Evidence) -> Iterator[Violation]:
 
 
 def _adjacent(evidence: Evidence, runs: list[RunHistory]) -> bool:
-    """True if two of these runs follow one another with none in between: the former was still the current one."""
-    chain = [run.run_id for run in evidence.chains[runs[0].namespace, runs[0].workflow_id]]
+    """True if two of these runs follow one another with none in between but those that followed the former by
+    themselves: its chain was still the current one.
+    """
+    chain = [run.run_id for run in evidence.chains[runs[0].namespace, runs[0].workflow_id] if not run.continues]
     places = sorted(chain.index(run.run_id) for run in runs)
     return any(later - earlier == 1 for earlier, later in pairwise(places))
 
