@@ -20,7 +20,7 @@ from perdure.workflow.close import SERVER_IDENTITY, close, release_queries, show
 from perdure.workflow.commands import BadCommand, Completion
 from perdure.workflow.commands.run import check_sequence, run_commands
 from perdure.workflow.decide import QueryAnswered, QueryReleased, Work, decides
-from perdure.workflow.deciders.start_workflow_task import handed_out
+from perdure.workflow.deciders.start_workflow_task import handed_out, send_queries
 from perdure.workflow.draft import Draft
 from perdure.workflow.eager_activities import start_eagerly
 from perdure.workflow.flush import flush
@@ -70,6 +70,8 @@ def complete_workflow_task(work: Work, request: CompleteWorkflowTask) -> Workflo
     if inline:
         start(draft, _INLINE_REQUEST_ID, answer.identity)
     _answer_queries(work, draft, answer, again=again)
+    if inline:
+        send_queries(draft.run)
     # The worker that asked for the next task has the run in its cache.
     next_task = handed_out(draft.run, answer.identity, partial=True) if inline else None
     return WorkflowTaskCompleted(next_task, activities=activities)

@@ -34,8 +34,15 @@ def start_workflow_task(work: Work, request: StartWorkflowTask) -> WorkflowTaskS
         # Dispatched on the normal queue since nobody polls the sticky one: whoever has it in cache is given up.
         clear_sticky(draft)
     start(draft, request.request_id, request.identity, _stamp(request.capabilities))
-    draft.run.assign("queries_sent", tuple(draft.run.ephemeral.queries))
+    send_queries(draft.run)
     return handed_out(draft.run, request.identity, partial=bool(draft.run.durable.sticky_queue))
+
+
+def send_queries(run: Run) -> None:
+    """The task that begins now carries the queries that wait, and none that come later: it may not show what was
+    acknowledged before those.
+    """
+    run.assign("queries_sent", tuple(run.ephemeral.queries))
 
 
 def handed_out(run: Run, identity: str, *, partial: bool) -> WorkflowTaskStarted:
@@ -52,7 +59,11 @@ def handed_out(run: Run, identity: str, *, partial: bool) -> WorkflowTaskStarted
         segments=segments_of(run),
         tail=tail(run, identity),
         partial=partial,
-        queries={query_id: query.query for query_id, query in run.ephemeral.queries.items()},
+        queries={
+            query_id: query.query
+            for query_id, query in run.ephemeral.queries.items()
+            if query_id in run.ephemeral.queries_sent
+        },
         normal_queue=facts.task_queue,
     )
 
