@@ -219,8 +219,7 @@ async def cron_schedules(s: Session) -> None:
 
 @scenario(rules=BACKOFF)
 async def cron_and_start(s: Session) -> None:
-    """Starts while the schedule lasts."""
+    """A start while the schedule lasts."""
     await s.start(cron_schedule="@every 4s")
     await s.advance(complete_workflow())
-    await s.attempt(s.start_request(cron_schedule="@every 1s"))
     await s.attempt(s.start_request(request_id=s.unique("other"), cron_schedule="@every 1s"))
