@@ -70,7 +70,7 @@ class RunHistory(msgspec.Struct, dict=True):
     @property
     def name(self) -> str:
         """The run, as messages name it."""
-        return f"{self.namespace}/{self.workflow_id}/{self.run_id[:8]}"
+        return f"{self.namespace}/{self.workflow_id}/{self.run_id[-8:]}"
 
     @cached_property
     def digests(self) -> list[int]:

@@ -39,15 +39,15 @@ def one_successor(evidence: Evidence) -> Iterator[Violation]:
         followers[before].append(history.run_id)
         former = evidence.runs.get(before)
         if former is None:
-            yield Violation(19, history.name, f"continues {before[:8]}, which has no history")
+            yield Violation(19, history.name, f"continues {before[-8:]}, which has no history")
         elif former.terminal is None or successor_of(former.terminal) != history.run_id:
-            yield Violation(19, history.name, f"continues {before[:8]}, which does not name it")
+            yield Violation(19, history.name, f"continues {before[-8:]}, which does not name it")
         elif _beginning(former).first_execution_run_id != _beginning(history).first_execution_run_id:
             yield Violation(19, history.name, "has another first run than the run before it")
     for history in evidence.histories:
         named = successor_of(history.terminal) if history.terminal is not None else ""
         if named and named not in evidence.runs:
-            yield Violation(19, history.name, f"goes on as {named[:8]}, which has no history")
+            yield Violation(19, history.name, f"goes on as {named[-8:]}, which has no history")
         if not named and history.terminal is not None and history.terminal.event_type == _CONTINUED:
             yield Violation(19, history.name, "continued as new, and does not say as which run")
         if len(followers[history.run_id]) > 1:
@@ -93,7 +93,7 @@ def _child(
         return
     run_id = attributes_of(told[kinds.index(_STARTED)]).workflow_execution.run_id
     if run_id not in [child.run_id for child in made]:
-        yield Violation(20, parent.name, f"the child of event {at} was started as {run_id[:8]}, which is not there")
+        yield Violation(20, parent.name, f"the child of event {at} was started as {run_id[-8:]}, which is not there")
         return
     last = _last(evidence, evidence.runs[run_id])
     if last.terminal is not None and (last.terminal.event_type == _CONTINUED or successor_of(last.terminal)):

@@ -22,10 +22,10 @@ def one_open_run(evidence: Evidence) -> Iterator[Violation]:
     for (namespace, workflow_id), runs in evidence.chains.items():
         for before, after in pairwise(runs):
             if after.start_ns + evidence.skew_ns < (before.close_ns or _FOREVER):
-                yield Violation(17, before.name, f"was open when {after.run_id[:8]} began")
+                yield Violation(17, before.name, f"was open when {after.run_id[-8:]} began")
         pointer = evidence.pointers.get((namespace, workflow_id))
         if pointer in evidence.runs and pointer != runs[-1].run_id and len(runs) > 1:
-            yield Violation(17, f"{namespace}/{workflow_id}", f"current is {pointer[:8]}, not the newest run")
+            yield Violation(17, f"{namespace}/{workflow_id}", f"current is {pointer[-8:]}, not the newest run")
 
 
 def one_run_per_start(evidence: Evidence) -> Iterator[Violation]:
@@ -45,7 +45,7 @@ def one_run_per_start(evidence: Evidence) -> Iterator[Violation]:
             if op.refused_as == "WorkflowAlreadyStarted" and any(run.run_id in op.error for run in runs):
                 yield Violation(18, op.workflow_id, f"the start {request_id} was refused for the run that it made")
             if op.ok and run_id not in evidence.runs:
-                yield Violation(18, op.workflow_id, f"the acknowledged start {request_id} has no run {run_id[:8]}")
+                yield Violation(18, op.workflow_id, f"the acknowledged start {request_id} has no run {run_id[-8:]}")
             elif op.ok and op.reply.get("started") and runs and run_id not in {run.run_id for run in runs}:
                 yield Violation(18, op.workflow_id, f"the start {request_id} was told another run than it made")
         if runs and all(op.outcome is Outcome.FAIL and not evidence.is_excused(op) for op in ops):
@@ -88,7 +88,7 @@ def pointers_and_runs(evidence: Evidence) -> Iterator[Violation]:
         yield Violation(30, "orphan", orphan)
     for (namespace, workflow_id), run_id in evidence.pointers.items():
         if run_id and run_id not in evidence.runs:
-            yield Violation(30, f"{namespace}/{workflow_id}", f"current is {run_id[:8]}, which has no history")
+            yield Violation(30, f"{namespace}/{workflow_id}", f"current is {run_id[-8:]}, which has no history")
     for namespace, workflow_id in evidence.chains:
         if not evidence.pointers.get((namespace, workflow_id)):
             yield Violation(30, f"{namespace}/{workflow_id}", "there are runs, but none is current")
@@ -100,11 +100,11 @@ def lists_agree(evidence: Evidence) -> Iterator[Violation]:
     shown: dict[str, Row] = {}
     for row in evidence.rows:
         if row.run_id in shown:
-            yield Violation(31, row.workflow_id, f"the run {row.run_id[:8]} is listed twice")
+            yield Violation(31, row.workflow_id, f"the run {row.run_id[-8:]} is listed twice")
         shown[row.run_id] = row
     for run_id in sorted(expected.keys() | shown.keys()):
         if expected.get(run_id) != shown.get(run_id):
-            yield Violation(31, run_id[:8], f"listed as {shown.get(run_id)}, history says {expected.get(run_id)}")
+            yield Violation(31, run_id[-8:], f"listed as {shown.get(run_id)}, history says {expected.get(run_id)}")
     totals: dict[str, int] = defaultdict(int)
     for history in evidence.histories:
         totals[history.namespace] += 1
