@@ -153,7 +153,11 @@ class Child:
     async def run(self, how: str) -> str:
         if how == "hear":
             await workflow.wait_condition(lambda: bool(self.heard))
-        await workflow.sleep(1000 if how == "stay" else 0.5)
+        try:
+            await workflow.sleep(1000 if how == "stay" else 0.5)
+        except asyncio.CancelledError:
+            await workflow.sleep(0.5)
+            raise
         if how == "fail":
             raise ApplicationError("child", type="Child", non_retryable=True)
         return self.heard or how
