@@ -5,7 +5,6 @@ state saw is durable; if that is lost, the call answers Unavailable.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -227,7 +226,7 @@ class HistoryService:
         """An encoded RespondWorkflowTaskCompletedResponse."""
         # The answer has room for every activity that the worker wants to begin itself.
         room = len(request.request.commands) if self._options.limits.eager_activities else 0
-        request = replace(request, eager_activities_max=room)
+        request = CompleteWorkflowTask(request.token, request.request, room)
         completed, chains = await self._settle(self._shards.by_slot(key.slot), key, request, call)
         assert isinstance(completed, WorkflowTaskCompleted)
         namespace = await self._namespaces.by_id(key.namespace_id) if completed.activities else None

@@ -124,6 +124,8 @@ class Throughput:
 
     def _turn(self, now_ns: int) -> None:
         bucket = now_ns // _BUCKET_NS
+        if bucket == self._newest:
+            return
         for passed in range(self._newest + 1, min(bucket, self._newest + _BUCKETS) + 1):
             self._counts[passed % _BUCKETS] = 0
         self._newest = max(self._newest, bucket)
