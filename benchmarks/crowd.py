@@ -24,6 +24,8 @@ from benchmarks.calls import Calls
 from benchmarks.one_activity import ACTIVITY_DONE, POLL_ACTIVITY, POLL_S, POLL_WORKFLOW, decided, start_request
 
 _QUEUE = "crowd"
+# A completion of hundreds of commands may wait for its turn on a busy machine.
+_TASK_TIMEOUT = Duration(seconds=120)
 
 
 @lru_cache
@@ -67,8 +69,8 @@ class Crowd:
 
     async def start(self, workflow_id: str) -> None:
         """Start a workflow on the queue."""
-        queue = StartWorkflowExecutionRequest(task_queue=TaskQueue(name=_QUEUE)).SerializeToString()
-        await self._calls.call("StartWorkflowExecution", start_request(workflow_id) + queue)
+        own = StartWorkflowExecutionRequest(task_queue=TaskQueue(name=_QUEUE), workflow_task_timeout=_TASK_TIMEOUT)
+        await self._calls.call("StartWorkflowExecution", start_request(workflow_id) + own.SerializeToString())
 
     async def decide(self, completion: bytes, *, again: bool) -> None:
         """Take one workflow task and complete it; `again`: so that another follows at once."""
