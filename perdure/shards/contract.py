@@ -106,8 +106,8 @@ class Executions(Protocol):
         """Load what these (position, body) records touch and replay them, skipping what a snapshot has already
         applied.
 
-        Returns all outstanding tasks of every chain touched. A chain whose replay fails is quarantined, never the
-        shard.
+        Returns all outstanding tasks of every run touched, by chain: what other runs of the chain have outstanding is
+        in its rows. A chain whose replay fails is quarantined, never the shard; it wants nothing.
         """
         ...
 

@@ -126,7 +126,7 @@ class OwnedShard:
             self.checkpointer.recover(outstanding, records[0][0])
         tasks = [task for found in outstanding.values() for task in found]
         self.offers.recover(task for task in tasks if isinstance(task, Offer))
-        self.timers.recover(outstanding, [task for task in tasks if isinstance(task, Timer)])
+        self.timers.recover(outstanding)
         for task in tasks:
             if isinstance(task, Effect):
                 self.effects.add(task, records[-1][0])

@@ -7,14 +7,14 @@ memory.
 """
 
 import heapq
-from collections.abc import Collection, Container, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import count
 
 import msgspec
 
 from perdure.base.slots import ChainKey, SlotRange
 from perdure.store.contract import Checkpoints
-from perdure.workflow.tasks import Timer
+from perdure.workflow.tasks import Task, Timer
 
 NEVER_NS = 2**63 - 1
 _COMPACT_OVER = 256
@@ -46,11 +46,16 @@ class TimerIndex:
         self._cursor: Timer | None = None
         self.far_ns = NEVER_NS
 
-    def recover(self, keys: Container[ChainKey], timers: Collection[Timer]) -> None:
-        """All outstanding timers of the chains that the log touched: any may have a row, and no other row counts."""
-        wanted = set(timers)
-        for timer in [timer for timer in self._armed if timer.key in keys and timer not in wanted]:
-            self.remove(timer)
+    def recover(self, chains: Mapping[ChainKey, Collection[Task]]) -> None:
+        """What the runs that the log touched have outstanding: any timer of theirs may have a row, and no other row of
+        theirs counts. Rows of a chain's other runs do, unless nothing at all is wanted of it (quarantine).
+        """
+        wanted = {task for tasks in chains.values() for task in tasks if isinstance(task, Timer)}
+        runs = {(key, task.run_id) for key, tasks in chains.items() for task in tasks}
+        silent = {key for key, tasks in chains.items() if not tasks}
+        for timer in self._armed - wanted:
+            if timer.key in silent or (timer.key, timer.run_id) in runs:
+                self.remove(timer)
         for timer in wanted:
             self.add(timer, doubtful=True)
 
