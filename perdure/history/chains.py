@@ -128,8 +128,16 @@ class Entry:
             if run is None:
                 self.forget(before.runs.get(mutation.run_id), mutation.run_id, position)
                 continue
-            self.dirty_runs.add(mutation.run_id)
+            self.changed(mutation.run_id)
             self.add_nodes(run, history_batches(mutation))
+
+    def changed(self, run_id: str) -> None:
+        """The run is newer than its snapshot. It may have been deleted before: a child's start that comes late makes it
+        again, under the same id.
+        """
+        self.dirty_runs.add(run_id)
+        self.deleted.pop(run_id, None)
+        self.absent.discard(run_id)
 
     def forget(self, run: Run | None, run_id: str, position: int) -> None:
         """The run was deleted at `position`; `run` is what it was."""
@@ -143,9 +151,9 @@ class Entry:
                 self.tails.pop(segment.branch, None)
 
     def release_closed(self) -> None:
-        """Let go of the closed former runs, which checkpoints hold."""
-        current = self.chain.current.run_id if self.chain.current is not None else ""
-        for run_id in [r for r, run in self.chain.runs.items() if r != current and not run.is_open]:
+        """Let go of the closed former runs that checkpoints hold, also while the newest one is never clean."""
+        kept = {self.chain.current.run_id if self.chain.current is not None else "", *self.dirty_runs}
+        for run_id in [r for r, run in self.chain.runs.items() if r not in kept and not run.is_open]:
             run = self.chain.runs.pop(run_id)
             self.rows.pop(run_id, None)
             self.sizes.pop(run_id, None)

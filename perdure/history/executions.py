@@ -134,8 +134,8 @@ class HistoryExecutions:
             tail = entry.tails.get(branch)
             if tail is not None:
                 tail.clean(end)
-        if not entry.is_dirty:
-            entry.absent.clear()
+        if not entry.inflight:
+            entry.absent &= entry.deleted.keys()
             if not entry.loaders:
                 entry.release_closed()
         chains.charge(entry)

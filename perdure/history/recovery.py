@@ -117,7 +117,7 @@ class Recovery:
             entry.forget(base, run_id, position)
             return
         entry.chain.runs[run_id] = after
-        entry.dirty_runs.add(run_id)
+        entry.changed(run_id)
         entry.add_nodes(after, history_batches(mutation))
         known = entry.rows.get(run_id)
         maybe = known.maybe if known is not None else frozenset()

@@ -1,17 +1,30 @@
 """Closed runs of a workflow id that goes on: what they still want, and that they take no memory."""
 
+from temporalio.api.common.v1 import WorkflowExecution, WorkflowType
+from temporalio.api.enums.v1 import WorkflowIdReusePolicy
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import StartWorkflowExecutionRequest
+
 from perdure.base.errors import NotFound
 from perdure.cluster.roles import Call
+from perdure.history.chains import Entry
 from perdure.server.cluster import Options
 from perdure.shards.options import ShardOptions
 from perdure.store.memory import MemoryStore
 from perdure.testing.loop import run_virtual, running_loop
-from perdure.workflow.requests import Look
-from tests.unit.history.house import House, finish, key_of
+from perdure.workflow.new_run import Origin, Parent
+from perdure.workflow.requests import DeleteRun, Look, StartChild, StartWorkflow
+from tests.unit.history.house import NAMESPACE, House, finish, key_of
+from tests.unit.history.test_cache import SlowStore
 from tests.unit.shards.fakes import passes
 
 ONE_SHARD = Options(shards=ShardOptions(shards=1, checkpoint_age_s=0.1))
 RETENTION_S = 72 * 3600
+
+
+def _entry(house: House, workflow_id: str) -> Entry:
+    (shard,) = house.roles.shards.owned()
+    return house.roles.executions.chains(shard).entries[key_of(workflow_id)]
 
 
 async def exists(house: House, workflow_id: str, run_id: str) -> bool:
@@ -38,3 +51,42 @@ def test_a_former_run_that_the_log_does_not_touch_keeps_its_timers() -> None:
         return before, await exists(house, "w", former)
 
     assert run_virtual(play()) == (True, False)
+
+
+def test_the_former_runs_of_a_chain_that_is_never_clean_do_not_fill_the_memory() -> None:
+    async def play() -> int:
+        house = await House(running_loop(), SlowStore(), ONE_SHARD).open()
+        for number in range(100):
+            request = StartWorkflowExecutionRequest(
+                workflow_id="w",
+                request_id=f"start {number}",
+                workflow_type=WorkflowType(name="T"),
+                task_queue=TaskQueue(name="q"),
+                workflow_id_reuse_policy=WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING,
+            )
+            await house.roles.history.transact(key_of("w"), StartWorkflow(request), Call())
+            await passes(0.02)  # a checkpoint's write takes longer, so something new is dirty at its end
+        return len(_entry(house, "w").chain.runs)
+
+    assert run_virtual(play()) < 30
+
+
+def test_a_run_that_is_made_again_before_its_deletion_was_checkpointed_stays() -> None:
+    async def play() -> bool:
+        store = MemoryStore()
+        house = await House(running_loop(), store, ONE_SHARD).open()
+        parent = Parent(NAMESPACE.id, "default", "parent", "parent's run", 5)
+        origin = Origin(run_id="child's run", parent=parent, root=WorkflowExecution(workflow_id="parent"))
+        request = StartWorkflowExecutionRequest(
+            workflow_id="w", request_id="r", workflow_type=WorkflowType(name="T"), task_queue=TaskQueue(name="q")
+        )
+        await house.roles.history.transact(key_of("w"), StartChild(request, origin, 2), Call())
+        await passes(4)  # it found no parent, and goes on by itself
+        await house.roles.history.transact(key_of("w"), DeleteRun("child's run"), Call())
+        while await exists(house, "w", "child's run"):
+            await passes(0.01)
+        await house.roles.history.transact(key_of("w"), StartChild(request, origin, 2), Call())
+        await house.roles.stop()
+        return await exists(await House(running_loop(), store, ONE_SHARD).open(), "w", "child's run")
+
+    assert run_virtual(play())
