@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 # With a timer ahead the clock is looked at at least so often: the wall clock may jump, and the machine may sleep.
 _LOOK_S = 30.0
 _RETRY_NS_MAX = 60 * SECOND_NS
+# Over so many remembered failures, those of timers that are gone meanwhile are forgotten.
+_SWEEP_OVER = 256
 
 
 class _Lane:
@@ -52,6 +54,7 @@ class TimerPump:
         self._timers = _Lane(world.options.fires_max)
         self._errands = _Lane(world.options.errands_max)
         self._attempts: dict[Timer, int] = {}
+        self._attempts_swept = _SWEEP_OVER
         self._extending = False
         self._is_stopped = False
         self.failures = 0
@@ -168,6 +171,9 @@ class TimerPump:
         """Let it fire again some time later; how often it has failed."""
         self.failures += 1
         attempt = self._attempts[timer] = self._attempts.get(timer, 0) + 1
+        if len(self._attempts) > self._attempts_swept:
+            self._attempts = {each: count for each, count in self._attempts.items() if self._index.is_armed(each)}
+            self._attempts_swept = max(_SWEEP_OVER, 2 * len(self._attempts))
         wait_ns = min(_RETRY_NS_MAX, int(delay_s(self._world, 1) * SECOND_NS) << min(attempt, 20))
         self._index.retry(timer, self._shard.now_ns() + wait_ns)
         return attempt

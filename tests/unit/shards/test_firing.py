@@ -186,3 +186,19 @@ def test_failures_are_told_less_and_less_often() -> None:
         assert told == [1, 2, 4, 8, 16]
 
     virtual(work())
+
+
+def test_the_failures_of_timers_that_are_gone_are_forgotten() -> None:
+    async def work() -> None:
+        host = Host(memory())
+        shard = await host.start()
+        for number in range(1_000):
+            due = timer(shard.now_ns(), number=number)
+            host.role.fail("fire", Unavailable("not now"))
+            await host.role.add(shard, key(), 1, due)
+            await passes(0.001)
+            host.role.put(shard, key(), 1, removed=[due], urgent=True)
+        assert shard.firing.failures == 1_000
+        assert len(shard.firing._attempts) < 600
+
+    virtual(work())
