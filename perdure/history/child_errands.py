@@ -122,13 +122,16 @@ async def report(errand: Errand, plan: ParentReport) -> None:
 
 @runs(TimerKind.CHILDREN_CLOSE)
 async def close_children(errand: Errand, children: tuple[PendingChild, ...]) -> None:
-    """Apply the parent close policies. Raises the first failure, after all of its batch were tried."""
+    """Apply the parent close policies. Raises the first failure, after all children were tried: one that can't be
+    reached, perhaps for ever, keeps none of the others.
+    """
+    failures: list[BaseException] = []
     for first in range(0, len(children), _CLOSES_MAX):
         batch = children[first : first + _CLOSES_MAX]
         outcomes = await asyncio.gather(*(_close_child(errand, child) for child in batch), return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
+        failures += [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+    if failures:
+        raise failures[0]
     await errand.bring_back(ErrandDone(errand.timer))
 
 

@@ -90,6 +90,18 @@ def test_policies_are_applied_though_a_step_is_repeated(step: str, way: str) -> 
     ]
 
 
+def test_a_child_that_can_t_be_reached_keeps_none_of_the_others() -> None:
+    children = [f"child {number}" for number in range(60)]
+    found = family(*map(start_child, children))
+    found.settle()
+    found["parent"].do(terminate())
+    found.dropped.append("Terminate")
+    found.run(TimerKind.CHILDREN_CLOSE)
+    assert [child for child in children if found.current(child).is_open] == children[:1]
+    found.settle()
+    assert not any(found.current(child).is_open for child in children)
+
+
 def test_a_child_in_its_next_run_is_ended_too() -> None:
     found = with_child()
     complete(found, "child", command("CONTINUE_AS_NEW_WORKFLOW_EXECUTION"))
