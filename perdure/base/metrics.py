@@ -1,20 +1,25 @@
-"""What a process counts and measures, and the page on which Prometheus reads it.
+"""What a process counts and measures: prometheus-client's metrics in a registry of their own.
 
-Holds the three kinds of cells, the families that label them, and the text format. One `Metrics` is passed to whoever
-measures; there is no global one. A cell is a plain number on one loop, without a lock: counting costs 0.1 µs, a
-histogram 0.3 µs, which is why this is not prometheus-client (1 and 2.6 µs), whose counters could not keep their bare
-names either.
+Holds what that library has no word for: counters with bare names, definitions apart from the process that measures
+by them, and bounds on what callers name. One `Metrics` is passed to whoever measures; there is no global one. A
+labelled child is kept by whoever often counts by it.
 
 Invariants: a name is exported as it is declared; characters of label values outside `[A-Za-z0-9_]` become `_`; what
 callers name (namespaces, task queues, types) makes a bounded number of series, the rest counts as `_other_`. Refuses
 to know what is measured: the table of metrics is `perdure.base.series`.
 """
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, Protocol, TypeVar
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
+from typing import Generic, TypeVar
 
 import msgspec
+import prometheus_client
+from prometheus_client import CollectorRegistry, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
 UNKNOWN = "_unknown_"
 OTHER = "_other_"
@@ -24,59 +29,15 @@ SERIES_MAX = 1_000
 HISTOGRAM_SERIES_MAX = 250
 
 _WORD = frozenset("_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+# `generate_latest` heads a counter by this name, whatever its samples are called. No name of ours ends so.
+_TOTAL = re.compile(rb"^(# (?:HELP|TYPE) \w+)_total ", re.MULTILINE)
 
 
-class Counter:
-    """Only rises."""
+class Counter(prometheus_client.Counter):
+    """A counter whose sample has no `_total`."""
 
-    __slots__ = ("value",)
-
-    def __init__(self) -> None:
-        self.value = 0.0
-
-    def inc(self, by: float = 1.0) -> None:
-        """Add."""
-        self.value += by
-
-
-class Gauge:
-    """Whatever was set last."""
-
-    __slots__ = ("value",)
-
-    def __init__(self) -> None:
-        self.value = 0.0
-
-    def set(self, value: float) -> None:
-        """Replace."""
-        self.value = value
-
-    def add(self, by: float) -> None:
-        """Raise or lower."""
-        self.value += by
-
-
-class Histogram:
-    """How many values were at most each of `bounds`; each value is kept in its own bucket only, and summed up when it
-    is read.
-    """
-
-    __slots__ = ("bounds", "counts", "sum")
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.sum = 0.0
-
-    def observe(self, value: float, times: int = 1) -> None:
-        """One value, or the same several times."""
-        self.counts[bisect_left(self.bounds, value)] += times
-        self.sum += value * times
-
-    @property
-    def count(self) -> int:
-        """How many there were."""
-        return sum(self.counts)
+    def _child_samples(self) -> Iterable[Sample]:
+        return (Sample("", {}, self._value.get()),)
 
 
 Cell = TypeVar("Cell", Counter, Gauge, Histogram)
@@ -84,7 +45,7 @@ Cell = TypeVar("Cell", Counter, Gauge, Histogram)
 
 class Definition(msgspec.Struct, Generic[Cell], frozen=True):
     """A metric: `kind` as Prometheus calls it, `labels` in the order of their values. `users`: labels whose values
-    callers choose.
+    callers choose. `make`: the library's class. `merge`: what two readings of one series come to.
     """
 
     name: str
@@ -92,87 +53,45 @@ class Definition(msgspec.Struct, Generic[Cell], frozen=True):
     help: str
     labels: tuple[str, ...]
     users: frozenset[str]
-    make: Callable[[], Cell]
+    make: Callable[..., Cell]
+    merge: Callable[[float, float], float] = float.__add__
 
 
-class Family(Generic[Cell]):
-    """The series of one metric."""
-
-    __slots__ = ("_by_clean", "_cells", "_metrics", "_series_max", "definition")
-
-    def __init__(self, definition: Definition[Cell], metrics: "Metrics") -> None:
-        self.definition: Definition[Cell] = definition
-        self._metrics = metrics
-        self._cells: dict[tuple[str, ...], Cell] = {}  # by the values as they were given; bounded, as series are
-        self._by_clean: dict[tuple[str, ...], Cell] = {}
-        self._series_max = HISTOGRAM_SERIES_MAX if definition.kind == "histogram" else SERIES_MAX
-
-    def labels(self, *values: str) -> Cell:
-        """The series of these values, in the order of the definition's labels. Whoever uses one often keeps it."""
-        cell = self._cells.get(values)
-        return cell if cell is not None else self._find(values)
-
-    def _find(self, values: tuple[str, ...]) -> Cell:
-        definition: Definition[Cell] = self.definition
-        assert len(values) == len(definition.labels), definition.name
-        users = definition.users
-        told = tuple(
-            self._metrics.bounded(label, value) if label in users else value
-            for label, value in zip(definition.labels, values, strict=True)
-        )
-        clean = tuple(map(clean_value, told))
-        cell = self._by_clean.get(clean)
-        if cell is None:
-            if users and len(self._by_clean) >= self._series_max:
-                told = tuple(
-                    OTHER if label in users else value for label, value in zip(definition.labels, values, strict=True)
-                )
-                clean = tuple(map(clean_value, told))
-            cell = self._by_clean.get(clean)
-            if cell is None:
-                cell = self._by_clean[clean] = definition.make()
-        if told == values and len(self._cells) < 2 * self._series_max:
-            self._cells[values] = cell
-        return cell
-
-    def clear(self) -> None:
-        """Forget all series: they are about to be set anew."""
-        self._cells.clear()
-        self._by_clean.clear()
-
-    def series(self) -> Iterable[tuple[tuple[str, ...], Cell]]:
-        """All series: clean label values, cell."""
-        return self._by_clean.items()
+# A gauge, the values of its labels, and how high it is now. Readings of one series are merged.
+Reading = tuple[Definition[Gauge], tuple[str, ...], float]
+# Reads gauges when the page is made, so that what nobody reads costs nothing.
+Source = Callable[[], Iterable[Reading]]
 
 
-class Source(Protocol):
-    """Sets gauges when the page is read, so that what nobody reads costs nothing."""
+class _Bounds:
+    """How callers' values are told apart, over all metrics."""
 
-    def __call__(self) -> None: ...
-
-
-class Metrics:
-    """All families of a process, each made when it is first asked for. Used on one loop."""
+    __slots__ = ("values",)
 
     def __init__(self) -> None:
-        # A dictionary of families of different cells: the definition, which is the key's owner, knows which.
-        self._families: dict[str, Family[Counter] | Family[Gauge] | Family[Histogram]] = {}
-        self._values: dict[str, set[str]] = {}
-        self._sources: list[Source] = []
+        self.values: dict[str, set[str]] = {}
 
-    def family(self, definition: Definition[Cell]) -> Family[Cell]:
-        """The series of a metric."""
-        found = self._families.get(definition.name)
-        if found is None:
-            made: Family[Cell] = Family(definition, self)
-            self._families[definition.name] = made
-            return made
-        assert found.definition is definition, f"two metrics are called {definition.name}"
-        return found  # type: ignore[return-value]  # the definition is the same, so the cells are its cells
+    def told(
+        self,
+        definition: Definition[Counter] | Definition[Gauge] | Definition[Histogram],
+        values: tuple[str, ...],
+        series: Collection[tuple[str, ...]],
+    ) -> tuple[tuple[str, ...], bool]:
+        """The labels of the series that counts `values`, given those that there are; whether it is of them alone."""
+        assert len(values) == len(definition.labels), definition.name
+        users = definition.users
+        if not users:
+            return tuple(map(clean_value, values)), True
+        labelled = tuple(zip(definition.labels, values, strict=True))
+        told = tuple(self._value(label, value) if label in users else value for label, value in labelled)
+        clean = tuple(map(clean_value, told))
+        most = HISTOGRAM_SERIES_MAX if definition.kind == "histogram" else SERIES_MAX
+        if clean not in series and len(series) >= most:
+            return tuple(OTHER if label in users else clean_value(value) for label, value in labelled), False
+        return clean, told == values
 
-    def bounded(self, label: str, value: str) -> str:
-        """`value`, or `OTHER` if enough values of this label are told apart already."""
-        values = self._values.setdefault(label, set())
+    def _value(self, label: str, value: str) -> str:
+        values = self.values.setdefault(label, set())
         if value in values or value == UNKNOWN:
             return value
         if len(values) >= VALUES_MAX:
@@ -180,19 +99,99 @@ class Metrics:
         values.add(value)
         return value
 
-    def on_read(self, source: Source) -> None:
-        """Call `source` each time before the page is made."""
-        self._sources.append(source)
 
-    def page(self) -> str:
-        """Everything, in Prometheus's text format 0.0.4."""
-        for source in self._sources:
-            source()
-        lines: list[str] = []
-        for _, family in sorted(self._families.items()):
-            lines.extend(_family_lines(family))
-        lines.append("")
-        return "\n".join(lines)
+class Family(Generic[Cell]):
+    """The series of one metric."""
+
+    __slots__ = ("_bounds", "_children", "_metric", "_series", "definition")
+
+    def __init__(self, definition: Definition[Cell], registry: CollectorRegistry, bounds: _Bounds) -> None:
+        self.definition: Definition[Cell] = definition
+        self._metric: Cell = definition.make(definition.name, definition.help, definition.labels, registry=registry)
+        self._bounds = bounds
+        self._series: set[tuple[str, ...]] = set()
+        self._children: dict[tuple[str, ...], Cell] = {}  # by the values as they were given; bounded, as series are
+
+    def labels(self, *values: str) -> Cell:
+        """The series of these values, in the order of the definition's labels. Whoever uses one often keeps it."""
+        child = self._children.get(values)
+        return child if child is not None else self._find(values)
+
+    def _find(self, values: tuple[str, ...]) -> Cell:
+        clean, is_own = self._bounds.told(self.definition, values, self._series)
+        self._series.add(clean)
+        child: Cell = self._metric.labels(*clean)
+        if is_own and len(self._children) < 2 * SERIES_MAX:
+            self._children[values] = child
+        return child
+
+
+class _Scraped(Collector):
+    """Gauges that are read when the page is."""
+
+    def __init__(self, bounds: _Bounds) -> None:
+        self._bounds = bounds
+        self.sources: list[Source] = []
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        levels: dict[str, dict[tuple[str, ...], float]] = {}
+        definitions: dict[str, Definition[Gauge]] = {}
+        for source in self.sources:
+            for definition, values, level in source():
+                definitions[definition.name] = definition
+                found = levels.setdefault(definition.name, {})
+                clean, _ = self._bounds.told(definition, values, found)
+                found[clean] = definition.merge(found[clean], float(level)) if clean in found else float(level)
+        for name, definition in definitions.items():
+            family = GaugeMetricFamily(name, definition.help, labels=definition.labels)
+            for clean, level in levels[name].items():
+                family.add_metric(clean, level)
+            yield family
+
+
+class _One(Collector):
+    """A metric that is collected already."""
+
+    def __init__(self, metric: Metric) -> None:
+        self._metric = metric
+
+    def collect(self) -> Iterable[Metric]:
+        return (self._metric,)
+
+
+class Metrics:
+    """All families of a process, each made when it is first asked for. `registry`: what holds them."""
+
+    def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library says no types of it
+        self.registry = CollectorRegistry()
+        self._bounds = _Bounds()
+        # A dictionary of families of different cells: the definition, which is the key's owner, knows which.
+        self._families: dict[str, Family[Counter] | Family[Gauge] | Family[Histogram]] = {}
+        # First in the registry: what a source measures while it reads is on the same page.
+        self._scraped = _Scraped(self._bounds)
+        self.registry.register(self._scraped)
+
+    def family(self, definition: Definition[Cell]) -> Family[Cell]:
+        """The series of a metric."""
+        found = self._families.get(definition.name)
+        if found is None:
+            made: Family[Cell] = Family(definition, self.registry, self._bounds)
+            self._families[definition.name] = made
+            return made
+        assert found.definition is definition, f"two metrics are called {definition.name}"
+        return found  # type: ignore[return-value]  # the definition is the same, so the cells are its cells
+
+    def on_read(self, source: Source) -> None:
+        """Put the readings of `source` on each page. They are no others' gauges: a metric is counted or read."""
+        self._scraped.sources.append(source)
+
+    def page(self) -> Iterator[bytes]:
+        """Everything, in Prometheus's text format 0.0.4: a part for each metric, so that whoever writes a large page
+        can let others run in between.
+        """
+        for metric in self.registry.collect():
+            yield _TOTAL.sub(rb"\1 ", generate_latest(_One(metric)))
 
 
 def clean_value(value: str) -> str:
@@ -200,38 +199,6 @@ def clean_value(value: str) -> str:
     if _WORD.issuperset(value):
         return value
     return "".join(letter if letter in _WORD else "_" for letter in value)
-
-
-def _family_lines(family: Family[Counter] | Family[Gauge] | Family[Histogram]) -> Iterator[str]:
-    definition = family.definition
-    name = definition.name
-    yield f"# HELP {name} {definition.help}"
-    yield f"# TYPE {name} {definition.kind}"
-    for values, cell in family.series():
-        pairs = [f'{label}="{value}"' for label, value in zip(definition.labels, values, strict=True)]
-        if isinstance(cell, Histogram):
-            yield from _histogram_lines(name, pairs, cell)
-        else:
-            yield f"{name}{_braces(pairs)} {_number(cell.value)}"
-
-
-def _histogram_lines(name: str, pairs: list[str], cell: Histogram) -> Iterator[str]:
-    total = 0
-    for bound, count in zip((*cell.bounds, float("inf")), cell.counts, strict=True):
-        total += count
-        le = "+Inf" if bound == float("inf") else _number(bound)
-        bucket = _braces([*pairs, 'le="' + le + '"'])
-        yield f"{name}_bucket{bucket} {total}"
-    yield f"{name}_sum{_braces(pairs)} {_number(cell.sum)}"
-    yield f"{name}_count{_braces(pairs)} {total}"
-
-
-def _braces(pairs: list[str]) -> str:
-    return "{" + ",".join(pairs) + "}" if pairs else ""
-
-
-def _number(value: float) -> str:
-    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
 
 
 # ---------------------------------------------------------------------------------------------------------- definitions
@@ -247,14 +214,16 @@ def counter(name: str, labels: str, help: str) -> Definition[Counter]:
     return Definition(name, "counter", help, *_labels(labels), Counter)
 
 
-def gauge(name: str, labels: str, help: str) -> Definition[Gauge]:
+def gauge(
+    name: str, labels: str, help: str, merge: Callable[[float, float], float] = float.__add__
+) -> Definition[Gauge]:
     """A gauge."""
-    return Definition(name, "gauge", help, *_labels(labels), Gauge)
+    return Definition(name, "gauge", help, *_labels(labels), Gauge, merge)
 
 
 def histogram(name: str, labels: str, help: str, bounds: tuple[float, ...] = SECONDS) -> Definition[Histogram]:
     """A histogram, of seconds unless `bounds` are others."""
-    return Definition(name, "histogram", help, *_labels(labels), lambda: Histogram(bounds))
+    return Definition(name, "histogram", help, *_labels(labels), partial(Histogram, buckets=bounds))
 
 
 def _labels(text: str) -> tuple[tuple[str, ...], frozenset[str]]:

@@ -4,7 +4,9 @@ Names and labels are those that dashboards and alerts for Temporal's server ask 
 this table. Invariant: what has no feature behind it here has no line here. Refuses to know who measures.
 """
 
-from perdure.base.metrics import BYTES, COUNTS, Counter, Definition, Gauge, Histogram, counter, gauge, histogram
+from prometheus_client import Gauge, Histogram
+
+from perdure.base.metrics import BYTES, COUNTS, Counter, Definition, counter, gauge, histogram
 
 _RPC = "namespace operation service_name"
 _CLIENT = "namespace operation service_name service_role"
@@ -109,7 +111,7 @@ SYNC_THROTTLE = counter("sync_throttle_count", _POLL, "Times that a queue's rate
 SYNC_MATCH = histogram("syncmatch_latency", _QUEUE, "Seconds from a task's offer to a poller that waited for it.")
 ASYNC_MATCH = histogram("asyncmatch_latency", _QUEUE, "Seconds from when a task was scheduled to its late poller.")
 BACKLOG_COUNT = gauge("approximate_backlog_count", _POLL, "Tasks that wait for a poller.")
-BACKLOG_AGE = gauge("approximate_backlog_age_seconds", _POLL, "Age of the oldest of them, in seconds.")
+BACKLOG_AGE = gauge("approximate_backlog_age_seconds", _POLL, "Age of the oldest of them, in seconds.", max)
 PENDING_POLLS = gauge("pending_polls", _POLL, "Polls that wait for a task.")
 LOADED_PARTITIONS = gauge("loaded_task_queue_partition_count", "operation service_name", "Partitions in memory.")
 

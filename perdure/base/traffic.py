@@ -10,12 +10,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from prometheus_client import Gauge, Histogram
 from temporalio.api.enums.v1 import ResourceExhaustedCause, ResourceExhaustedScope
 
 from perdure.base import series
 from perdure.base.clock import Clock
 from perdure.base.errors import DeadlineExceeded, PerdureError, ResourceExhausted
-from perdure.base.metrics import Counter, Gauge, Histogram, Metrics
+from perdure.base.metrics import Counter, Metrics
 
 T = TypeVar("T")
 Failed = Callable[[BaseException], None]
@@ -42,13 +43,14 @@ class Traffic:
         self._requests = requests
         self._latencies = latencies
         self._failed = failed
-        self._pending = pending or Gauge()
+        self._pending = pending
 
     async def follow(self, call: Awaitable[T]) -> T:
         """The answer of `call`, or what it raises."""
         for requests in self._requests:
-            requests.value += 1
-        self._pending.value += 1
+            requests.inc()
+        if self._pending is not None:
+            self._pending.inc()
         begun = self._now()
         try:
             return await call
@@ -56,7 +58,8 @@ class Traffic:
             self._failed(error)
             raise
         finally:
-            self._pending.value -= 1
+            if self._pending is not None:
+                self._pending.dec()
             seconds = (self._now() - begun) * 1e-9
             for latency in self._latencies:
                 latency.observe(seconds)

@@ -1,14 +1,14 @@
 """What is counted of a task queue: polls that got a task or didn't, how long tasks and polls waited for one another.
 
 Invariant: a sticky queue counts as the normal one that it belongs to, in a partition of its own name; so the names of
-workers' own queues make no series. Gauges are set when they are read.
+workers' own queues make no series. Gauges are read when the page is.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from perdure.base import series
 from perdure.base.clock import SECOND_NS
-from perdure.base.metrics import UNKNOWN, Metrics
+from perdure.base.metrics import UNKNOWN, Metrics, Reading
 from perdure.workflow.tasks import QueueKey, QueueKind
 
 _SERVICE = "matching"
@@ -60,21 +60,16 @@ class QueueMeters:
         return QueueMeter(self._metrics, self._name_of(key.namespace_id), key, name, sticky=sticky)
 
     def on_read(self, look: Callable[[], Iterable["QueueLook"]]) -> None:
-        """Set the gauges by `look` whenever the page is read."""
+        """Put gauges of what `look` finds on each page; partitions of the same labels are one series."""
 
-        def read() -> None:
-            family = self._metrics.family
-            gauges = tuple(map(family, (series.BACKLOG_COUNT, series.BACKLOG_AGE, series.PENDING_POLLS)))
-            for gauge in gauges:
-                gauge.clear()
+        def read() -> Iterator[Reading]:
             loaded = 0
             for labels, count, age_ns, polls in look():
                 loaded += 1
-                backlog, age, pending = (gauge.labels(*labels) for gauge in gauges)
-                backlog.add(count)
-                age.set(max(age.value, age_ns / SECOND_NS))
-                pending.add(polls)
-            family(series.LOADED_PARTITIONS).labels("MatchingEngine", _SERVICE).set(loaded)
+                yield series.BACKLOG_COUNT, labels, count
+                yield series.BACKLOG_AGE, labels, age_ns / SECOND_NS
+                yield series.PENDING_POLLS, labels, polls
+            yield series.LOADED_PARTITIONS, ("MatchingEngine", _SERVICE), loaded
 
         self._metrics.on_read(read)
 

@@ -1,19 +1,20 @@
 """What is measured of the process itself: its memory, its tasks, its garbage, what it is and whether it serves.
 
-Gauges are set when they are read; between two looks only collections of garbage are timed. Each role of the process
+Gauges are read when the page is; between two looks only collections of garbage are timed. Each role of the process
 shows the same figures under its own name, as dashboards expect.
 """
 
 import asyncio
 import gc
 import platform
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 from perdure.base import series
 from perdure.base.clock import SECOND_NS, Clock
-from perdure.base.metrics import Metrics
+from perdure.base.metrics import Metrics, Reading
 from perdure.server.cluster import Roles
 
 SERVICES = ("frontend", "history", "matching")
@@ -24,6 +25,8 @@ _MEMORY = {
     "VmStk": series.MEMORY_STACK,
 }
 _STATUS = Path("/proc/self/status")
+# So many collections are remembered until the page is read.
+_PAUSES_MAX = 10_000
 
 
 class ProcessMeter:
@@ -31,11 +34,14 @@ class ProcessMeter:
 
     def __init__(self, metrics: Metrics, roles: Roles, clock: Clock) -> None:
         self.is_serving = False
-        self._metrics = metrics
         self._roles = roles
         self._clock = clock
-        self._begun_ns = 0
+        self._begun_ns: int | None = None
         self._collections = _collections()
+        # A collection may begin inside the library, which holds a lock that its histograms would wait for: so it is
+        # noted here, and observed later.
+        self._paused_s: deque[float] = deque(maxlen=_PAUSES_MAX)
+        self._garbage = {service: metrics.family(series.MEMORY_NUM_GC).labels(service) for service in SERVICES}
         self._pauses = metrics.family(series.MEMORY_GC_PAUSE).labels(SERVICES[0])
         build = ("", platform.machine(), version("perdure"), "", platform.python_version())
         for service in SERVICES:
@@ -51,26 +57,28 @@ class ProcessMeter:
     def _collecting(self, phase: str, _info: dict[str, int]) -> None:
         if phase == "start":
             self._begun_ns = self._clock.monotonic_ns()
-        elif self._begun_ns:
-            self._pauses.observe((self._clock.monotonic_ns() - self._begun_ns) / SECOND_NS)
+        elif self._begun_ns is not None:
+            self._paused_s.append((self._clock.monotonic_ns() - self._begun_ns) / SECOND_NS)
 
-    def _read(self) -> None:
-        family, roles = self._metrics.family, self._roles
+    def _read(self) -> Iterator[Reading]:
+        roles = self._roles
         memory = _memory()
         tasks = len(asyncio.all_tasks())
         collections = _collections()
         for service in SERVICES:
             for name, definition in _MEMORY.items():
                 if name in memory:
-                    family(definition).labels(service).set(memory[name])
-            family(series.NUM_GOROUTINES).labels(service).set(tasks)
-            family(series.MEMORY_NUM_GC).labels(service).observe(collections - self._collections)
-            family(series.HOST_HEALTH).labels(service).set(_SERVING if self.is_serving else _NOT_SERVING)
-            family(series.TOTAL_NAMESPACES).labels("NamespaceCache", service).set(len(roles.namespaces))
+                    yield definition, (service,), memory[name]
+            yield series.NUM_GOROUTINES, (service,), tasks
+            yield series.HOST_HEALTH, (service,), _SERVING if self.is_serving else _NOT_SERVING
+            yield series.TOTAL_NAMESPACES, ("NamespaceCache", service), len(roles.namespaces)
+            self._garbage[service].observe(collections - self._collections)
         self._collections = collections
-        family(series.NUMSHARDS).labels("ShardController", "history").set(len(roles.shards.owned()))
-        family(series.CACHE_USAGE).labels("mutablestate", "history").set(roles.executions.cached_bytes)
-        family(series.CACHE_SIZE).labels("mutablestate", "history").set(roles.executions.cached_bytes_max)
+        while self._paused_s:
+            self._pauses.observe(self._paused_s.popleft())
+        yield series.NUMSHARDS, ("ShardController", "history"), len(roles.shards.owned())
+        yield series.CACHE_USAGE, ("mutablestate", "history"), roles.executions.cached_bytes
+        yield series.CACHE_SIZE, ("mutablestate", "history"), roles.executions.cached_bytes_max
 
 
 def _collections() -> int:

@@ -6,20 +6,21 @@ Refuses to know what is on it.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
 PATH = "/metrics"
-TYPE = "text/plain; version=0.0.4; charset=utf-8"
 REQUEST_BYTES_MAX = 16 * 1024
 _REQUEST_S = 5.0
 _CONNECTIONS_MAX = 64
 
 
 class Scrape:
-    """Serves `page()`."""
+    """Serves `page()`, whose parts may take long to make: the loop runs between them."""
 
-    def __init__(self, page: Callable[[], str]) -> None:
+    def __init__(self, page: Callable[[], Iterator[bytes]]) -> None:
         self._page = page
         self._server: asyncio.Server | None = None
         self._open: dict[asyncio.StreamWriter, None] = {}
@@ -49,7 +50,10 @@ class Scrape:
             if len(self._open) > _CONNECTIONS_MAX:
                 return
             async with asyncio.timeout(_REQUEST_S):
-                writer.write(self._answer(await self._request(reader)))
+                line = await self._request(reader)
+            answer = await self._answer(line)
+            async with asyncio.timeout(_REQUEST_S):
+                writer.write(answer)
                 await writer.drain()
         except (OSError, TimeoutError):
             return  # whoever asked is gone, or never said what it wants
@@ -69,7 +73,7 @@ class Scrape:
             return HTTPStatus.BAD_REQUEST
         return head.partition(b"\r\n")[0]
 
-    def _answer(self, line: bytes | HTTPStatus) -> bytes:
+    async def _answer(self, line: bytes | HTTPStatus) -> bytes:
         if isinstance(line, HTTPStatus):
             return _response(line)
         words = line.split(b" ")
@@ -80,8 +84,12 @@ class Scrape:
             return _response(HTTPStatus.NOT_FOUND)
         if method not in (b"GET", b"HEAD"):
             return _response(HTTPStatus.METHOD_NOT_ALLOWED, "Allow: GET, HEAD\r\n")
-        body = self._page().encode()
-        head = _response(HTTPStatus.OK, f"Content-Type: {TYPE}\r\n", len(body))
+        parts = []
+        for part in self._page():
+            parts.append(part)
+            await asyncio.sleep(0)
+        body = b"".join(parts)
+        head = _response(HTTPStatus.OK, f"Content-Type: {CONTENT_TYPE_PLAIN_0_0_4}\r\n", len(body))
         return head + body if method == b"GET" else head
 
 

@@ -83,18 +83,20 @@ class TaskMeter:
         """
         took, late = took_ns / SECOND_NS, max(0, late_ns) / SECOND_NS
         self._requests.inc(times)
-        self._processing.observe(took, times)
-        self._latency.observe(took, times)
-        self._queue.observe(late + took, times)
-        self._attempts.observe(attempts, times)
+        for _ in range(times):
+            self._processing.observe(took)
+            self._latency.observe(took)
+            self._queue.observe(late + took)
+            self._attempts.observe(attempts)
 
     def failed(self, took_ns: int, times: int = 1) -> None:
         """An attempt at `times` tasks failed; there will be another."""
         took = took_ns / SECOND_NS
         self._requests.inc(times)
-        self._processing.observe(took, times)
-        self._latency.observe(took, times)
         self._errors.inc(times)
+        for _ in range(times):
+            self._processing.observe(took)
+            self._latency.observe(took)
 
     def discarded(self, times: int = 1) -> None:
         """There will be no other attempt."""
@@ -114,7 +116,6 @@ class ShardMeters:
         self.closed = metrics.family(series.SHARD_CLOSED).labels(*_CONTROLLER)
         self.acquisition = metrics.family(series.SHARD_ACQUISITION).labels("ShardInfo", _SERVICE)
         self.start = metrics.family(series.ACQUIRE_SHARDS).labels(*_CONTROLLER)
-        self.owned = metrics.family(series.NUMSHARDS).labels(*_CONTROLLER)
 
     def tasks(self, kind: TaskKind, namespace_id: str) -> TaskMeter:
         """What is counted of tasks of a kind in a namespace."""

@@ -3,12 +3,13 @@
 import asyncio
 
 import pytest
+from prometheus_client import Histogram
 from temporalio.api.enums.v1 import ResourceExhaustedCause
 
 from perdure.base import series
 from perdure.base.clock import SECOND_NS
 from perdure.base.errors import Bug, InvalidArgument, NotFound, ResourceExhausted, Unavailable
-from perdure.base.metrics import Metrics
+from perdure.base.metrics import Cell, Definition, Metrics
 from perdure.base.traffic import Traffic, role_traffic, service_traffic
 
 LABELS = ("default", "Start", "frontend")
@@ -32,6 +33,19 @@ def _traffic(metrics: Metrics) -> Traffic:
     return service_traffic(metrics, FakeClock(), "frontend", "Start", "default")
 
 
+def _sample(metrics: Metrics, name: str, definition: Definition[Cell], *values: str) -> float:
+    """A sample of the page, by its name and the values of its labels; 0 if there is none."""
+    return metrics.registry.get_sample_value(name, dict(zip(definition.labels, values, strict=True))) or 0
+
+
+def _value(metrics: Metrics, definition: Definition[Cell], *values: str) -> float:
+    return _sample(metrics, definition.name, definition, *values)
+
+
+def _count(metrics: Metrics, definition: Definition[Histogram], *values: str) -> float:
+    return _sample(metrics, f"{definition.name}_count", definition, *values)
+
+
 async def _answer() -> str:
     return "answer"
 
@@ -43,23 +57,23 @@ async def _raise(error: BaseException) -> str:
 async def test_a_call_is_counted_and_timed() -> None:
     metrics = Metrics()
     assert await _traffic(metrics).follow(_answer()) == "answer"
-    assert metrics.family(series.SERVICE_REQUESTS).labels(*LABELS).value == 1
-    latency = metrics.family(series.SERVICE_LATENCY).labels(*LABELS)
-    assert (latency.count, latency.sum) == (1, 1.0)
-    assert metrics.family(series.SERVICE_PENDING_REQUESTS).labels(*LABELS).value == 0
-    assert metrics.family(series.SERVICE_ERRORS).labels(*LABELS).value == 0
+    assert _value(metrics, series.SERVICE_REQUESTS, *LABELS) == 1
+    assert _count(metrics, series.SERVICE_LATENCY, *LABELS) == 1
+    assert _sample(metrics, "service_latency_sum", series.SERVICE_LATENCY, *LABELS) == 1.0
+    assert _value(metrics, series.SERVICE_PENDING_REQUESTS, *LABELS) == 0
+    assert _value(metrics, series.SERVICE_ERRORS, *LABELS) == 0
 
 
 async def test_a_call_under_way_is_pending() -> None:
     metrics = Metrics()
-    pending = metrics.family(series.SERVICE_PENDING_REQUESTS).labels(*LABELS)
     seen = []
 
     async def look() -> None:
-        seen.append(pending.value)
+        seen.append(_value(metrics, series.SERVICE_PENDING_REQUESTS, *LABELS))
 
     await _traffic(metrics).follow(look())
-    assert (seen, pending.value) == ([1], 0)
+    await look()
+    assert seen == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -80,11 +94,11 @@ async def test_an_error_is_counted_as_what_it_is(
     metrics = Metrics()
     with pytest.raises(type(error)):
         await _traffic(metrics).follow(_raise(error))
-    assert metrics.family(series.SERVICE_ERROR_WITH_TYPE).labels(kind, *LABELS).value == 1
-    assert metrics.family(series.SERVICE_ERRORS).labels(*LABELS).value == unexpected
-    assert metrics.family(series.SERVICE_PANICS).labels(*LABELS).value == defects
-    assert metrics.family(series.SERVICE_LATENCY).labels(*LABELS).count == 1
-    assert metrics.family(series.SERVICE_PENDING_REQUESTS).labels(*LABELS).value == 0
+    assert _value(metrics, series.SERVICE_ERROR_WITH_TYPE, kind, *LABELS) == 1
+    assert _value(metrics, series.SERVICE_ERRORS, *LABELS) == unexpected
+    assert _value(metrics, series.SERVICE_PANICS, *LABELS) == defects
+    assert _count(metrics, series.SERVICE_LATENCY, *LABELS) == 1
+    assert _value(metrics, series.SERVICE_PENDING_REQUESTS, *LABELS) == 0
 
 
 async def test_a_limit_that_was_met_says_which() -> None:
@@ -92,8 +106,7 @@ async def test_a_limit_that_was_met_says_which() -> None:
     error = ResourceExhausted("x", ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_RPS_LIMIT)
     with pytest.raises(ResourceExhausted):
         await _traffic(metrics).follow(_raise(error))
-    family = metrics.family(series.SERVICE_ERRORS_RESOURCE_EXHAUSTED)
-    assert family.labels(*LABELS, "RpsLimit", "Namespace").value == 1
+    assert _value(metrics, series.SERVICE_ERRORS_RESOURCE_EXHAUSTED, *LABELS, "RpsLimit", "Namespace") == 1
 
 
 async def test_a_call_between_roles_is_both_ends() -> None:
@@ -104,8 +117,8 @@ async def test_a_call_between_roles_is_both_ends() -> None:
         await traffic.follow(_raise(NotFound("x")))
     there = ("default", "Start", "history")
     here = ("default", "HistoryClientStart", "frontend", "history")
-    assert metrics.family(series.SERVICE_REQUESTS).labels(*there).value == 2
-    assert metrics.family(series.CLIENT_REQUESTS).labels(*here).value == 2
-    assert metrics.family(series.CLIENT_LATENCY).labels(*here).count == 2
-    assert metrics.family(series.CLIENT_ERRORS).labels("serviceerror_NotFound", *here).value == 1
-    assert metrics.family(series.SERVICE_ERRORS).labels(*there).value == 0
+    assert _value(metrics, series.SERVICE_REQUESTS, *there) == 2
+    assert _value(metrics, series.CLIENT_REQUESTS, *here) == 2
+    assert _count(metrics, series.CLIENT_LATENCY, *here) == 2
+    assert _value(metrics, series.CLIENT_ERRORS, "serviceerror_NotFound", *here) == 1
+    assert _value(metrics, series.SERVICE_ERRORS, *there) == 0

@@ -1,7 +1,7 @@
 """The page over HTTP, and whatever else may be sent to its port."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 
 import pytest
@@ -10,12 +10,17 @@ import pytest_asyncio
 from perdure.server import scrape
 from perdure.server.scrape import REQUEST_BYTES_MAX, Scrape
 
-PAGE = "polls 1\n"
+PAGE = "polls 1\ntasks 2\n"
+
+
+def _page() -> Iterator[bytes]:
+    yield b"polls 1\n"
+    yield b"tasks 2\n"
 
 
 @pytest_asyncio.fixture
 async def port() -> AsyncIterator[int]:
-    server = Scrape(lambda: PAGE)
+    server = Scrape(_page)
     yield await server.start("127.0.0.1", 0)
     await server.stop()
 
@@ -96,7 +101,7 @@ async def test_so_many_at_once(port: int, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 async def test_its_end_is_the_end_of_who_says_nothing() -> None:
-    server = Scrape(lambda: PAGE)
+    server = Scrape(_page)
     reader, writer = await asyncio.open_connection("127.0.0.1", await server.start("127.0.0.1", 0))
     writer.write(b"GET /metrics")
     await writer.drain()
@@ -109,4 +114,4 @@ async def test_its_end_is_the_end_of_who_says_nothing() -> None:
 
 async def test_a_port_in_use_is_an_error(port: int) -> None:
     with pytest.raises(OSError, match="address already in use"):
-        await Scrape(lambda: PAGE).start("127.0.0.1", port)
+        await Scrape(_page).start("127.0.0.1", port)
