@@ -5,6 +5,7 @@ saw, so that pages fit together while the run goes on.
 """
 
 import asyncio
+from collections.abc import Sequence
 
 import msgspec
 from temporalio.api.history.v1 import HistoryEvent
@@ -20,6 +21,7 @@ from perdure.store.contract import Checkpoints, Node
 from perdure.workflow.requests import Look, Seen
 
 PAGE_BYTES_MAX = 2 << 20
+_LARGE_BATCH = 16  # events
 
 Segments = tuple[tuple[str, int, int], ...]
 
@@ -55,6 +57,7 @@ class Reading:
 
     def __init__(self, checkpoints: Checkpoints) -> None:
         self._checkpoints = checkpoints
+        self._newest: tuple[str, int, Sequence[HistoryEvent]] = "", 0, ()
 
     async def look(self, service: Transacting, chains: ShardChains, key: ChainKey, run_id: str, call: Call) -> Seen:
         """Where the run stands, durable."""
@@ -97,9 +100,19 @@ class Reading:
         return entry.tails.get(branch) if entry is not None else None
 
     async def event(self, chains: ShardChains, key: ChainKey, segments: Segments, event_id: int) -> HistoryEvent:
-        """One event. Raises Bug if history has no such event, Unavailable if the run or the shard went meanwhile."""
-        node = await self._node(chains, key, segments, event_id)
-        return events_of(node)[event_id - node.first]
+        """One event, committed, to be read only. Raises Bug if history has no such event, Unavailable if the run or the
+        shard went meanwhile.
+
+        A completion may begin thousands of activities and children in one batch, and each asks for its event soon: so
+        the newest large batch is kept as it was parsed.
+        """
+        branch, first, events = self._newest
+        if not (branch == _branch(segments, event_id)[0] and first <= event_id < first + len(events)):
+            node = await self._node(chains, key, segments, event_id)
+            branch, first, events = node.branch, node.first, events_of(node)
+            if len(events) >= _LARGE_BATCH:
+                self._newest = branch, first, events
+        return events[event_id - first]
 
     async def _node(self, chains: ShardChains, key: ChainKey, segments: Segments, event_id: int) -> Node:
         """The whole batch that holds an event."""

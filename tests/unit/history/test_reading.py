@@ -9,10 +9,13 @@ import pytest
 from perdure.base.clock import SECOND_NS
 from perdure.base.errors import InvalidArgument
 from perdure.cluster.roles import Call, HistoryRead
-from perdure.history.reading import PageToken, encode_page_token
+from perdure.history.reading import PageToken, Reading, encode_page_token
+from perdure.store.contract import Node
 from perdure.store.memory import MemoryStore
+from perdure.store.memory.checkpoints import MemoryCheckpoints
 from perdure.testing.loop import run_virtual, running_loop
-from tests.unit.history.house import House, finish, key_of
+from perdure.workflow.requests import Look
+from tests.unit.history.house import House, finish, key_of, schedule_activity
 
 T = TypeVar("T")
 
@@ -137,3 +140,35 @@ def test_the_close_event_is_waited_for_and_comes_alone() -> None:
         return [event.event_id for event in events], token
 
     assert _play(scene) == ([9], b"")
+
+
+class CountingCheckpoints(MemoryCheckpoints):
+    """Counts how often nodes are read."""
+
+    def __init__(self) -> None:
+        super().__init__(running_loop().clock)
+        self.reads = 0
+
+    async def read_nodes(self, branch: str, first: int, end: int, bytes_max: int) -> list[Node]:
+        self.reads += 1
+        return await super().read_nodes(branch, first, end, bytes_max)
+
+
+def test_events_of_a_large_batch_are_read_and_parsed_once() -> None:
+    async def play() -> tuple[list[int], int]:
+        store = MemoryStore()
+        store.checkpoints = checkpoints = CountingCheckpoints()
+        house = await House(running_loop(), store).open()
+        await house.start("w")
+        activities = [schedule_activity() for _ in range(100)]
+        for number, command in enumerate(activities):
+            command.schedule_activity_task_command_attributes.activity_id = str(number)
+        await house.complete(await house.poll(), *activities)
+        seen = await house.roles.history.transact(key_of("w"), Look(), Call())
+        chains = house.roles.executions.chains(house.roles.shards.by_slot(key_of("w").slot))
+        await house.roles.stop()  # its memory is gone
+        reading = Reading(checkpoints)
+        found = [await reading.event(chains, key_of("w"), seen.segments, number) for number in (1, *range(5, 105), 2)]
+        return [event.event_id for event in found], checkpoints.reads
+
+    assert run_virtual(play()) == ([1, *range(5, 105), 2], 3)
