@@ -55,7 +55,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     sticky_poller_ns: int = 10 * SECOND_NS
     long_poll_ns: int = 20 * SECOND_NS
     matching_poll_ns: int = 60 * SECOND_NS
-    continue_as_new_interval_ns: int = SECOND_NS  # a run that continues as new sooner makes its successor wait
+    continue_as_new_interval_ns: int = SECOND_NS  # a run that is followed sooner makes its successor wait
     activity_retry: RetryDefaults = RetryDefaults()
     workflow_retry: RetryDefaults = RetryDefaults()
     eager_activities: bool = True

@@ -107,7 +107,8 @@ def repeat(
     if failure is not None:
         request.continued_failure.CopyFrom(failure)
     attempt = run.facts.attempt + 1 if succession.is_retry else 1
-    _follow(work, run, request, succession, attempt)
+    backoff_ns = _throttled_ns(run, work.context, succession.backoff_ns)
+    _follow(work, run, request, msgspec.structs.replace(succession, backoff_ns=backoff_ns), attempt)
 
 
 def last_result(run: Run) -> Payloads | None:
@@ -138,7 +139,8 @@ def continue_as_new(
     if retry_policy is not None:
         request.retry_policy.CopyFrom(retry_policy)
     request.cron_schedule = cron_schedule
-    backoff_ns = _throttled_ns(run, work.context, event)
+    asked_ns = capped_ns(event.backoff_start_interval) if event.HasField("backoff_start_interval") else None
+    backoff_ns = _throttled_ns(run, work.context, asked_ns)
     initiator = event.initiator or _WORKFLOW
     succession = Succession(event.new_execution_run_id, initiator, backoff_ns)
     _follow(work, run, request, succession, run.facts.attempt + 1 if initiator == _RETRY else 1)
@@ -154,9 +156,10 @@ def _retry(run: Run, context: Context, failure: Failure) -> tuple[RetryState.Val
     return next_attempt(policy, run.facts.attempt, context.now_ns, expiration_ns, requested_delay_ns(failure))
 
 
-def _throttled_ns(run: Run, context: Context, event: WorkflowExecutionContinuedAsNewEventAttributes) -> int | None:
-    """The backoff that was asked for, and at least what keeps a chain from doing nothing else than turn over."""
-    asked_ns = capped_ns(event.backoff_start_interval) if event.HasField("backoff_start_interval") else None
+def _throttled_ns(run: Run, context: Context, asked_ns: int | None) -> int | None:
+    """The backoff that was asked for, and at least what keeps a chain from doing nothing else than turn over: a run
+    timeout and a retry policy of a microsecond need no worker for that.
+    """
     lifetime_ns = context.now_ns - run.durable.execution_time_ns
     least_ns = context.limits.continue_as_new_interval_ns
     if lifetime_ns + (asked_ns or 0) < least_ns:

@@ -117,6 +117,16 @@ def test_a_chain_turns_over_once_a_second_at_most(lifetime: float, asked: float 
     assert started(stage).first_workflow_task_backoff.ToNanoseconds() == pytest.approx(expected * SECOND_NS, abs=1)
 
 
+def test_attempts_without_a_worker_come_once_a_second_at_most() -> None:
+    policy = RetryPolicy(initial_interval=seconds(1e-6), maximum_interval=seconds(1e-6))
+    stage = begun(start(retry_policy=policy, workflow_run_timeout=seconds(0.3)))
+    stage.advance(0.3)
+    assert started(stage).first_workflow_task_backoff.ToNanoseconds() == pytest.approx(0.7 * SECOND_NS, abs=1)
+    stage.advance(0.7 + 0.3)
+    assert started(stage).attempt == 3
+    assert started(stage).first_workflow_task_backoff.ToNanoseconds() == pytest.approx(0.7 * SECOND_NS, abs=1)
+
+
 def test_a_chain_may_be_allowed_to_turn_over_at_once() -> None:
     stage = begun(start(), Limits(continue_as_new_interval_ns=0))
     stage.complete(anew())
