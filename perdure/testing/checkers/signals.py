@@ -58,6 +58,8 @@ def signals_in_order(evidence: Evidence) -> Iterator[Violation]:
         for op in evidence.of(Kind.SIGNAL):
             if not op.ok or op.request_id not in position or op.request_id in seen:
                 continue
+            if _run_of(op) not in ("", history.run_id):
+                continue  # a late duplicate of a signal that another run of the id had taken
             seen.add(op.request_id)
             event_id = position[op.request_id]
             before, earlier = newest.get(op.party, (0, ""))
