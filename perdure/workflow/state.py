@@ -342,7 +342,7 @@ class Run:
 
 
 class CurrentRun(msgspec.Struct, frozen=True):
-    """The pointer that every start reads: the newest run of a workflow id.
+    """The pointer that every start reads: the newest run of a workflow id. Every record carries it, so it is small.
 
     `chain_request_id`: of the start that began the chain, where the newest run follows another one.
     """
@@ -353,7 +353,6 @@ class CurrentRun(msgspec.Struct, frozen=True):
     start_time_ns: int
     first_run_id: str
     close_time_ns: int = 0
-    request_ids: tuple[str, ...] = ()
     chain_request_id: str = ""
 
 

@@ -10,7 +10,6 @@ decision; if the answer is lost it times out and is offered like any other.
 
 from typing import Any
 
-import msgspec
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.enums.v1 import EventType, WorkflowExecutionStatus, WorkflowIdConflictPolicy, WorkflowIdReusePolicy
 from temporalio.api.history.v1 import (
@@ -47,7 +46,7 @@ _FAILED = frozenset(
         WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_TIMED_OUT,
     }
 )
-# Starts that attached themselves to one run: they are part of the pointer, which every start reads.
+# Starts that attached themselves to one run: they are part of its state, which every checkpoint writes anew.
 ATTACHED_MAX = 1_000
 _Reuse = WorkflowIdReusePolicy
 _Conflict = WorkflowIdConflictPolicy
@@ -70,7 +69,8 @@ def start(work: Work, request: StartWorkflow) -> StartWorkflowExecutionResponse 
             return _started_before(work, current, start_request)
         if start_request.request_id == current.chain_request_id:
             return first_started(work, current)
-        if start_request.request_id in current.request_ids:
+        run = work.chain.runs.get(current.run_id)
+        if run is not None and start_request.request_id in run.durable.request_ids:
             return _attached(work, current, start_request.request_id)
         if not make_room(work, current, start_request):
             return _use_existing(work, current, start_request)
@@ -175,7 +175,7 @@ def _use_existing(
     options = request.on_conflict_options
     request_id = request.request_id if options.attach_request_id else ""
     draft = work.draft(current.run_id)
-    if request_id and len(current.request_ids) >= ATTACHED_MAX:
+    if request_id and len(draft.run.durable.request_ids) > ATTACHED_MAX:  # its own start is among them
         raise FailedPrecondition(f"no more than {ATTACHED_MAX} requests can be attached to a workflow")
     attributes = WorkflowExecutionOptionsUpdatedEventAttributes(attached_request_id=request_id)
     links = request.links if options.attach_links else ()
@@ -183,7 +183,6 @@ def _use_existing(
     if not request_id:
         return _response(work, current, started=False)
     draft.put("request_ids", request_id, RequestRecord(event.event_type, event.event_id))
-    work.current = msgspec.structs.replace(current, request_ids=(*current.request_ids, request_id))
     return _attached(work, current, request_id)
 
 
