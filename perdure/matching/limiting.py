@@ -10,6 +10,8 @@ from temporalio.api.taskqueue.v1 import TaskQueueConfig
 
 from perdure.matching.pacing import RateLimit, Throughput
 
+_INFINITE = float("inf")
+
 
 class Limit:
     """`is_known`: what the operator set was read. `config`: that, encoded; b"" if nothing ever was."""
@@ -53,7 +55,8 @@ class Limit:
         self.config = b"" if config is None else config.SerializeToString()
         self._operator = None
         if config is not None and config.queue_rate_limit.HasField("rate_limit"):
-            self._operator = config.queue_rate_limit.rate_limit.requests_per_second
+            rate = config.queue_rate_limit.rate_limit.requests_per_second
+            self._operator = rate if rate < _INFINITE else None  # that is none, nor is what is no number
         self._bucket.set_rate(self.rate, now_ns)
 
     def ask(self, rate: float | None, now_ns: int) -> None:

@@ -149,3 +149,11 @@ async def test_a_backlog_of_which_nothing_is_held_has_the_middle_priority() -> N
     assert view.priorities == {3: PriorityView(7, 2 * SECOND)}
     unused = await world.matching.describe(ACTIVITY)
     assert (unused.priorities, unused.backlog_count, world.matching.partitions) == ({3: PriorityView()}, 0, 1)
+
+
+@virtual
+async def test_an_infinite_rate_is_no_limit() -> None:
+    world = open_world()
+    await world.waiting_poll(poll(ACTIVITY))
+    await world.matching.configure(ACTIVITY, limit(float("inf")))
+    assert await in_force(world) == (None, SYSTEM)
