@@ -44,6 +44,7 @@ _EVERY = "@every "
 _SPANS = re.compile(r"[+-]?(?:0|(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|ms|s|m|h))+)", re.ASCII)
 _RANGE = re.compile(r"(\*|\?|\w{1,9})(?:-(\w{1,9}))?(?:/(\d{1,9}))?", re.ASCII)
 _MINUTE = timedelta(minutes=1)
+_LENGTH_MAX = 1_000  # every number of every field, listed one by one, is shorter
 _YEARS_MAX = 5  # a time that far ahead never comes: 31 February
 
 
@@ -107,9 +108,13 @@ class Calendar(msgspec.Struct, frozen=True):
 Schedule = Interval | Calendar
 
 
-@lru_cache(maxsize=256)
 def read(text: str) -> Schedule | None:
-    """The schedule that `text` says; None if it says none."""
+    """The schedule that `text` says; None if it says none, or goes on for longer than there is something to say."""
+    return _read(text) if len(text) <= _LENGTH_MAX else None
+
+
+@lru_cache(maxsize=256)
+def _read(text: str) -> Schedule | None:
     zone: tzinfo = UTC
     if text.startswith(("TZ=", "CRON_TZ=")):
         name, _, text = text.partition("=")[2].partition(" ")

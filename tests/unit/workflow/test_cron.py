@@ -186,3 +186,10 @@ def test_no_backoff_without_a_next_time(schedule: str) -> None:
 
 def test_the_backoff_fits_into_a_timestamp() -> None:
     assert backoff_ns("@every 9999999h", 0, 0) == DURATION_NS_MAX
+
+
+def test_every_number_one_by_one_is_a_schedule_and_a_longer_one_is_not_read() -> None:
+    ranges = (range(60), range(24), range(1, 32), range(1, 13), range(7))
+    every = " ".join(",".join(map(str, numbers)) for numbers in ranges)
+    assert read("CRON_TZ=America/Argentina/ComodRivadavia " + every) is not None
+    assert read("1," * 500_000 + "1 * * * *") is None
