@@ -162,7 +162,7 @@ def _started(
     request: StartWorkflowExecutionRequest, run_id: str, origin: Origin, context: Context
 ) -> WorkflowExecutionStartedEventAttributes:
     limits = context.limits
-    if not origin.continued_run_id:
+    if origin is CLIENT:  # all others were checked with their command, and can't be refused any more
         _check_sizes(request, limits)
     execution_ns = capped_ns(request.workflow_execution_timeout)
     run_ns = shorter(capped_ns(request.workflow_run_timeout), execution_ns)
@@ -249,10 +249,10 @@ def _memo(memo: Memo) -> Memo | None:
 def _search_attributes(attributes: SearchAttributes, origin: Origin, context: Context) -> SearchAttributes | None:
     if not attributes.indexed_fields:
         return None
-    if not origin.continued_run_id:
+    if origin is CLIENT:
         attributes = typed(attributes, context)
     kept = {name: p for name, p in attributes.indexed_fields.items() if not is_nothing(p)}
-    if not origin.continued_run_id:
+    if origin is CLIENT:
         check_sizes(kept, context.limits)
     return SearchAttributes(indexed_fields=kept) if kept else None
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from temporalio.api.command.v1 import Command
-from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.api.common.v1 import Payload, Payloads, SearchAttributes
 from temporalio.api.enums.v1 import ParentClosePolicy, RetryState, StartChildWorkflowExecutionFailedCause
 from temporalio.api.enums.v1 import WorkflowIdReusePolicy as Reuse
 from temporalio.api.failure.v1 import Failure
@@ -375,3 +375,16 @@ def test_a_chain_of_runs_tells_its_end_once_at_its_last_run() -> None:
     ended = event(found, "parent", "child_workflow_execution_completed")
     assert ended.workflow_execution.run_id == second
     assert found.errands() == []
+
+
+def test_a_child_starts_though_its_search_attribute_was_removed_meanwhile() -> None:
+    found = Family()
+    parent = found["parent"]
+    parent.types = {"Colour": 2}
+    parent.do(start())
+    fields = {"Colour": Payload(metadata={"encoding": b"json/plain"}, data=b'"red"')}
+    complete(found, "parent", start_child(search_attributes=SearchAttributes(indexed_fields=fields)))
+    parent.types = {}
+    found.settle()
+    shown = attributes_of(found.history("child")[0]).search_attributes.indexed_fields["Colour"]
+    assert (shown.data, shown.metadata["type"]) == (b'"red"', b"Keyword")
