@@ -1,8 +1,8 @@
 """What acts on committed tasks: references to matching, and one-shot effects.
 
 Invariants: only what is durable is acted on; everything is idempotent by its key, so doing it again after a failure
-or by a former owner is harmless; what waits is bounded, because an offer that finds no room is in the index, where
-matching pulls it. A pump has a task only while there is something to do.
+or by a former owner is harmless; what waits is bounded, because an offer that finds no room is in the index, from where
+it is offered later. A pump has a task only while there is something to do.
 """
 
 import asyncio
@@ -36,6 +36,7 @@ class OfferPump:
         self._background = background
         self._pending: dict[QueueKey, dict[Order, Offer]] = {}
         self._sending: set[QueueKey] = set()
+        self._left_out: dict[QueueKey, Offer] = {}  # the first that found no room: it and what follows is in the index
         self._withdrawn: dict[QueueKey, list[Offer]] = {}
         self._withdrawing = False
         self.failures = 0
@@ -51,6 +52,10 @@ class OfferPump:
                 self._background.spawn(self._send(partition), "offers")
         if len(pending) < self._world.options.offers_pending_max:
             pending[offer.order] = offer
+            return
+        first = self._left_out.get(partition)
+        if first is None or offer.order < first.order:
+            self._left_out[partition] = offer
 
     def remove(self, offer: Offer) -> None:
         """It is void: don't offer it, or take it back some time later (a stale reference is refused when used)."""
@@ -83,8 +88,26 @@ class OfferPump:
                         attempt += 1
                         await asyncio.sleep(delay_s(self._world, attempt))
                         offers = [offer for offer in offers if self._index.is_fresh(offer)]
+                    if not offers:
+                        offers = await self._more(partition, batch[-1])
         finally:
             self._sending.discard(partition)
+
+    async def _more(self, partition: QueueKey, last: Offer) -> list[Offer]:
+        """What found no room, page by page as long as there is any: matching pulls only what it was once told of."""
+        first = self._left_out.pop(partition, None)
+        if first is None:
+            return []
+        batch = self._world.options.offers_batch
+        # The index reads beyond an offer: the one that was left out first comes along by itself.
+        found = [first] if self._index.is_fresh(first) else []
+        try:
+            rest, _ = await self._index.page(partition, first, batch)
+        except (ShardLost, Unavailable):
+            return found  # the slow re-offer comes back to them
+        if len(rest) == batch:
+            self._left_out[partition] = rest.pop()
+        return found + rest
 
     async def _offered(self, partition: QueueKey, offers: Sequence[Offer]) -> bool:
         """True if there is no sense in doing it again."""
