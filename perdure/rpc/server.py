@@ -26,6 +26,7 @@ from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]  
 from perdure.base.errors import PerdureError
 from perdure.base.limits import MIB
 from perdure.rpc.call import CallMeta, Method, MethodTable
+from perdure.rpc.depth import parser
 from perdure.rpc.status import INTERNAL_MESSAGE, headers_of, shortened, status_of
 
 log = structlog.get_logger(__name__)
@@ -188,7 +189,7 @@ def _refuse(message: str, code: grpc.StatusCode = grpc.StatusCode.UNIMPLEMENTED)
 
 
 def _serve(name: str, method: Method, receive_bytes_max: int) -> Callable[[bytes, _Context], Awaitable[bytes]]:
-    parse, handler = method.request.FromString, method.handler
+    parse, handler = parser(method.request), method.handler
 
     async def serve(body: bytes, context: _Context) -> bytes:
         if len(body) > receive_bytes_max:
