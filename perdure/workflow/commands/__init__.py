@@ -33,10 +33,10 @@ class Completion:
     `unhandled`: events are buffered that this completion's worker has not seen, so the workflow may not close; whoever
     cancels a timer whose event was among them sets it anew. `eager_activities`: scheduled event ids that the worker
     asked to start. A handler that makes an event which the worker must see calls `workflow_task.wake`, as everywhere.
-    `work`: for a handler that begins another run of the chain.
+    `work`: for a handler that begins another run of the chain. `children`: workflow ids of those that it starts.
     """
 
-    __slots__ = ("completed_event_id", "draft", "eager_activities", "identity", "unhandled", "work")
+    __slots__ = ("children", "completed_event_id", "draft", "eager_activities", "identity", "unhandled", "work")
 
     def __init__(self, work: Work, draft: Draft, completed_event_id: int, identity: str) -> None:
         self.work = work
@@ -45,6 +45,7 @@ class Completion:
         self.identity = identity
         self.unhandled = bool(draft.run.durable.buffered)
         self.eager_activities: list[int] = []
+        self.children: set[str] = set()
 
 
 def marks(command: Command) -> dict[str, Any]:

@@ -145,4 +145,5 @@ def _check_sizes(event: WorkflowExecutionContinuedAsNewEventAttributes, context:
 
 def _shown(queue: TaskQueue) -> str:
     """A queue as the reference's messages show it."""
-    return f'name:"{queue.name}"  kind:{TaskQueueKind.Name(queue.kind)}'
+    kind = TaskQueueKind.Name(queue.kind) if queue.kind in TaskQueueKind.values() else str(queue.kind)
+    return f'name:"{queue.name}"  kind:{kind}'

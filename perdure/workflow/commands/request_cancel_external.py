@@ -55,7 +55,6 @@ def _check(completion: Completion, attributes: RequestCancelExternalWorkflowExec
         raise BadCommand(_BAD, f"WorkflowId on {_COMMAND} exceeds length limit. {shown}")
     if run_id and not is_uuid(run_id):
         raise BadCommand(_BAD, f"Invalid RunId set on {_COMMAND}. {shown}")
-    for child in completion.draft.run.facts.children.values():
-        if child.workflow_id == workflow_id and child.initiated_event_id > completion.completed_event_id:
-            rule = "Start and RequestCancel for child workflow is not allowed in same workflow task."
-            raise BadCommand(_BAD, f"{rule} {shown}")
+    if workflow_id in completion.children:
+        rule = "Start and RequestCancel for child workflow is not allowed in same workflow task."
+        raise BadCommand(_BAD, f"{rule} {shown}")

@@ -72,6 +72,7 @@ def start_child(completion: Completion, command: Command, attributes: _Attribute
     event.namespace_id = namespace_id
     event.workflow_task_completed_event_id = completion.completed_event_id
     draft.add(event, **marks(command))
+    completion.children.add(event.workflow_id)
 
 
 def _initiated(

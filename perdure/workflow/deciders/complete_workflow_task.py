@@ -36,6 +36,7 @@ _VERSIONED = WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
 _UNHANDLED = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
 _INLINE_REQUEST_ID = "request-from-RespondWorkflowTaskCompleted"
 _HEARTBEATS_NS_MAX = 30 * 60 * SECOND_NS
+_MESSAGE_LENGTH_MAX = 4_000
 
 
 @decides(CompleteWorkflowTask)
@@ -163,7 +164,8 @@ def _reject(
     """The task fails instead, and its answers to queries are void too. A repeated attempt's failure is not even noted:
     it times out, so that it is not tried at full speed for ever.
     """
-    message = cause_name(bad.cause) + (f": {bad.message}" if bad.message else "")
+    # It names what is wrong, which may be megabytes of id.
+    message = cause_name(bad.cause) + (f": {bad.message[:_MESSAGE_LENGTH_MAX]}" if bad.message else "")
     if task.attempt > 1 and bad.cause != _UNHANDLED:
         work.drafts.pop(run_id)
         raise InvalidArgument(message)

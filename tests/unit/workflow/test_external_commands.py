@@ -21,6 +21,7 @@ from perdure.workflow.requests import PlanErrand, RecordExternal
 from perdure.workflow.state import PendingChild
 from perdure.workflow.tasks import Timer, TimerKind
 from tests.unit.workflow.bench import COMPLETED_ID, KEY, T0, Bench, command, payloads
+from tests.unit.workflow.test_start_child import start_child
 
 BAD_SIGNAL = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_BAD_SIGNAL_WORKFLOW_EXECUTION_ATTRIBUTES
 BAD_CANCEL = (
@@ -137,11 +138,10 @@ def test_there_are_limits(
 
 def test_a_child_can_not_be_cancelled_by_the_task_that_starts_it() -> None:
     bench = Bench()
-    for initiated in (COMPLETED_ID - 1, COMPLETED_ID + 1):
-        bench.run.put("children", initiated, PendingChild(initiated, "ns", f"child-{initiated}", "T"))
-    bench.command(cancel(f"child-{COMPLETED_ID - 1}"))
+    bench.run.put("children", COMPLETED_ID - 1, PendingChild(COMPLETED_ID - 1, "ns", "child-3", "T"))
+    bench.command(cancel("child-3"))
     with pytest.raises(BadCommand) as raised:
-        bench.command(cancel(f"child-{COMPLETED_ID + 1}"))
+        bench.command(start_child(workflow_id="child-5"), cancel("child-5"))
     assert raised.value.message == (
         "Start and RequestCancel for child workflow is not allowed in same workflow task. WorkflowId=child-5 RunId= "
         "Namespace="
