@@ -94,7 +94,7 @@ def _after(token: bytes) -> str:
         return ""
     try:
         return msgspec.msgpack.decode(token, type=_Token).after
-    except msgspec.DecodeError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise InvalidArgument("invalid next_page_token") from None
 
 

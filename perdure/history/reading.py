@@ -48,7 +48,7 @@ def decode_page_token(data: bytes) -> PageToken:
     """The token in `data`. Raises InvalidArgument."""
     try:
         return _decoder.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidArgument("Invalid NextPageToken.") from error
 
 

@@ -12,6 +12,8 @@ from temporalio.api.common.v1 import Priority
 PRIORITY_DEFAULT = 3
 PRIORITY_LOWEST = 5
 _FAIRNESS_KEY_BYTES_MAX = 64
+# With what a newer client says besides; the encoded ones are kept.
+_BYTES_MAX = 1_024
 
 
 @lru_cache(maxsize=4096)
@@ -50,4 +52,6 @@ def priority_fault(priority: Priority) -> str:
         return fault
     if priority.fairness_weight < 0:
         return "must be greater than zero"
+    if priority.ByteSize() > _BYTES_MAX:
+        return "priority size exceeds limit"
     return ""

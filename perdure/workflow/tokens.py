@@ -61,7 +61,7 @@ def decode_token(data: bytes) -> TaskToken:
         raise InvalidArgument("Error deserializing task token.")
     try:
         return _task_decoder.decode(data[2:])
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidArgument("Error deserializing task token.") from error
 
 
@@ -71,5 +71,5 @@ def decode_query_token(data: bytes) -> QueryToken:
         raise InvalidArgument("Error deserializing task token.")
     try:
         return _query_decoder.decode(data[2:])
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidArgument("Error deserializing task token.") from error
