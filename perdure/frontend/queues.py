@@ -101,7 +101,7 @@ class Queues:
         if any(request.versions.build_ids):
             raise Unimplemented("DescribeTaskQueueRequest.versions.build_ids is not supported yet")
         info = TaskQueueVersionInfo()
-        for kind in request.task_queue_types or (_WORKFLOW, _ACTIVITY):
+        for kind in dict.fromkeys(request.task_queue_types) or (_WORKFLOW, _ACTIVITY):
             view = await self._view(request, namespace, kind)
             shown = TaskQueueTypeInfo(pollers=view.pollers if request.report_pollers else ())
             if request.report_stats:

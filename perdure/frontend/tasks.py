@@ -177,7 +177,7 @@ class Tasks:
         self, request: ShutdownWorkerRequest, namespace: Namespace, _call: Call
     ) -> ShutdownWorkerResponse:
         """Every owner of a partition that the worker may be polling ends its polls."""
-        kinds = [QueueKind(kind) for kind in request.task_queue_types if kind in _KINDS] or list(QueueKind)
+        kinds = [QueueKind(kind) for kind in _KINDS.intersection(request.task_queue_types)] or list(QueueKind)
         partitions = [QueueKey(namespace.id, request.task_queue, kind) for kind in kinds]
         if request.sticky_task_queue:
             partitions.append(QueueKey(namespace.id, request.sticky_task_queue, QueueKind.WORKFLOW))
