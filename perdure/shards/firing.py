@@ -81,9 +81,12 @@ class TimerPump:
         self._handle = asyncio.get_running_loop().call_later(min(wait_us / 1e6, _LOOK_S), self._ring)
 
     def _extend_ns(self) -> int:
-        """When rows have to be read: half a window before the first of them is due, if there is room in memory."""
+        """When rows have to be read: half a window before the first of them is due, if there is room in memory. Those
+        that fail take none of it: they may stay for long, and must not keep others from being read.
+        """
         index = self._index
-        if self._extending or index.far_ns == NEVER_NS or index.armed >= self._world.options.timers_loaded_max:
+        waiting = index.armed - len(self._attempts)
+        if self._extending or index.far_ns == NEVER_NS or waiting >= self._world.options.timers_loaded_max:
             return NEVER_NS
         return index.far_ns - int(self._world.options.timer_window_s / 2 * SECOND_NS)
 

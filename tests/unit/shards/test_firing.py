@@ -202,3 +202,24 @@ def test_the_failures_of_timers_that_are_gone_are_forgotten() -> None:
         assert len(shard.firing._attempts) < 600
 
     virtual(work())
+
+
+def test_timers_that_fail_for_ever_keep_none_from_being_read() -> None:
+    async def work() -> None:
+        host = Host(memory(), options=ShardOptions(shards=1, page=7, timers_loaded_max=20, timer_window_s=10))
+        shard = await host.start()
+        stuck = [timer(shard.now_ns(), number=number) for number in range(1, 40)]
+        later = timer(shard.now_ns() + 100 * SECOND_NS, number=99)
+        fire = host.role.fire
+
+        async def fires(at: Shard, one: Timer) -> None:
+            if one in stuck:
+                raise Unavailable("not now")
+            await fire(at, one)
+
+        host.role.fire = fires  # type: ignore[method-assign, assignment]  # a target that does not answer
+        await host.role.add(shard, key(), 1, later, *stuck)
+        await passes(150)
+        assert fired(host) == [later]
+
+    virtual(work())
