@@ -2,7 +2,7 @@
 
 Fields, operators and defaults are the reference's (`service/matching/workers/worker_query_engine.go`). Differs by
 intent: the reference finds nothing by a query that names an unknown field or compares it in a way that there is not;
-here it is refused. Invariant: what a query costs is bounded by its length. Knows no registry.
+here it is refused. Invariant: what a query costs is bounded, by its length and by how much it asks. Knows no registry.
 """
 
 import operator
@@ -18,6 +18,7 @@ from perdure.base.errors import InvalidArgument
 from perdure.visibility.literals import rfc3339_ns
 
 QUERY_BYTES_MAX = 4_096
+CONDITIONS_MAX = 50
 _DEPTH_MAX = 50
 
 Predicate = Callable[[WorkerHeartbeat], bool]
@@ -28,13 +29,14 @@ _TOKEN = re.compile(
     re.ASCII,
 )
 _STATUS_PREFIX = "WORKER_STATUS_"
+_STATUSES: dict[int, str] = {
+    number: "".join(word.capitalize() for word in name.removeprefix(_STATUS_PREFIX).split("_"))
+    for name, number in WorkerStatus.items()
+}
 
 
 def _status(beat: WorkerHeartbeat) -> str:
-    if beat.status not in WorkerStatus.values():
-        return str(beat.status)
-    name = WorkerStatus.Name(beat.status).removeprefix(_STATUS_PREFIX)
-    return "".join(word.capitalize() for word in name.split("_"))
+    return _STATUSES.get(beat.status) or str(beat.status)
 
 
 _TEXTS: dict[str, Callable[[WorkerHeartbeat], str]] = {
@@ -82,6 +84,7 @@ class _Reader:
         self._tokens = list(_tokens(query))
         self._next = 0
         self._depth = 0
+        self._conditions = 0
 
     def whole(self) -> Predicate:
         """The query, to its end."""
@@ -115,6 +118,9 @@ class _Reader:
             return inner
         if kind != "word":
             _fail(f"syntax error near {text!r}")
+        self._conditions += 1
+        if self._conditions > CONDITIONS_MAX:
+            _fail(f"more than {CONDITIONS_MAX} conditions")
         name = text.strip("`")
         if name in _TEXTS:
             return self._text_condition(name, _TEXTS[name])

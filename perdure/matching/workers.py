@@ -25,6 +25,8 @@ SURE_NS = 60 * SECOND_NS
 WORKERS_MAX = 20_000
 BYTES_MAX = 32 << 20
 HEARTBEAT_BYTES_MAX = 64 << 10
+# Of the workers of a page together; the first one is on it whatever its size.
+PAGE_BYTES_MAX = 1 << 20
 # Beside its bytes: keys, entries of the maps.
 _ENTRY_BYTES = 600
 _INTERNAL_PREFIX = "temporal-sys-"
@@ -58,6 +60,8 @@ class Workers:
 
     def record(self, namespace_id: str, beats: Sequence[WorkerHeartbeat], now_ns: int) -> None:
         """Keep these. Raises InvalidArgument for one that is too large, ResourceExhausted where there is no room."""
+        if len(beats) > self._workers_max:
+            raise _too_many()
         encoded = [beat.SerializeToString() for beat in beats]
         if any(len(one) > HEARTBEAT_BYTES_MAX for one in encoded):
             raise InvalidArgument(f"WorkerHeartbeat exceeds {HEARTBEAT_BYTES_MAX} bytes")
@@ -82,7 +86,7 @@ class Workers:
             return WorkersFound([self._heard[namespace_id, search.key].beat], 1)
         asks = parse_query(search.query)
         found: list[bytes] = []
-        total = 0
+        total, size, more = 0, 0, False
         for key in sorted(keys):
             heard = self._heard[namespace_id, key]
             if heard.is_internal and not search.internal:
@@ -90,9 +94,13 @@ class Workers:
             if search.query and not asks(WorkerHeartbeat.FromString(heard.beat)):
                 continue
             total += 1
-            if key > search.after and len(found) <= search.limit:
+            if key <= search.after or more:
+                continue
+            more = len(found) == search.limit or (bool(found) and size + len(heard.beat) > PAGE_BYTES_MAX)
+            if not more:
                 found.append(heard.beat)
-        return WorkersFound(found[: search.limit], total, more=len(found) > search.limit)
+                size += len(heard.beat)
+        return WorkersFound(found, total, more=more)
 
     def _make_room(
         self, namespace_id: str, beats: Sequence[WorkerHeartbeat], encoded: Sequence[bytes], now_ns: int
@@ -116,9 +124,7 @@ class Workers:
                 going.append(key)
                 size -= _cost(key, heard.beat)
         if count - len(going) > self._workers_max or size > self._bytes_max:
-            raise ResourceExhausted(
-                "too many workers in one call", ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_SYSTEM_OVERLOADED
-            )
+            raise _too_many()
         for key in going:
             self._forget(key)
 
@@ -138,6 +144,11 @@ class Workers:
         keys.discard(key[1])
         if not keys:
             del self._of[key[0]]
+
+
+def _too_many() -> ResourceExhausted:
+    cause = ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_SYSTEM_OVERLOADED
+    return ResourceExhausted("too many workers in one call", cause)
 
 
 def _cost(key: _Key, beat: bytes) -> int:

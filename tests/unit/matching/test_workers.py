@@ -10,8 +10,8 @@ from temporalio.api.worker.v1 import WorkerHeartbeat, WorkerHostInfo
 
 from perdure.base.errors import InvalidArgument, NotFound, ResourceExhausted
 from perdure.cluster.roles import WorkerSearch
-from perdure.matching.worker_queries import QUERY_BYTES_MAX, parse_query
-from perdure.matching.workers import HEARTBEAT_BYTES_MAX, KEPT_NS, SURE_NS, Workers
+from perdure.matching.worker_queries import CONDITIONS_MAX, QUERY_BYTES_MAX, parse_query
+from perdure.matching.workers import HEARTBEAT_BYTES_MAX, KEPT_NS, PAGE_BYTES_MAX, SURE_NS, Workers
 from tests.unit.matching.fakes import SECOND
 
 SHUTDOWN = WorkerStatus.WORKER_STATUS_SHUTDOWN
@@ -96,6 +96,25 @@ def test_bytes_are_bounded_and_given_back() -> None:
         workers.record("ns", [beat("d", sdk_version="x" * HEARTBEAT_BYTES_MAX)], 0)
 
 
+def test_a_call_may_not_say_more_often_how_a_worker_is_than_there_may_be_workers() -> None:
+    workers = Workers(workers_max=2)
+    with pytest.raises(ResourceExhausted, match="too many workers in one call"):
+        workers.record("ns", [beat("a")] * 3, 0)
+    assert keys(workers) == []
+
+
+def test_a_page_of_large_workers_is_short_and_the_next_goes_on() -> None:
+    workers = Workers()
+    large = "x" * (HEARTBEAT_BYTES_MAX - 1_000)
+    workers.record("ns", [beat(f"{n:02}", sdk_version=large) for n in range(40)], 0)
+    first = workers.find("ns", WorkerSearch(limit=40), 0)
+    assert (len(first.heartbeats), first.total, first.more) == (PAGE_BYTES_MAX // HEARTBEAT_BYTES_MAX, 40, True)
+    shown, after = list[str](), ""
+    while page := keys(workers, limit=40, after=after):
+        shown, after = shown + page, page[-1]
+    assert shown == [f"{n:02}" for n in range(40)]
+
+
 WORKER = beat(
     "key-1",
     sdk_name="temporal-python",
@@ -148,6 +167,8 @@ WORKER = beat(
         ("StartTime = 'yesterday'", None),
         ("StartTime STARTS_WITH '2'", None),
         ("StartTime BETWEEN '2023-01-01T00:00:00Z'", None),
+        (" OR ".join(["status='x'"] * (CONDITIONS_MAX - 1) + ["status='ShuttingDown'"]), True),
+        (" OR ".join(["status='x'"] * CONDITIONS_MAX + ["status='ShuttingDown'"]), None),
         ("(" * 60 + "TaskQueue = 'x'" + ")" * 60, None),
         ("TaskQueue = '" + "x" * QUERY_BYTES_MAX + "'", None),
     ],
