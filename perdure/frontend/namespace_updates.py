@@ -23,7 +23,7 @@ from perdure.base.errors import InvalidArgument, NamespaceNotFound, Unimplemente
 from perdure.cluster.namespaces import Namespace
 from perdure.cluster.roles import Call
 from perdure.frontend.methods import Scope, rpc
-from perdure.frontend.namespaces import RETENTION_NS_MIN, described
+from perdure.frontend.namespaces import RETENTION_NS_MIN, check_size, described
 from perdure.frontend.services import Services
 from perdure.visibility.attributes import is_reserved, type_name
 from perdure.workflow.durations import duration_fault
@@ -76,8 +76,7 @@ class NamespaceUpdates:
         if request.delete_bad_binary:
             raise InvalidArgument(f"Bad binary checksum {request.delete_bad_binary} doesn't exists.")
         self._check_replication(before, request)
-        if len(msgspec.msgpack.encode(after)) > self._options.limits.blob_bytes_max:
-            raise InvalidArgument("Namespace data size exceeds limit.")
+        check_size(after, self._options.limits)
         return after
 
     def _check_replication(self, namespace: Namespace, request: UpdateNamespaceRequest) -> None:

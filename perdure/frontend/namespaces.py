@@ -1,5 +1,6 @@
 """Namespaces: register, describe, list."""
 
+import msgspec
 from temporalio.api.enums.v1 import ArchivalState, ReplicationState
 from temporalio.api.namespace.v1 import BadBinaries, NamespaceConfig, NamespaceInfo
 from temporalio.api.replication.v1 import ClusterReplicationConfig, NamespaceReplicationConfig
@@ -15,6 +16,7 @@ from temporalio.api.workflowservice.v1 import (
 from perdure.base.clock import SECOND_NS, from_duration, to_duration
 from perdure.base.entropy import new_id
 from perdure.base.errors import InvalidArgument, NamespaceAlreadyExists, Unimplemented
+from perdure.base.limits import Limits
 from perdure.cluster.namespaces import Namespace
 from perdure.cluster.roles import Call
 from perdure.frontend.checks import too_long
@@ -26,6 +28,7 @@ RETENTION_NS_MIN = 3_600 * SECOND_NS
 # The reference's own namespace: clients of clusters know the name, so nobody may have it.
 RESERVED = frozenset({"temporal-system"})
 _PAGE = 100
+_PAGE_BYTES_MAX = 1 << 20  # of the first one only if it is that large alone
 
 
 class NamespaceCalls:
@@ -47,6 +50,7 @@ class NamespaceCalls:
             owner_email=request.owner_email,
             data=dict(request.data),
         )
+        check_size(namespace, self._options.limits)
         taken = NamespaceAlreadyExists(f'Namespace "{request.namespace}" already exists')
         if request.namespace in RESERVED:
             raise taken
@@ -90,10 +94,22 @@ class NamespaceCalls:
         size = request.page_size if request.page_size > 0 else _PAGE
         after = request.next_page_token.decode(errors="replace")
         found = [one for one in await self._namespaces.list() if one.name > after]
-        more = found[size - 1].name.encode() if len(found) > size else b""
-        return ListNamespacesResponse(
-            namespaces=[described(one, self._options) for one in found[:size]], next_page_token=more
-        )
+        page: list[DescribeNamespaceResponse] = []
+        taken = 0
+        for namespace in found[:size]:
+            shown = described(namespace, self._options)
+            taken += shown.ByteSize()
+            if page and taken > _PAGE_BYTES_MAX:
+                break
+            page.append(shown)
+        more = found[len(page) - 1].name.encode() if len(found) > len(page) else b""
+        return ListNamespacesResponse(namespaces=page, next_page_token=more)
+
+
+def check_size(namespace: Namespace, limits: Limits) -> None:
+    """Raises InvalidArgument for one that is too large to be kept; every caller's caller pays for it."""
+    if len(msgspec.msgpack.encode(namespace)) > limits.blob_bytes_max:
+        raise InvalidArgument("Namespace data size exceeds limit.")
 
 
 def described(namespace: Namespace, options: FrontendOptions) -> DescribeNamespaceResponse:

@@ -17,6 +17,7 @@ from perdure.base.errors import InvalidArgument
 from perdure.cluster.namespaces import Namespace
 from perdure.cluster.roles import Call
 from perdure.frontend.methods import Scope, rpc
+from perdure.frontend.namespaces import check_size
 from perdure.frontend.services import Services
 from perdure.visibility.attributes import OWN, is_reserved, type_name
 
@@ -28,6 +29,7 @@ class Operator:
 
     def __init__(self, services: Services) -> None:
         self._namespaces = services.namespaces
+        self._limits = services.options.limits
 
     @rpc(AddSearchAttributesRequest, Scope.NONE)
     async def AddSearchAttributes(
@@ -87,7 +89,9 @@ class Operator:
         def changed(namespace: Namespace) -> Namespace:
             attributes = change(namespace.search_attributes)
             aliases = {field: alias for field, alias in namespace.aliases.items() if alias in attributes}
-            return msgspec.structs.replace(namespace, search_attributes=attributes, aliases=aliases)
+            after = msgspec.structs.replace(namespace, search_attributes=attributes, aliases=aliases)
+            check_size(after, self._limits)
+            return after
 
         await self._namespaces.change(name, changed)
 

@@ -6,12 +6,17 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from temporalio.api.enums.v1 import ArchivalState, IndexedValueType, NamespaceState, ReplicationState
 from temporalio.api.namespace.v1 import BadBinaries, BadBinaryInfo, NamespaceConfig, UpdateNamespaceInfo
-from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest, RemoveSearchAttributesRequest
+from temporalio.api.operatorservice.v1 import (
+    AddSearchAttributesRequest,
+    ListSearchAttributesRequest,
+    RemoveSearchAttributesRequest,
+)
 from temporalio.api.replication.v1 import ClusterReplicationConfig, NamespaceReplicationConfig
 from temporalio.api.workflowservice.v1 import (
     DeprecateNamespaceRequest,
     DescribeNamespaceRequest,
     ListNamespacesRequest,
+    RegisterNamespaceRequest,
     SignalWorkflowExecutionRequest,
     SignalWorkflowExecutionResponse,
     StartWorkflowExecutionRequest,
@@ -166,3 +171,33 @@ async def test_a_deprecated_namespace_begins_nothing_and_goes_on_with_the_rest(d
         await desk.call(info(state=NamespaceState.NAMESPACE_STATE_REGISTERED))
     with pytest.raises(NamespaceNotFound):
         await desk.call(DeprecateNamespaceRequest(namespace="nope"))
+
+
+async def test_a_new_namespace_has_a_limit_too() -> None:
+    desk = await open_desk(with_limits(blob_bytes_max=1000))
+    request = RegisterNamespaceRequest(namespace="large", workflow_execution_retention_period=Duration(seconds=86_400))
+    request.data["a"] = "x" * 1000
+    with pytest.raises(InvalidArgument, match="Namespace data size exceeds limit"):
+        await desk.call(request)
+    with pytest.raises(NamespaceNotFound):
+        await desk.call(DescribeNamespaceRequest(namespace="large"))
+
+
+async def test_a_page_of_large_namespaces_is_short() -> None:
+    desk = await open_desk()
+    for name in ("away", "default"):
+        large = UpdateNamespaceInfo(data={"a": "x" * (1 << 20)})
+        await desk.call(UpdateNamespaceRequest(namespace=name, update_info=large))
+    first = await desk.call(ListNamespacesRequest())
+    second = await desk.call(ListNamespacesRequest(next_page_token=first.next_page_token))
+    assert [one.namespace_info.name for one in (*first.namespaces, *second.namespaces)] == ["away", "default"]
+    assert not second.next_page_token
+
+
+async def test_attributes_added_again_and_again_have_a_limit() -> None:
+    desk = await open_desk(with_limits(blob_bytes_max=1000))
+    kinds = dict.fromkeys((f"Name{n}" for n in range(200)), IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD)
+    with pytest.raises(InvalidArgument, match="Namespace data size exceeds limit"):
+        await desk.call(AddSearchAttributesRequest(namespace="away", search_attributes=kinds))
+    listed = await desk.call(ListSearchAttributesRequest(namespace="away"))
+    assert not listed.custom_attributes
