@@ -8,22 +8,45 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.common.v1 import message_pb2 as common
 from temporalio.api.enums.v1 import common_pb2 as enums
+from temporalio.api.enums.v1 import event_type_pb2 as event_enums
 from temporalio.api.enums.v1 import query_pb2 as query_enums
+from temporalio.api.enums.v1 import task_queue_pb2 as queue_enums
+from temporalio.api.namespace.v1 import message_pb2 as namespaces
 from temporalio.api.operatorservice.v1 import request_response_pb2 as operator
 from temporalio.api.query.v1 import message_pb2 as query
+from temporalio.api.replication.v1 import message_pb2 as replication
+from temporalio.api.sdk.v1 import user_metadata_pb2 as sdk
 from temporalio.api.taskqueue.v1 import message_pb2 as taskqueue
+from temporalio.api.worker.v1 import message_pb2 as worker
+from temporalio.api.workflow.v1 import message_pb2 as workflow
 from temporalio.api.workflowservice.v1 import request_response_pb2 as ws
 
 from tests.conformance.harness.commands import complete_workflow
-from tests.conformance.harness.payloads import failure, header, memo, payloads, retry_policy, search_attributes
+from tests.conformance.harness.payloads import (
+    failure,
+    header,
+    memo,
+    payload,
+    payloads,
+    retry_policy,
+    search_attributes,
+)
 from tests.e2e.siege import IDENTITY, Siege, fresh
 
 Build = Callable[[Siege], Awaitable[Message]]
 _NAMESPACE: dict[str, Any] = {"namespace": "default"}
 _WORKER: dict[str, Any] = {"namespace": "default", "identity": IDENTITY}
 _TARGET = common.WorkflowExecution(workflow_id="target")
+_QUEUE = taskqueue.TaskQueue(name="nothing")
+_LINK = common.Link(
+    workflow_event=common.Link.WorkflowEvent(
+        namespace="default", workflow_id="w", run_id="r", event_ref=common.Link.WorkflowEvent.EventReference(event_id=1)
+    )
+)
+_LINK.workflow_event.event_ref.event_type = event_enums.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED
 
 
 def _plain(request: Message) -> Build:
@@ -43,11 +66,20 @@ def _start_fields() -> dict[str, Any]:
         "workflow_execution_timeout": Duration(seconds=100),
         "workflow_run_timeout": Duration(seconds=50),
         "workflow_task_timeout": Duration(seconds=10),
+        "cron_schedule": "@every 1h",
+        "user_metadata": sdk.UserMetadata(summary=payload("s"), details=payload("d")),
+        "links": [_LINK],
+        "priority": common.Priority(priority_key=2, fairness_key="k", fairness_weight=1.5),
     }
 
 
 async def start(siege: Siege) -> Message:
-    return siege.start_request(**_start_fields())
+    return siege.start_request(
+        **_start_fields(),
+        last_completion_result=payloads("before"),
+        continued_failure=failure("before"),
+        on_conflict_options=workflow.OnConflictOptions(attach_request_id=True, attach_links=True),
+    )
 
 
 async def signal_with_start(siege: Siege) -> Message:
@@ -127,6 +159,74 @@ async def register(_siege: Siege) -> Message:
     )
 
 
+async def update(siege: Siege) -> Message:
+    info = namespaces.UpdateNamespaceInfo(description="d", owner_email="a@b", data={"k": "v"})
+    config = namespaces.NamespaceConfig(
+        workflow_execution_retention_ttl=Duration(seconds=86_400), custom_search_attribute_aliases={"Keyword01": "Mine"}
+    )
+    return ws.UpdateNamespaceRequest(
+        namespace=await _registered(siege),
+        update_info=info,
+        config=config,
+        replication_config=replication.NamespaceReplicationConfig(active_cluster_name="active"),
+    )
+
+
+async def deprecate(siege: Siege) -> Message:
+    return ws.DeprecateNamespaceRequest(namespace=await _registered(siege))
+
+
+async def _registered(siege: Siege) -> str:
+    request: Any = await register(siege)
+    await siege.client.call(request)
+    return str(request.namespace)
+
+
+async def delete(siege: Siege) -> Message:
+    name = fresh("wf")
+    execution = common.WorkflowExecution(workflow_id=name, run_id=await siege.start(name))
+    return ws.DeleteWorkflowExecutionRequest(**_NAMESPACE, workflow_execution=execution)
+
+
+async def update_queue(_siege: Siege) -> Message:
+    limit = ws.UpdateTaskQueueConfigRequest.RateLimitUpdate(
+        rate_limit=taskqueue.RateLimit(requests_per_second=5), reason="r"
+    )
+    return ws.UpdateTaskQueueConfigRequest(
+        **_WORKER,
+        task_queue=fresh("queue"),
+        task_queue_type=queue_enums.TASK_QUEUE_TYPE_ACTIVITY,
+        update_queue_rate_limit=limit,
+    )
+
+
+def beat(key: str = "k", **fields: Any) -> worker.WorkerHeartbeat:
+    """What a worker tells of itself."""
+    plain: dict[str, Any] = {
+        "worker_instance_key": key,
+        "worker_identity": IDENTITY,
+        "task_queue": "nothing",
+        "sdk_name": "sdk",
+        "host_info": worker.WorkerHostInfo(host_name="h", current_host_cpu_usage=0.5),
+        "start_time": Timestamp(seconds=1),
+        "heartbeat_time": Timestamp(seconds=2),
+        "elapsed_since_last_heartbeat": Duration(seconds=60),
+        "workflow_task_slots_info": worker.WorkerSlotsInfo(current_available_slots=1, slot_supplier_kind="Fixed"),
+        "activity_poller_info": worker.WorkerPollerInfo(current_pollers=1),
+        "plugins": [worker.PluginInfo(name="p", version="1")],
+    }
+    return worker.WorkerHeartbeat(**{**plain, **fields})
+
+
+async def record_heartbeat(_siege: Siege) -> Message:
+    return ws.RecordWorkerHeartbeatRequest(**_WORKER, worker_heartbeat=[beat()])
+
+
+async def describe_worker(siege: Siege) -> Message:
+    await siege.client.call(await record_heartbeat(siege))
+    return ws.DescribeWorkerRequest(**_NAMESPACE, worker_instance_key="k")
+
+
 GOOD: dict[str, Build] = {
     "StartWorkflowExecution": start,
     "SignalWithStartWorkflowExecution": signal_with_start,
@@ -156,15 +256,9 @@ GOOD: dict[str, Build] = {
     "GetWorkflowExecutionHistoryReverse": _plain(
         ws.GetWorkflowExecutionHistoryReverseRequest(**_NAMESPACE, execution=_TARGET)
     ),
-    "PollWorkflowTaskQueue": _plain(
-        ws.PollWorkflowTaskQueueRequest(**_WORKER, task_queue=taskqueue.TaskQueue(name="nothing"))
-    ),
-    "PollActivityTaskQueue": _plain(
-        ws.PollActivityTaskQueueRequest(**_WORKER, task_queue=taskqueue.TaskQueue(name="nothing"))
-    ),
-    "PollNexusTaskQueue": _plain(
-        ws.PollNexusTaskQueueRequest(**_WORKER, task_queue=taskqueue.TaskQueue(name="nothing"))
-    ),
+    "PollWorkflowTaskQueue": _plain(ws.PollWorkflowTaskQueueRequest(**_WORKER, task_queue=_QUEUE)),
+    "PollActivityTaskQueue": _plain(ws.PollActivityTaskQueueRequest(**_WORKER, task_queue=_QUEUE)),
+    "PollNexusTaskQueue": _plain(ws.PollNexusTaskQueueRequest(**_WORKER, task_queue=_QUEUE)),
     "RespondWorkflowTaskCompleted": workflow_task_completed,
     "RespondWorkflowTaskFailed": workflow_task_failed,
     "RespondQueryTaskCompleted": _plain(
@@ -186,7 +280,29 @@ GOOD: dict[str, Build] = {
         ws.ListWorkflowExecutionsRequest(**_NAMESPACE, page_size=1, query="WorkflowType = 'flow'")
     ),
     "CountWorkflowExecutions": _plain(ws.CountWorkflowExecutionsRequest(**_NAMESPACE, query="WorkflowId = 'x'")),
+    "ScanWorkflowExecutions": _plain(
+        ws.ScanWorkflowExecutionsRequest(**_NAMESPACE, page_size=1, query="WorkflowType = 'flow'")
+    ),
+    "DeleteWorkflowExecution": delete,
+    "DescribeTaskQueue": _plain(
+        ws.DescribeTaskQueueRequest(
+            **_NAMESPACE,
+            task_queue=_QUEUE,
+            task_queue_type=queue_enums.TASK_QUEUE_TYPE_WORKFLOW,
+            report_stats=True,
+            report_config=True,
+            include_task_queue_status=True,
+        )
+    ),
+    "ListTaskQueuePartitions": _plain(ws.ListTaskQueuePartitionsRequest(**_NAMESPACE, task_queue=_QUEUE)),
+    "UpdateTaskQueueConfig": update_queue,
+    "RecordWorkerHeartbeat": record_heartbeat,
+    "DescribeWorker": describe_worker,
+    "ListWorkers": _plain(ws.ListWorkersRequest(**_NAMESPACE, page_size=1, query="TaskQueue = 'nothing'")),
+    "CountWorkers": _plain(ws.CountWorkersRequest(**_NAMESPACE, query="SdkName STARTS_WITH 'sdk'")),
     "RegisterNamespace": register,
+    "UpdateNamespace": update,
+    "DeprecateNamespace": deprecate,
     "DescribeNamespace": _plain(ws.DescribeNamespaceRequest(**_NAMESPACE)),
     "ListNamespaces": _plain(ws.ListNamespacesRequest(page_size=1)),
     "GetClusterInfo": _plain(ws.GetClusterInfoRequest()),

@@ -6,29 +6,47 @@ from typing import Any
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from temporalio.api.command.v1 import message_pb2 as command
+from temporalio.api.common.v1 import message_pb2 as common
 from temporalio.api.enums.v1 import command_type_pb2 as kinds
 from temporalio.api.enums.v1 import event_type_pb2 as events
 from temporalio.api.taskqueue.v1 import message_pb2 as taskqueue
 from temporalio.api.workflowservice.v1 import request_response_pb2 as ws
 
 from tests.conformance.harness.commands import (
+    cancel_external,
     cancel_workflow,
     complete_workflow,
+    continue_as_new,
     fail_workflow,
     modify_properties,
     record_marker,
     schedule_activity,
+    signal_external,
+    start_child,
     start_timer,
     upsert_search_attributes,
 )
-from tests.conformance.harness.payloads import header, memo, payloads, retry_policy, search_attributes
+from tests.conformance.harness.payloads import failure, header, memo, payloads, retry_policy, search_attributes
 from tests.conformance.harness.rpc import CallFailed
 from tests.e2e.mutations import Change, changes
-from tests.e2e.siege import Siege, in_turns
+from tests.e2e.siege import Siege, fresh, in_turns
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 _QUEUE = taskqueue.TaskQueue(name="spoiled")
+_NOBODY = common.WorkflowExecution(workflow_id="nobody", run_id="00000000-0000-4000-8000-000000000000")
+_TIMES: dict[str, Any] = {
+    "workflow_run_timeout": Duration(seconds=50),
+    "workflow_task_timeout": Duration(seconds=10),
+    "retry_policy": retry_policy(attempts=2),
+    "cron_schedule": "@every 1h",
+}
+_CARRIED: dict[str, Any] = {
+    "input": payloads("in"),
+    "header": header(h="x"),
+    "memo": memo(a="b"),
+    "search_attributes": search_attributes(),
+}
 _GOOD: dict[str, Callable[[], command.Command]] = {
     "activity": lambda: schedule_activity(
         _QUEUE,
@@ -44,6 +62,24 @@ _GOOD: dict[str, Callable[[], command.Command]] = {
     "marker": lambda: record_marker(details={"a": payloads("x")}, header=header(a="b")),
     "attributes": lambda: upsert_search_attributes(search_attributes()),
     "memo": lambda: modify_properties(memo(a="b")),
+    "child": lambda: start_child(
+        _QUEUE,
+        fresh("child"),
+        **_TIMES,
+        **_CARRIED,
+        workflow_execution_timeout=Duration(seconds=100),
+        priority=common.Priority(priority_key=2, fairness_key="k", fairness_weight=1.5),
+    ),
+    "continue": lambda: continue_as_new(
+        **_TIMES,
+        **_CARRIED,
+        task_queue=_QUEUE,
+        backoff_start_interval=Duration(seconds=1),
+        failure=failure("before"),
+        last_completion_result=payloads("before"),
+    ),
+    "signal": lambda: signal_external(_NOBODY, input=payloads("x"), header=header(h="x")),
+    "cancel another": lambda: cancel_external("nobody", run_id=_NOBODY.run_id, reason="r"),
 }
 # What a refused completion may leave behind: a task that failed, or one that goes on as if nothing had come.
 _AFTER_REFUSAL = {
@@ -60,7 +96,8 @@ async def _fate(siege: Siege, label: str, listed: list[command.Command]) -> str:
     try:
         await siege.client.call(siege.completion(task, *listed))
     except CallFailed as failed:
-        if failed.code != "INVALID_ARGUMENT" or not failed.text:
+        unknown_namespace = failed.code == "NOT_FOUND" and "attributes.namespace" in label
+        if not (failed.code == "INVALID_ARGUMENT" or unknown_namespace) or not failed.text:
             return f"{label}: {failed.code} {failed.text}"
         last = (await siege.event_types(task.workflow_execution.workflow_id))[-1]
         return "" if last in _AFTER_REFUSAL else f"{label}: refused, but event type {last} is the last"
