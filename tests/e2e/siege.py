@@ -172,8 +172,13 @@ class Siege:
         request = ws.GetWorkflowExecutionHistoryRequest(
             namespace="default", execution=common.WorkflowExecution(workflow_id=workflow_id)
         )
-        reply: ws.GetWorkflowExecutionHistoryResponse = await self.client.call(request)
-        return [event.event_type for event in reply.history.events]
+        found: list[int] = []
+        while True:
+            reply: ws.GetWorkflowExecutionHistoryResponse = await self.client.call(request)
+            found += [event.event_type for event in reply.history.events]
+            if not reply.next_page_token:
+                return found
+            request.next_page_token = reply.next_page_token
 
 
 def fresh(prefix: str) -> str:
