@@ -277,7 +277,9 @@ async def test_names_of_megabytes_stay_out_of_history(siege: Siege) -> None:
 def _nested(depth: int) -> failures.Failure:
     failure = failures.Failure(message="0", application_failure_info=failures.ApplicationFailureInfo(type="k"))
     for _ in range(depth - 1):
-        failure = failures.Failure(message="x", application_failure_info={}, cause=failure)
+        failure = failures.Failure(
+            message="x", application_failure_info=failures.ApplicationFailureInfo(), cause=failure
+        )
     return failure
 
 

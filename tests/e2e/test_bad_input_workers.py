@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
+from temporalio.api.enums.v1 import common_pb2 as enums
 from temporalio.api.enums.v1 import task_queue_pb2 as queue_enums
 from temporalio.api.namespace.v1 import message_pb2 as namespaces
 from temporalio.api.operatorservice.v1 import request_response_pb2 as operator
@@ -196,7 +197,7 @@ async def test_a_namespace_of_megabytes(siege: Siege) -> None:
     register.data.update(many)
     await siege.refused(register, "INVALID_ARGUMENT", "Namespace data size exceeds limit.")
     add = operator.AddSearchAttributesRequest(namespace=update.namespace)
-    add.search_attributes.update({f"Attribute{n:030}": 2 for n in range(50_000)})
+    add.search_attributes.update({f"Attribute{n:030}": enums.INDEXED_VALUE_TYPE_KEYWORD for n in range(50_000)})
     await siege.refused(add, "INVALID_ARGUMENT", "Namespace data size exceeds limit.")
     shown: ws.DescribeNamespaceResponse = await siege.client.call(
         ws.DescribeNamespaceRequest(namespace=update.namespace)
