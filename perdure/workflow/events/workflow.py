@@ -55,7 +55,7 @@ def started(run: Run, event: HistoryEvent, attributes: Any) -> None:
     facts.parent = attributes.parent_workflow_execution.SerializeToString()
     facts.root = attributes.root_workflow_execution.SerializeToString()
     facts.priority = attributes.priority.SerializeToString()
-    facts.user_metadata = event.user_metadata.SerializeToString()
+    facts.user_metadata = event.user_metadata.SerializeToString(deterministic=True)
     facts.start_time_ns = from_timestamp(event.event_time)
     facts.run_timeout_given = attributes.HasField("workflow_run_timeout")
     facts.parent_namespace = attributes.parent_workflow_namespace
