@@ -266,8 +266,8 @@ class VisibilityStore(Protocol):
         ...
 
     async def list(self, query: VisibilityQuery) -> VisibilityPage:
-        """One page, newest start first, of equal starts the greater run id. Raises InvalidArgument for a strange
-        token.
+        """One page (`token.page_of`), newest start first, of equal starts the greater run id. Raises InvalidArgument
+        for a strange token.
         """
         ...
 

@@ -4,6 +4,9 @@ import msgspec
 
 from perdure.visibility.tree import Filter
 
+# Of the rows of a page together: clients take messages of 4 MiB, and a memo may have 2.
+PAGE_BYTES_MAX = 2 << 20
+
 
 class VisibilityRow(msgspec.Struct, frozen=True):
     """One run as lists show it. Times in ns, 0 = none. `version`: the run's transition count; the highest wins.

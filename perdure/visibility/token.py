@@ -1,11 +1,14 @@
-"""The token of a list's next page: where the page before ended, as (start time in ns, run id). Opaque to callers."""
+"""A list's pages, and the token of the next one: where the page before ended, as (start time in ns, run id). Opaque to
+callers.
+"""
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import msgspec
 
 from perdure.base.errors import InvalidArgument
-from perdure.visibility.rows import VisibilityRow
+from perdure.visibility.rows import PAGE_BYTES_MAX, VisibilityPage, VisibilityRow
 
 _encoder = msgspec.msgpack.Encoder()
 # Databases know no larger numbers.
@@ -16,6 +19,25 @@ _decoder = msgspec.msgpack.Decoder(tuple[_Time, str])
 def after_row(row: VisibilityRow) -> bytes:
     """The token of the page that follows `row`."""
     return _encoder.encode((row.start_time_ns, row.run_id))
+
+
+def page_of(rows: Iterable[VisibilityRow], limit: int) -> VisibilityPage:
+    """The first of these: `limit` at most, and what fits into `PAGE_BYTES_MAX`, though one at least. Takes no more of
+    them than one beyond.
+    """
+    page: list[VisibilityRow] = []
+    size = 0
+    for row in rows:
+        size += _weight(row)
+        if len(page) == limit or (page and size > PAGE_BYTES_MAX):
+            return VisibilityPage(page, after_row(page[-1]))
+        page.append(row)
+    return VisibilityPage(page, b"")
+
+
+def _weight(row: VisibilityRow) -> int:
+    names = row.workflow_id, row.workflow_type, row.task_queue, row.parent_workflow_id, row.root_workflow_id
+    return len(row.memo) + sum(map(len, row.search_attributes.values())) + sum(map(len, names))
 
 
 def position_of(token: bytes) -> tuple[int, str] | None:

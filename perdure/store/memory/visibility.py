@@ -11,7 +11,7 @@ from perdure.store.contract import VISIBILITY_DELETION_NS
 from perdure.store.memory.tombstones import Tombstones
 from perdure.visibility.evaluate import predicate, workflow_id
 from perdure.visibility.rows import VisibilityPage, VisibilityQuery, VisibilityRow
-from perdure.visibility.token import after_row, position_of
+from perdure.visibility.token import page_of, position_of
 
 
 class MemoryVisibility:
@@ -57,12 +57,7 @@ class MemoryVisibility:
             del self._by_workflow[row.namespace_id, row.workflow_id]
 
     async def list(self, query: VisibilityQuery) -> VisibilityPage:
-        rows: list[VisibilityRow] = []
-        for row in self._newest_first(query):
-            if len(rows) == query.limit:
-                return VisibilityPage(rows, after_row(rows[-1]))
-            rows.append(row)
-        return VisibilityPage(rows, b"")
+        return page_of(self._newest_first(query), query.limit)
 
     async def count(self, query: VisibilityQuery) -> int:
         if query.filter is None:

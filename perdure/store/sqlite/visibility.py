@@ -5,6 +5,7 @@ A deleted run stays as an empty row for a day, so that a late write does not bri
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ from perdure.store.sqlite.statements import ATTRIBUTES, STAMPED, SWEEP
 from perdure.store.sqlite.writer import Writer
 from perdure.visibility.evaluate import custom_values, kind_of
 from perdure.visibility.rows import VisibilityPage, VisibilityQuery, VisibilityRow
-from perdure.visibility.token import after_row, position_of
+from perdure.visibility.token import page_of, position_of
 
 _SWEEP_EVERY_NS = 600 * SECOND_NS
 
@@ -60,11 +61,8 @@ class SqliteVisibility:
         values = [query.namespace_id, *values, *(position or ()), query.limit + 1]
 
         def read(connection: sqlite3.Connection) -> VisibilityPage:
-            rows = [_decoder.decode(body) for (body,) in connection.execute(statement, values)]
-            if len(rows) <= query.limit:
-                return VisibilityPage(rows, b"")
-            del rows[query.limit :]
-            return VisibilityPage(rows, after_row(rows[-1]))
+            with closing(connection.execute(statement, values)) as found:
+                return page_of((_decoder.decode(body) for (body,) in found), query.limit)
 
         return await self._readers.run(read)
 

@@ -12,7 +12,7 @@ from perdure.base.errors import InvalidArgument
 from perdure.store.contract import Store
 from perdure.testing.store_contract.suite import StoreSuite, fresh
 from perdure.visibility.evaluate import matches
-from perdure.visibility.rows import VisibilityQuery, VisibilityRow
+from perdure.visibility.rows import PAGE_BYTES_MAX, VisibilityQuery, VisibilityRow
 from perdure.visibility.tree import And, Equals, Filter
 
 
@@ -111,6 +111,20 @@ class VisibilityContract(StoreSuite):
                 assert await _listed(store, namespace_id, limit=limit) == expected
                 odd = [run for run in expected if int(run[1:]) % 2]
                 assert await _listed(store, namespace_id, Equals("ExecutionStatus", 2), limit) == odd
+
+    async def test_a_page_of_large_rows_is_short_and_the_next_goes_on(self) -> None:
+        async with self.opened() as store:
+            namespace_id = fresh()
+            memo = b"m" * (PAGE_BYTES_MAX // 3 - 1000)
+            rows = [msgspec.structs.replace(_row(namespace_id, f"r{n}", n), memo=memo) for n in range(7)]
+            rows.append(msgspec.structs.replace(_row(namespace_id, "r7", 7), memo=b"m" * (PAGE_BYTES_MAX + 1)))
+            await store.visibility.upsert(rows)
+            pages, token = list[list[str]](), b""
+            while not pages or token:
+                page = await store.visibility.list(VisibilityQuery(namespace_id, None, 5, token))
+                pages.append([row.run_id for row in page.rows])
+                token = page.token
+            assert pages == [["r7"], ["r6", "r5", "r4"], ["r3", "r2", "r1"], ["r0"]]
 
     async def test_a_row_that_comes_between_two_pages_moves_no_other(self) -> None:
         async with self.opened() as store:
