@@ -21,6 +21,7 @@ from perdure.rpc.server import ServerOptions
 from tests.conformance.harness.commands import complete_workflow, fail_workflow, record_marker, schedule_activity
 from tests.conformance.harness.payloads import failure, payload
 from tests.conformance.harness.rpc import CallFailed
+from tests.conformance.harness.waiting import until
 from tests.e2e.good_requests import GOOD
 from tests.e2e.siege import BLOB_LIMIT, IDENTITY, MESSAGE_LIMIT, MIB, SERVICE, Siege, blob, fresh, in_turns
 
@@ -219,6 +220,31 @@ async def test_giant_metadata(siege: Siege) -> None:
         await invoke(b"", timeout=10, metadata=((name, long),))
     await invoke(b"", timeout=10, metadata=tuple((f"x-{n}", "y") for n in range(500)))
     await invoke(b"", timeout=10, metadata=(("client-name", "temporal~"), ("x-bin", b"\xff\x00")))
+    await siege.unharmed()
+
+
+async def test_a_list_of_giant_memos_comes_in_pages_that_clients_take(siege: Siege) -> None:
+    name = fresh("queue")
+    memo = common.Memo(fields={"m": payload("x" * (MIB + MIB // 2))})
+    started = [await siege.start(fresh("wf"), memo=memo, task_queue=taskqueue.TaskQueue(name=name)) for _ in range(4)]
+    query_ = f"TaskQueue = '{name}'"
+
+    async def listed() -> bool:
+        count: ws.CountWorkflowExecutionsResponse = await siege.client.call(
+            ws.CountWorkflowExecutionsRequest(namespace="default", query=query_)
+        )
+        return count.count == len(started)
+
+    await until("the list to have them", listed)
+    for kind in (ws.ListWorkflowExecutionsRequest, ws.ScanWorkflowExecutionsRequest):
+        request: Any = kind(namespace="default", query=query_)
+        found = []
+        while not found or request.next_page_token:
+            page: Any = await siege.client.call(request)
+            assert page.ByteSize() < MESSAGE_LIMIT
+            found += [info.execution.run_id for info in page.executions]
+            request.next_page_token = page.next_page_token
+        assert sorted(found) == sorted(started)
     await siege.unharmed()
 
 
