@@ -3,3 +3,8 @@
 `perdure.rpc.call` is the part that roles may see: what a method is, and what is known of a call. It does not import
 grpc, so that a role runs without it.
 """
+
+import os
+
+# grpc reads this when it is loaded. With its listener on the event engine a call costs 7 % more CPU, in more threads.
+os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
