@@ -238,7 +238,7 @@ async def test_a_list_of_giant_memos_comes_in_pages_that_clients_take(siege: Sie
     await until("the list to have them", listed)
     for kind in (ws.ListWorkflowExecutionsRequest, ws.ScanWorkflowExecutionsRequest):
         request: Any = kind(namespace="default", query=query_)
-        found = []
+        found: list[str] = []
         while not found or request.next_page_token:
             page: Any = await siege.client.call(request)
             assert page.ByteSize() < MESSAGE_LIMIT
