@@ -4,9 +4,7 @@ Names and labels are those that dashboards and alerts for Temporal's server ask 
 this table. Invariant: what has no feature behind it here has no line here. Refuses to know who measures.
 """
 
-from prometheus_client import Gauge, Histogram
-
-from perdure.base.metrics import BYTES, COUNTS, Counter, Definition, counter, gauge, histogram
+from perdure.base.metrics import BYTES, COUNTS, Counter, Definition, Gauge, Histogram, counter, gauge, histogram
 
 _RPC = "namespace operation service_name"
 _CLIENT = "namespace operation service_name service_role"

@@ -10,13 +10,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from prometheus_client import Gauge, Histogram
 from temporalio.api.enums.v1 import ResourceExhaustedCause, ResourceExhaustedScope
 
 from perdure.base import series
 from perdure.base.clock import Clock
 from perdure.base.errors import DeadlineExceeded, PerdureError, ResourceExhausted
-from perdure.base.metrics import Counter, Metrics
+from perdure.base.metrics import Counter, Gauge, Histogram, Metrics
 
 T = TypeVar("T")
 Failed = Callable[[BaseException], None]

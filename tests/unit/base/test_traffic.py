@@ -3,13 +3,12 @@
 import asyncio
 
 import pytest
-from prometheus_client import Histogram
 from temporalio.api.enums.v1 import ResourceExhaustedCause
 
 from perdure.base import series
 from perdure.base.clock import SECOND_NS
 from perdure.base.errors import Bug, InvalidArgument, NotFound, ResourceExhausted, Unavailable
-from perdure.base.metrics import Cell, Definition, Metrics
+from perdure.base.metrics import Cell, Definition, Histogram, Metrics
 from perdure.base.traffic import Traffic, role_traffic, service_traffic
 
 LABELS = ("default", "Start", "frontend")

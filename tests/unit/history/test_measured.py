@@ -1,13 +1,12 @@
 """What is counted while workflows run: by the role, its shards, its queues and its store; on virtual time."""
 
-from prometheus_client import Histogram
 from temporalio.api.command.v1 import Command
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import CommandType
 from temporalio.api.workflowservice.v1 import TerminateWorkflowExecutionRequest
 
 from perdure.base import series
-from perdure.base.metrics import Cell, Definition, Metrics
+from perdure.base.metrics import Cell, Definition, Histogram, Metrics
 from perdure.cluster.roles import Call
 from perdure.shards.measured import operation_of
 from perdure.store.memory import MemoryStore
