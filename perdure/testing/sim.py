@@ -91,9 +91,7 @@ class Simulation:
         collector = Collector(cluster)
         evidence = await collector.collect()
         evidence.unsettled += unsettled
-        evidence.unsettled += [
-            f"{history.name} is still open" for history in evidence.histories if history.terminal is None
-        ]
+        evidence.unsettled += [f"{history.name} is still open" for history in evidence.deserted]
         cluster.crash_all()
         await cluster.start_missing()
         await collector.again(evidence)

@@ -197,6 +197,20 @@ class Evidence(msgspec.Struct, dict=True, kw_only=True):
             found[history.namespace, history.workflow_id].append(history)
         return found
 
+    @property
+    def deserted(self) -> list[RunHistory]:
+        """The runs that are open, without those that a start made anew which came a second time, out of order, when
+        its own run was over and gone: nobody waits for them.
+        """
+        return [run for run in self.histories if run.terminal is None and not self._is_late(run)]
+
+    def _is_late(self, run: RunHistory) -> bool:
+        request_id = run.start_request_id
+        chain = self.chains[run.namespace, run.workflow_id]
+        return bool(request_id) and any(
+            other.start_request_id == request_id and other.start_ns < run.start_ns for other in chain
+        )
+
     @cached_property
     def _by_kind(self) -> dict[Kind, list[Op]]:
         found: dict[Kind, list[Op]] = defaultdict(list)

@@ -33,6 +33,9 @@ def signal_with_start(work: Work, request: SignalWithStart) -> SignalWithStartWo
     both = request.request
     refuse_unknown(both, _SIGNAL_FIELDS)
     current = work.current
+    if current is not None and both.request_id and both.request_id == current.chain_request_id:
+        # The run that it began and signalled was followed by others: a repeated call must not end them.
+        return _response(work, current, both.request_id, started=False, run_id=current.first_run_id)
     if current is not None and _did_it(work, current, both.request_id):
         return _response(work, current, both.request_id, started=False)
     if current is not None and not make_room(work, current, both):
@@ -47,11 +50,9 @@ def signal_with_start(work: Work, request: SignalWithStart) -> SignalWithStartWo
 
 
 def _did_it(work: Work, current: CurrentRun, request_id: str) -> bool:
-    """Whether an earlier call with this request id made the current run, or the chain it is in, and signalled it: a
-    repeated call must not terminate what the first one began, whatever its policies say.
+    """Whether an earlier call with this request id made the current run, and signalled it: a repeated call must not
+    terminate what the first one began, whatever its policies say.
     """
-    if request_id and request_id == current.chain_request_id:
-        return True
     if request_id != current.create_request_id:
         return False
     run = work.chain.runs.get(current.run_id)
@@ -85,16 +86,18 @@ def _start_part(both: SignalWithStartWorkflowExecutionRequest) -> StartWorkflowE
 
 
 def _response(
-    work: Work, current: CurrentRun, request_id: str, *, started: bool
+    work: Work, current: CurrentRun, request_id: str, *, started: bool, run_id: str = ""
 ) -> SignalWithStartWorkflowExecutionResponse:
+    """The answer about the current run, or the run `run_id` of its chain."""
+    run_id = run_id or current.run_id
     return SignalWithStartWorkflowExecutionResponse(
-        run_id=current.run_id,
+        run_id=run_id,
         first_execution_run_id=current.first_run_id,
         started=started,
         signal_link=request_link(
             work.context.namespace.name,
             work.chain.key,
-            current.run_id,
+            run_id,
             request_id,
             EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED,
         ),

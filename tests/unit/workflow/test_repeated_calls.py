@@ -99,7 +99,7 @@ def test_a_start_that_comes_again_when_its_run_has_successors_ends_none_of_them(
     again = _decided(third, request_of("one"), 21)
     other = _decided(third, request_of("two"), 21)
     assert again.record is None
-    assert again.reply.first_execution_run_id == begun.reply.run_id
+    assert again.reply.run_id == again.reply.first_execution_run_id == begun.reply.run_id
     assert third.runs[third.current.run_id].is_open
     assert not other.chain.runs[third.current.run_id].is_open
 
