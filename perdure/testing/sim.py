@@ -14,6 +14,7 @@ from typing import Any, Self
 import msgspec
 import structlog
 from temporalio.api.enums.v1 import EventType
+from temporalio.api.workflowservice.v1 import CountWorkflowExecutionsRequest
 
 from perdure.base.errors import PerdureError
 from perdure.base.tasks import Background
@@ -30,6 +31,7 @@ from perdure.testing.worker import Worker
 # Rule 26: what is due is done by then, in virtual seconds after everything was healed.
 SETTLED_S = 150.0
 _REST_S = 12.0
+_LOOK_S = 3.0
 # So many failed seeds say as much as all would.
 _FAILED_MAX = 10
 # By then every checkpoint was written, whatever the cluster's options.
@@ -156,12 +158,28 @@ class Simulation:
         """Wait until everything is done; what isn't within the time."""
         if errands:
             await asyncio.wait(errands, timeout=SETTLED_S)
+        for _ in range(int(SETTLED_S / _LOOK_S)):
+            if not await self._is_something_open():
+                break
+            await asyncio.sleep(_LOOK_S)
         await asyncio.sleep(_REST_S)
         unsettled = [f"{client.name} is not done" for client in self.clients if not client.is_done]
         if None in self.cluster.hosts:
             unsettled.append("there is no host")
             await self.cluster.start_missing()
         return unsettled
+
+    async def _is_something_open(self) -> bool:
+        """Whether lists show a run that goes on: a child may outlive everybody who waits."""
+        for namespace in self.cluster.options.namespaces:
+            request = CountWorkflowExecutionsRequest(namespace=namespace, query='ExecutionStatus = "Running"')
+            try:
+                response = await self.cluster.call("CountWorkflowExecutions", request)
+            except PerdureError:
+                return True
+            if response.count:
+                return True
+        return False
 
     def _unexpected(self, error: BaseException) -> None:
         self.cluster.alarms.append(repr(error))
