@@ -199,16 +199,18 @@ class Evidence(msgspec.Struct, dict=True, kw_only=True):
 
     @property
     def deserted(self) -> list[RunHistory]:
-        """The runs that are open, without those that a start made anew which came a second time, out of order, when
-        its own run was over and gone: nobody waits for them.
+        """The runs that are open, without those that a start made which came a second time, out of order, when the run
+        that it had made or found was over: nobody waits for them.
         """
         return [run for run in self.histories if run.terminal is None and not self._is_late(run)]
 
     def _is_late(self, run: RunHistory) -> bool:
         request_id = run.start_request_id
         chain = self.chains[run.namespace, run.workflow_id]
-        return bool(request_id) and any(
-            other.start_request_id == request_id and other.start_ns < run.start_ns for other in chain
+        told = {op.reply.get("run_id") for op in self.of(Kind.START) if op.ok and op.request_id == request_id}
+        return bool(request_id) and (
+            bool(told - {run.run_id})
+            or any(other.start_request_id == request_id and other.start_ns < run.start_ns for other in chain)
         )
 
     @cached_property
