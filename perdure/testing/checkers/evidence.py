@@ -205,6 +205,8 @@ class Evidence(msgspec.Struct, dict=True, kw_only=True):
         return [run for run in self.histories if run.terminal is None and not self._is_late(run)]
 
     def _is_late(self, run: RunHistory) -> bool:
+        while run.continues in self.runs:
+            run = self.runs[run.continues]
         request_id = run.start_request_id
         chain = self.chains[run.namespace, run.workflow_id]
         told = {op.reply.get("run_id") for op in self.of(Kind.START) if op.ok and op.request_id == request_id}
