@@ -37,7 +37,7 @@ def close_from_outside(work: Work, draft: Draft, attributes: Message, **fields: 
     task = draft.run.durable.workflow_task
     if task is not None and task.started_event_id:
         fail(draft, WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_FORCE_CLOSE_COMMAND, identity=SERVER_IDENTITY)
-        flush.flush(draft)
+    flush.flush(draft)
     close(draft, attributes, **fields)
     release_queries(work, draft.run)
 

@@ -197,6 +197,7 @@ class Facts(msgspec.Struct):
     last_first_event_id: int = 0  # first id of the newest batch
     last_completed_started_event_id: int = 0  # started id of the newest completed workflow task
     completed_workflow_tasks: int = 0
+    first_task_scheduled: bool = False
     cancel_requested: bool = False
     cancel_request_id: str = ""
     signal_count: int = 0

@@ -47,12 +47,7 @@ def wake(draft: Draft, *, skip_delay: bool = False) -> None:
 
 def awaits_first_task(run: Run) -> bool:
     """True while the run's first workflow task is delayed (start delay, cron, retry)."""
-    durable = run.durable
-    return (
-        durable.execution_time_ns > run.facts.start_time_ns
-        and durable.workflow_task is None
-        and not run.facts.last_completed_started_event_id
-    )
+    return run.durable.execution_time_ns > run.facts.start_time_ns and not run.facts.first_task_scheduled
 
 
 def schedule(draft: Draft, *, original_time_ns: int = 0) -> None:

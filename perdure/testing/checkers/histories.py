@@ -117,7 +117,11 @@ def _acknowledgements(evidence: Evidence, history: RunHistory) -> list[tuple[int
             identity = event.workflow_execution_terminated_event_attributes.identity
         if identity in returned:
             found.append((returned[identity], event.event_id))
-    acks = {op.request_id: op.returned_ns for op in evidence.of(Kind.SIGNAL) if op.ok}
+    acks = {
+        op.request_id: op.returned_ns
+        for op in evidence.of(Kind.SIGNAL)
+        if op.ok and op.reply.get("run_id", op.run_id) in ("", history.run_id)
+    }
     for request_id, event in history.signals:
         if request_id in acks:
             numbered_ns = _numbered_ns(history, event.event_id) + evidence.skew_ns

@@ -1,7 +1,7 @@
 """How state follows from workflow-task events.
 
-Scheduled, Started, Failed and TimedOut change nothing here: the outstanding task, its attempt and its ids are durable
-deltas, since most of it is never in an event. What a completion says for good is.
+Started, Failed and TimedOut change nothing here: the outstanding task, its attempt and its ids are durable deltas,
+since most of it is never in an event. That there was a task, and what a completion says for good, is.
 """
 
 from typing import Any
@@ -20,6 +20,12 @@ _UNVERSIONED = "unversioned"
 # Constants and no limits of the context: replay must not depend on configuration.
 _BUILD_IDS_BYTES_MAX = 2048
 _CHECKSUMS_MAX = 20
+
+
+@numbers(EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED)
+def task_scheduled(run: Run, event: HistoryEvent, attributes: Any) -> None:
+    """A delay of the first task is over, whatever becomes of the task."""
+    run.facts.first_task_scheduled = True
 
 
 @numbers(EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED)
