@@ -73,25 +73,26 @@ async def children_in_lists(s: Session) -> None:
     await s.wait_for_event(STARTED)
     await s.advance_child(start_child(s.queue, s.unique("grandchild")))
     await s.wait_for_event(STARTED, "child")
-    for query, count in (
-        (f"ParentWorkflowId = '{s.unique('wf')}'", 1),
-        (f"ParentRunId = '{run_id}'", 1),
-        (f"RootWorkflowId = '{s.unique('wf')}'", 3),
-        (f"RootRunId = '{run_id}' AND WorkflowId = '{s.unique('grandchild')}'", 1),
+    for query, count, built in (
+        (f"ParentWorkflowId = '{s.unique('wf')}'", 1, 1),
+        (f"ParentRunId = '{run_id}'", 1, 1),
+        (f"RootWorkflowId = '{s.unique('wf')}'", 3, 2),
+        (f"RootRunId = '{run_id}' AND WorkflowId = '{s.unique('grandchild')}'", 1, 0),
     ):
         s.note(query)
-        reply = await listed(s, query, count)
+        reply = await listed(s, query, count, built)
         for info in sorted(reply.executions, key=lambda info: str(info.execution.workflow_id)):
             s.show("listed", info)
 
 
-async def listed(s: Session, query: str, count: int) -> ws.ListWorkflowExecutionsResponse:
-    """List until there are so many executions."""
+async def listed(s: Session, query: str, count: int, built: int = 0) -> ws.ListWorkflowExecutionsResponse:
+    """List until there are so many executions, and so many of them show that a worker has answered a task."""
     request = ws.ListWorkflowExecutionsRequest(namespace=NAMESPACE, query=query)
 
     async def enough() -> ws.ListWorkflowExecutionsResponse | None:
         reply: ws.ListWorkflowExecutionsResponse = await s.quiet(request)
-        return reply if len(reply.executions) == count else None
+        answered = sum("BuildIds" in info.search_attributes.indexed_fields for info in reply.executions)
+        return reply if len(reply.executions) == count and answered >= built else None
 
     found = await until(f"{count} of {query}", enough)
     assert found is not None
