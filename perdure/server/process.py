@@ -7,7 +7,6 @@ shows the same figures under its own name, as dashboards expect.
 import asyncio
 import gc
 import platform
-from collections import deque
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -25,8 +24,6 @@ _MEMORY = {
     "VmStk": series.MEMORY_STACK,
 }
 _STATUS = Path("/proc/self/status")
-# So many collections are remembered until the page is read.
-_PAUSES_MAX = 10_000
 
 
 class ProcessMeter:
@@ -38,9 +35,6 @@ class ProcessMeter:
         self._clock = clock
         self._begun_ns: int | None = None
         self._collections = _collections()
-        # A collection may begin inside the library, which holds a lock that its histograms would wait for: so it is
-        # noted here, and observed later.
-        self._paused_s: deque[float] = deque(maxlen=_PAUSES_MAX)
         self._garbage = {service: metrics.family(series.MEMORY_NUM_GC).labels(service) for service in SERVICES}
         self._pauses = metrics.family(series.MEMORY_GC_PAUSE).labels(SERVICES[0])
         build = ("", platform.machine(), version("perdure"), "", platform.python_version())
@@ -58,7 +52,8 @@ class ProcessMeter:
         if phase == "start":
             self._begun_ns = self._clock.monotonic_ns()
         elif self._begun_ns is not None:
-            self._paused_s.append((self._clock.monotonic_ns() - self._begun_ns) / SECOND_NS)
+            # Wherever it begins: a histogram that is kept has no lock to wait for.
+            self._pauses.observe((self._clock.monotonic_ns() - self._begun_ns) / SECOND_NS)
 
     def _read(self) -> Iterator[Reading]:
         roles = self._roles
@@ -74,8 +69,6 @@ class ProcessMeter:
             yield series.TOTAL_NAMESPACES, ("NamespaceCache", service), len(roles.namespaces)
             self._garbage[service].observe(collections - self._collections)
         self._collections = collections
-        while self._paused_s:
-            self._pauses.observe(self._paused_s.popleft())
         yield series.NUMSHARDS, ("ShardController", "history"), len(roles.shards.owned())
         yield series.CACHE_USAGE, ("mutablestate", "history"), roles.executions.cached_bytes
         yield series.CACHE_SIZE, ("mutablestate", "history"), roles.executions.cached_bytes_max
