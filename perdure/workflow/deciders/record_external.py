@@ -3,6 +3,8 @@
 The outcome is recorded while the run waits for it, once: a repeated or late one changes nothing.
 """
 
+from typing import Any
+
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.history.v1 import (
@@ -36,39 +38,25 @@ def record_external(work: Work, request: RecordExternal) -> None:
 
 
 def _signalled(pending: PendingExternal, request: RecordExternal) -> Message:
-    target = WorkflowExecution(workflow_id=pending.workflow_id, run_id=pending.run_id)
+    fields = _fields(pending, request) | {"control": request.control}
     if request.cause:
-        return SignalExternalWorkflowExecutionFailedEventAttributes(
-            cause=request.cause,  # type: ignore[arg-type]  # a plain int
-            initiated_event_id=pending.initiated_event_id,
-            namespace=request.namespace,
-            namespace_id=pending.namespace_id,
-            workflow_execution=target,
-            control=request.control,
-        )
-    return ExternalWorkflowExecutionSignaledEventAttributes(
-        initiated_event_id=pending.initiated_event_id,
-        namespace=request.namespace,
-        namespace_id=pending.namespace_id,
-        workflow_execution=target,
-        control=request.control,
-    )
+        return SignalExternalWorkflowExecutionFailedEventAttributes(**fields | {"cause": request.cause})
+    return ExternalWorkflowExecutionSignaledEventAttributes(**fields)
 
 
 def _asked(pending: PendingExternal, request: RecordExternal) -> Message:
     """Neither has the control: the reference leaves it out."""
-    target = WorkflowExecution(workflow_id=pending.workflow_id, run_id=pending.run_id)
+    fields = _fields(pending, request)
     if request.cause:
-        return RequestCancelExternalWorkflowExecutionFailedEventAttributes(
-            cause=request.cause,  # type: ignore[arg-type]  # a plain int
-            initiated_event_id=pending.initiated_event_id,
-            namespace=request.namespace,
-            namespace_id=pending.namespace_id,
-            workflow_execution=target,
-        )
-    return ExternalWorkflowExecutionCancelRequestedEventAttributes(
-        initiated_event_id=pending.initiated_event_id,
-        namespace=request.namespace,
-        namespace_id=pending.namespace_id,
-        workflow_execution=target,
-    )
+        return RequestCancelExternalWorkflowExecutionFailedEventAttributes(**fields | {"cause": request.cause})
+    return ExternalWorkflowExecutionCancelRequestedEventAttributes(**fields)
+
+
+def _fields(pending: PendingExternal, request: RecordExternal) -> dict[str, Any]:
+    """What the events of every outcome say."""
+    return {
+        "initiated_event_id": pending.initiated_event_id,
+        "namespace": request.namespace,
+        "namespace_id": pending.namespace_id,
+        "workflow_execution": WorkflowExecution(workflow_id=pending.workflow_id, run_id=pending.run_id),
+    }

@@ -68,7 +68,9 @@ def start(work: Work, request: StartWorkflow) -> StartWorkflowExecutionResponse 
         if start_request.request_id == current.create_request_id:
             return _started_before(work, current, start_request)
         if start_request.request_id == current.chain_request_id:
-            return first_started(work, current)
+            # The run that it made was followed by others. The reference has forgotten the start by then, and refuses
+            # it, or terminates what it began.
+            return _response(work, current, started=True, run_id=current.first_run_id)
         run = work.chain.runs.get(current.run_id)
         if run is not None and start_request.request_id in run.durable.request_ids:
             return _attached(work, current, start_request.request_id)
@@ -156,13 +158,15 @@ def _already_started(work: Work, current: CurrentRun, message: str) -> WorkflowA
     )
 
 
-def _response(work: Work, current: CurrentRun, *, started: bool) -> StartWorkflowExecutionResponse:
+def _response(work: Work, current: CurrentRun, *, started: bool, run_id: str = "") -> StartWorkflowExecutionResponse:
+    """The answer about the current run, or the run `run_id` of its chain."""
+    run_id = run_id or current.run_id
     return StartWorkflowExecutionResponse(
-        run_id=current.run_id,
+        run_id=run_id,
         first_execution_run_id=current.first_run_id,
         started=started,
         status=current.status,  # type: ignore[arg-type]  # the enum's int is stored plain
-        link=started_link(work.context.namespace.name, work.chain.key, current.run_id),
+        link=started_link(work.context.namespace.name, work.chain.key, run_id),
     )
 
 
@@ -184,19 +188,6 @@ def _use_existing(
         return _response(work, current, started=False)
     draft.put("request_ids", request_id, RequestRecord(event.event_type, event.event_id))
     return _attached(work, current, request_id)
-
-
-def first_started(work: Work, current: CurrentRun) -> StartWorkflowExecutionResponse:
-    """The answer to a start that is repeated after the run it made was followed by others: that it was made. The
-    reference has forgotten it by then, and refuses it, or terminates what it began.
-    """
-    return StartWorkflowExecutionResponse(
-        run_id=current.first_run_id,
-        first_execution_run_id=current.first_run_id,
-        started=True,
-        status=current.status,  # type: ignore[arg-type]  # the enum's int is stored plain
-        link=started_link(work.context.namespace.name, work.chain.key, current.first_run_id),
-    )
 
 
 def _attached(work: Work, current: CurrentRun, request_id: str) -> StartWorkflowExecutionResponse:
