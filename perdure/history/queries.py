@@ -33,10 +33,12 @@ from perdure.base.slots import ChainKey, SlotRange
 from perdure.base.tasks import Background
 from perdure.cluster.roles import Call, Directory, QueryTask
 from perdure.history.transacting import Transacting
-from perdure.workflow.decide import Notice, QueryAnswered, QueryReleased
+from perdure.workflow.decide import QueryAnswered, QueryReleased
 from perdure.workflow.requests import AbandonQuery, BeginQuery, QueryPlan, ResetSticky
 from perdure.workflow.tasks import QueueKey, QueueKind
 from perdure.workflow.tokens import QueryToken
+
+QueryNotice = QueryAnswered | QueryReleased
 
 _MARGIN_NS = SECOND_NS // 10
 
@@ -45,7 +47,7 @@ class _Waiter(NamedTuple):
     """Somebody who waits for a buffered query of a chain in `slot`."""
 
     slot: int
-    notice: asyncio.Future[Notice]
+    notice: asyncio.Future[QueryNotice]
 
 
 class Queries:
@@ -62,7 +64,7 @@ class Queries:
         self._waiting: dict[str, _Waiter] = {}
         self.background = Background(lambda error: None)
 
-    def notify(self, notice: Notice) -> None:
+    def notify(self, notice: QueryNotice) -> None:
         """A workflow task answered, failed or released a buffered query."""
         waiter = self._waiting.get(notice.query_id)
         if waiter is not None and not waiter.notice.done():

@@ -31,6 +31,7 @@ from perdure.history.targets import NEW_WORK, runs_of
 from perdure.shards.contract import Shard, Transition
 from perdure.workflow.context import Context, NamespaceView
 from perdure.workflow.core import Decision, decide
+from perdure.workflow.decide import UpdateMoved
 from perdure.workflow.requests import (
     ActivityTaskStarted,
     CompleteWorkflowTask,
@@ -207,7 +208,8 @@ class HistoryService:
 
     def _notify(self, decision: Decision) -> None:
         for notice in decision.notices:
-            self._queries.notify(notice)
+            if not isinstance(notice, UpdateMoved):
+                self._queries.notify(notice)
 
     def _view(self, namespace: Namespace) -> NamespaceView:
         cached = self._views.get(namespace.id)

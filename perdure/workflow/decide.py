@@ -36,7 +36,22 @@ class QueryReleased(msgspec.Struct, frozen=True):
     error: PerdureError | None
 
 
-Notice = QueryAnswered | QueryReleased
+class UpdateMoved(msgspec.Struct, frozen=True):
+    """A notice: an update reached a stage (temporal.api.enums.v1.UpdateWorkflowExecutionLifecycleStage), or won't.
+
+    `outcome`: a temporal.api.update.v1.Outcome, encoded, where `stage` is COMPLETED (also of a rejected one). `error`:
+    what the waiting caller gets instead; an `Unavailable` one means that the call is to be made anew (its workflow
+    continues in another run, or nobody has seen it yet).
+    """
+
+    run_id: str
+    update_id: str
+    stage: int
+    outcome: bytes = b""
+    error: PerdureError | None = None
+
+
+Notice = QueryAnswered | QueryReleased | UpdateMoved
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -55,6 +70,7 @@ class Decision(msgspec.Struct, frozen=True):
     notices: list[Notice]
     reply: Any
     refusal: PerdureError | None
+    volatile: list[Task] = []  # what a speculative workflow task wants anew; of no record, lost with the owner
 
 
 class Work:

@@ -153,6 +153,16 @@ class RequestRecord(msgspec.Struct, frozen=True):
     event_id: int = 0
 
 
+class Update(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An update that has events, by their ids; 0 = none. `admitted_event_id`: only where a reset carried it over. The
+    request and the outcome stay in history.
+    """
+
+    admitted_event_id: int = 0
+    accepted_event_id: int = 0
+    completed_event_id: int = 0
+
+
 class HistorySegment(msgspec.Struct, frozen=True, array_like=True):
     """Events `first` <= id < `end` of a run lie on `branch`; `end` 0 = open. A reset shares its base's segments."""
 
@@ -208,6 +218,7 @@ class Facts(msgspec.Struct):
     children: dict[int, PendingChild] = {}
     external_signals: dict[int, PendingExternal] = {}
     external_cancels: dict[int, PendingExternal] = {}
+    updates: dict[str, Update] = {}  # by update id; they stay, for whoever asks again, as long as the run does
 
 
 class Durable(msgspec.Struct):
@@ -245,6 +256,9 @@ class Durable(msgspec.Struct):
     reset_run_id: str = ""
     was_reset: bool = False
     paused: bool = False
+    pause: bytes = b""  # WorkflowExecutionPausedEventAttributes of the pause that is on
+    paused_time_ns: int = 0
+    server_attributes: dict[str, bytes] = {}  # search attributes that no event sets: name -> Payload
     auto_reset_points: bytes = b""
     versioning: bytes = b""  # WorkflowExecutionVersioningInfo
     assigned_build_id: str = ""
@@ -264,11 +278,23 @@ class BufferedQuery(msgspec.Struct, frozen=True):
     query: bytes
 
 
+class AdmittedUpdate(msgspec.Struct, frozen=True):
+    """An update that the workflow has not accepted yet. `request` is a temporal.api.update.v1.Request, encoded. `sent`:
+    a started workflow task carries it.
+    """
+
+    update_id: str
+    request: bytes
+    sent: bool = False
+
+
 class Ephemeral(msgspec.Struct):
     """Lost with the owner of the shard; nothing acknowledged lives here."""
 
     queries: dict[str, BufferedQuery] = {}
     queries_sent: tuple[str, ...] = ()  # ids that the started workflow task carries
+    admitted_updates: dict[str, AdmittedUpdate] = {}  # by update id, in order of admission
+    speculative_task: WorkflowTask | None = None  # instead of Durable's, never beside it
 
 
 _SECTIONS: dict[str, str] = {
@@ -302,6 +328,11 @@ class Run:
     @property
     def run_id(self) -> str:
         return self.durable.run_id
+
+    @property
+    def workflow_task(self) -> WorkflowTask | None:
+        """The outstanding workflow task, in history or speculative."""
+        return self.ephemeral.speculative_task or self.durable.workflow_task
 
     @property
     def is_open(self) -> bool:
