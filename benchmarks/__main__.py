@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from benchmarks import idle, one_activity, sdk_worker, signals
+from benchmarks import idle, one_activity, sdk_worker, signals, updates
 from benchmarks.report import Figures, machine, merged, table
 from benchmarks.servers import SERVERS, Server, running
 
@@ -36,6 +36,7 @@ def measured(arguments: argparse.Namespace) -> str:
     names, seconds = arguments.servers, arguments.seconds
     workflows: list[Figures] = []
     signalled: list[Figures] = []
+    updated: list[Figures] = []
     worked: list[Figures] = []
     idled = each(names, lambda server: idle.measure(server, seconds))
     for _ in range(arguments.rounds):
@@ -43,6 +44,8 @@ def measured(arguments: argparse.Namespace) -> str:
             workflows += each(names, lambda server: one_activity.measure(server, count, seconds))  # noqa: B023 - at once
         for count in (1, 20):
             signalled += each(names, lambda server: signals.measure(server, count, arguments.signals))  # noqa: B023 - at once
+        for count in (1, 10):
+            updated += each(names, lambda server: updates.measure(server, count, arguments.updates))  # noqa: B023 - at once
         worked += each(names, lambda server: sdk_worker.measure(server, 20, seconds))
     rounds = f"{arguments.rounds} round(s) of {seconds:.0f} s a case, the medians of the rounds"
     parts = [
@@ -52,6 +55,8 @@ def measured(arguments: argparse.Namespace) -> str:
         table(merged(workflows), "in flight", "workflows"),
         f"## {arguments.signals} signals to one workflow",
         table(merged(signalled), "in flight", "signals"),
+        f"## {arguments.updates} updates of one workflow, each accepted and completed",
+        table(merged(updated), "in flight", "updates"),
         "## One-activity workflows of an official SDK worker",
         table(merged(worked), "in flight", "workflows"),
         "## An idle server",
@@ -66,13 +71,14 @@ def main() -> None:
     parser.add_argument("--in-flight", type=int, nargs="+", default=[1, 10, 50])
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--signals", type=int, default=5_000)
+    parser.add_argument("--updates", type=int, default=1_500)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--servers", nargs="+", default=list(SERVERS), choices=SERVERS)
     parser.add_argument("--quick", action="store_true", help="a second a case, to see that everything runs")
     parser.add_argument("--write", action="store_true", help="keep the tables as benchmarks/results.md")
     arguments = parser.parse_args()
     if arguments.quick:
-        arguments.seconds, arguments.signals = 1.0, 200
+        arguments.seconds, arguments.signals, arguments.updates = 1.0, 200, 100
     text = measured(arguments) + "\n"
     sys.stdout.write(text)
     if arguments.write:
