@@ -49,6 +49,28 @@ class SystemClock:
         return _monotonic_ns()
 
 
+class AdvancingClock:
+    """Another clock, whose wall time can be moved forward; it goes on from there. What is monotonic stays: deadlines,
+    long polls and leases are of the real world.
+    """
+
+    __slots__ = ("_ahead_ns", "_clock")
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._ahead_ns = 0
+
+    def now_ns(self) -> int:
+        return self._clock.now_ns() + self._ahead_ns
+
+    def monotonic_ns(self) -> int:
+        return self._clock.monotonic_ns()
+
+    def advance_to(self, time_ns: int) -> None:
+        """Let it be `time_ns` now, unless it is later already. Whoever waits for a wall time has to be told."""
+        self._ahead_ns += max(0, time_ns - self.now_ns())
+
+
 def to_timestamp(time_ns: int) -> Timestamp:
     """`time_ns` as a protobuf timestamp."""
     seconds, nanos = divmod(time_ns, SECOND_NS)

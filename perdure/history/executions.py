@@ -3,7 +3,7 @@
 `metrics` and `name_of` (a namespace's name by its id) are for what is counted on the way.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from perdure.base.errors import Bug, ShardLost, Unavailable
 from perdure.base.metrics import UNKNOWN, Metrics
@@ -22,6 +22,7 @@ from perdure.visibility.rows import VisibilityRow
 from perdure.workflow.core import visibility_row
 from perdure.workflow.outstanding import in_order, outstanding
 from perdure.workflow.requests import FireTimer
+from perdure.workflow.state import Chain
 from perdure.workflow.tasks import ERRANDS, Backlog, Effect, EffectKind, Offer, QueueKey, Task, Timer
 
 
@@ -44,6 +45,7 @@ class HistoryExecutions:
         self._lookups = Lookups(metrics)
         self.outcomes = Outcomes(metrics, name_of)
         self.service: Transacting | None = None
+        self.watcher: Callable[[Chain], None] | None = None  # told every newest state, durable or not
 
     @property
     def cached_bytes(self) -> int:
@@ -72,6 +74,9 @@ class HistoryExecutions:
         chains = ShardChains(shard, self._store.checkpoints, self._cache_bytes_max, self._lookups)
         tasks = await Recovery(chains, self._store.checkpoints).replay(records)
         self._chains[shard.shard_id] = chains
+        if self.watcher is not None:
+            for entry in chains.entries.values():
+                self.watcher(entry.chain)
         return tasks
 
     def rows(self, shard: Shard, key: ChainKey) -> ChainRows:

@@ -127,6 +127,8 @@ class HistoryService:
         named = await self._named(request, namespace) if type(request) is CompleteWorkflowTask else _NONE
         entry = await chains.entry(key, runs_of(request))
         decision = self._decide(chains, entry, request, namespace, call, named)
+        if self._executions.watcher is not None:
+            self._executions.watcher(decision.chain)
         await shard.durable(entry.position if decision.record is None else decision.record.position)
         if decision.record is None:
             self._notify(decision)

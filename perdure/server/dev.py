@@ -10,13 +10,15 @@ from importlib.metadata import version
 import msgspec
 import structlog
 
-from perdure.base.clock import SystemClock
+from perdure.base.clock import AdvancingClock, Clock, SystemClock
 from perdure.base.entropy import SystemEntropy, new_id
 from perdure.base.errors import FailedPrecondition, NamespaceAlreadyExists
 from perdure.base.metrics import Metrics
 from perdure.cluster.namespaces import Namespace, Namespaces
 from perdure.frontend.frontend import HEALTH_NAME, Frontend
 from perdure.frontend.services import FrontendOptions
+from perdure.frontend.test_service import test_methods
+from perdure.rpc.call import Method, MethodTable
 from perdure.rpc.measured import measured
 from perdure.rpc.server import RpcServer
 from perdure.server.cluster import Options, Roles
@@ -24,6 +26,7 @@ from perdure.server.console import Console, Facts
 from perdure.server.options import MEMORY, DevOptions
 from perdure.server.process import ProcessMeter
 from perdure.server.scrape import PATH, Scrape
+from perdure.server.time_skipping import TimeSkipping
 from perdure.shards.options import ShardOptions
 from perdure.store.contract import Document, Documents, Store
 from perdure.store.memory import MemoryStore
@@ -67,10 +70,12 @@ def _stop(stop: asyncio.Event, number: int) -> None:
 
 
 async def _serve(store: Store, options: DevOptions, console: Console, stop: asyncio.Event) -> None:
-    clock, entropy, metrics = SystemClock(), SystemEntropy(), Metrics()
+    entropy, metrics = SystemEntropy(), Metrics()
+    clock = SystemClock() if options.time_locks is None else AdvancingClock(SystemClock())
     shards = ShardOptions(shards=options.shards, stop_timeout_s=_CHECKPOINT_S)
     settings = Options(limits=options.limits, shards=shards, cache_bytes_max=options.cache_bytes_max)
     roles = Roles(store, clock, entropy, settings, metrics=metrics)
+    skipping = TimeSkipping(clock, roles, options.time_locks or 0) if isinstance(clock, AdvancingClock) else None
     process = ProcessMeter(metrics, roles, clock)
     scrape = Scrape(metrics.page)
     await roles.start()
@@ -80,7 +85,8 @@ async def _serve(store: Store, options: DevOptions, console: Console, stop: asyn
         await roles.namespaces.list()  # those that were made later have metrics of their own, too
         console.step(f"namespaces: {len(roles.namespaces)}")
         frontend = await _frontend(roles, options, clock, entropy)
-        methods = measured(frontend.methods, metrics, clock, roles.namespaces, "frontend")
+        served = frontend.methods if skipping is None else _skippable(frontend.methods, roles, skipping)
+        methods = measured(served, metrics, clock, roles.namespaces, "frontend")
         server = RpcServer(methods, absent=frontend.absent, health_names=[HEALTH_NAME], options=options.listener)
         host = f"[{options.ip}]" if ":" in options.ip else options.ip
         metrics_port = await scrape.start(options.ip, options.metrics_port)
@@ -105,10 +111,24 @@ async def _serve(store: Store, options: DevOptions, console: Console, stop: asyn
     finally:
         await scrape.stop()
         process.close()
+        if skipping is not None:
+            await skipping.close()
         await roles.stop()
 
 
-async def _frontend(roles: Roles, options: DevOptions, clock: SystemClock, entropy: SystemEntropy) -> Frontend:
+def _skippable(methods: MethodTable, roles: Roles, skipping: TimeSkipping) -> dict[str, Method]:
+    """The methods with those that move the clock; begins to skip."""
+    roles.executions.watcher = skipping.changed
+    skipping.start()
+    name = f"/{HEALTH_NAME}/QueryWorkflow"
+    return {
+        **methods,
+        name: Method(methods[name].request, skipping.holding(methods[name].handler)),
+        **test_methods(skipping),
+    }
+
+
+async def _frontend(roles: Roles, options: DevOptions, clock: Clock, entropy: SystemEntropy) -> Frontend:
     name = "memory" if options.database == MEMORY else "sqlite"
     settings = FrontendOptions(
         limits=options.limits,

@@ -18,11 +18,23 @@ from perdure.server.options import MEMORY, DevOptions, check_namespaces, parse_d
 
 log = structlog.get_logger(__name__)
 _DAY_NS = 24 * 3600 * 1_000_000_000
+# What a test asks of a workflow that is over has to be there, however much time it has skipped since.
+_LONG_NS = 100 * 365 * _DAY_NS
 _OPEN_RATE = 1_000_000  # a development server limits nobody's rate unless it is told to
 
 
+_time_option = click.option(
+    "--time-skipping",
+    is_flag=True,
+    help="Serve the TestService, by whose calls tests skip through timers. In memory only.",
+)
+_port_option = click.option(
+    "--port", "-p", type=click.IntRange(0, 65535), default=7233, show_default=True, help="gRPC; 0 = any free one."
+)
+
+
 def _shared_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that both commands take; named as the reference's development server names them."""
+    """The options that all commands take; named as the reference's development server names them."""
     for option in (
         click.option(
             "--dynamic-config-value", "dynamic", multiple=True, metavar="KEY=JSON", help="Set a configuration value."
@@ -46,14 +58,6 @@ def _shared_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--ui-port", type=click.IntRange(0, 65535), default=None, hidden=True),
         click.option("--headless", is_flag=True, help="No Web UI (there is none yet)."),
-        click.option(
-            "--port",
-            "-p",
-            type=click.IntRange(0, 65535),
-            default=7233,
-            show_default=True,
-            help="gRPC; 0 = any free one.",
-        ),
         click.option("--ip", default="127.0.0.1", show_default=True, help="The address to listen on."),
     ):
         command = option(command)
@@ -70,10 +74,12 @@ def main() -> None:
 @click.option(
     "--db-filename", "-f", default="perdure.db", show_default=True, help="The database file; :memory: for none."
 )
+@_port_option
+@_time_option
 @_shared_options
 def dev(db_filename: str, **options: Any) -> None:
     """Run a whole cluster in this process, with its data in a file."""
-    _run(db_filename, 3 * _DAY_NS, **options)
+    _run(db_filename, _LONG_NS if options["time_skipping"] else 3 * _DAY_NS, **options)
 
 
 @main.group()
@@ -83,10 +89,22 @@ def server() -> None:
 
 @server.command("start-dev")
 @click.option("--db-filename", "-f", default=MEMORY, help="The database file; in memory if not given.")
+@_port_option
+@_time_option
 @_shared_options
 def start_dev(db_filename: str, **options: Any) -> None:
     """Run a whole cluster in this process, in memory unless a file is named."""
-    _run(db_filename or MEMORY, _DAY_NS, **options)
+    _run(db_filename or MEMORY, _LONG_NS if options["time_skipping"] else _DAY_NS, **options)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("port", type=click.IntRange(0, 65535))
+@click.option("--enable-time-skipping", is_flag=True, help="Begin unlocked: skip whatever time can be skipped.")
+@_shared_options
+def test_server(port: int, enable_time_skipping: bool, **options: Any) -> None:
+    """Run a cluster whose clock tests can skip, as SDKs' test environments run their test server."""
+    options |= {"port": port, "time_skipping": True, "time_locks": 0 if enable_time_skipping else 1}
+    _run(MEMORY, _LONG_NS, **options)
 
 
 def _run(
@@ -103,9 +121,14 @@ def _run(
     namespaces: Sequence[str],
     attributes: Sequence[str],
     dynamic: Sequence[str],
+    time_skipping: bool,
+    time_locks: int = 1,
 ) -> None:
     logs.configure(log_level, "json" if (log_format or _log_format()) == "json" else "text", "perdure")
     rates = Limits(host_rps=_OPEN_RATE, namespace_rps=_OPEN_RATE, visibility_rps=_OPEN_RATE, waiting_polls_max=20_000)
+    if time_skipping and database != MEMORY:
+        # What is in a file would be of a time to come when it is opened again.
+        raise click.UsageError(f"--time-skipping is for data in memory: --db-filename {MEMORY}")
     try:
         settings, unknown = with_values(Settings(limits=rates), [parse_dynamic_value(text) for text in dynamic])
         check_namespaces(namespaces, settings.limits)
@@ -120,6 +143,7 @@ def _run(
             limits=settings.limits,
             listener=settings.listener,
             cache_bytes_max=settings.cache_bytes_max,
+            time_locks=time_locks if time_skipping else None,
         )
     except InvalidArgument as error:
         raise click.UsageError(error.message) from error

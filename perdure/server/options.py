@@ -23,7 +23,10 @@ _TYPES = {
 
 
 class DevOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`database`: a file's path, or ":memory:". `retention_ns`: of namespaces made at start."""
+    """`database`: a file's path, or ":memory:". `retention_ns`: of namespaces made at start.
+
+    `time_locks`: the locks that the clock of the API's TestService begins with; None = there is no such service.
+    """
 
     ip: str = "127.0.0.1"
     port: int = 7233
@@ -36,6 +39,7 @@ class DevOptions(msgspec.Struct, frozen=True, kw_only=True):
     listener: ServerOptions = ServerOptions()
     cache_bytes_max: int = CACHE_BYTES_MAX
     shards: int = 1
+    time_locks: int | None = None
 
     @property
     def database_name(self) -> str:

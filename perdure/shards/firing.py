@@ -7,6 +7,7 @@ nothing ever wakes up.
 
 import asyncio
 from collections import deque
+from collections.abc import Set as AbstractSet
 
 import structlog
 
@@ -18,7 +19,7 @@ from perdure.shards.options import World
 from perdure.shards.retrying import delay_s
 from perdure.shards.strays import Strays
 from perdure.shards.timers import NEVER_NS, TimerIndex
-from perdure.workflow.tasks import ERRANDS, Timer
+from perdure.workflow.tasks import ERRANDS, Timer, TimerKind
 
 log = structlog.get_logger(__name__)
 
@@ -79,6 +80,24 @@ class TimerPump:
         # Up to the next microsecond, so that rounding wakes late rather than early.
         wait_us = max(0, -((self._shard.now_ns() - wake_ns) // 1000))
         self._handle = asyncio.get_running_loop().call_later(min(wait_us / 1e6, _LOOK_S), self._ring)
+
+    def clock_moved(self) -> None:
+        """The wall clock jumped: what was far may be due."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+        self._wake_ns = NEVER_NS
+        self.schedule()
+
+    async def first_ns(self, ignored: AbstractSet[TimerKind]) -> int:
+        """When the first outstanding timer that is of no ignored kind is due, however far; NEVER_NS if there is none.
+        Raises Unavailable.
+        """
+        while True:
+            found, far_ns = self._index.first_ns(ignored), self._index.far_ns
+            if found <= far_ns:
+                return found
+            await self._index.extend(far_ns, self._world.options.timers_loaded_max)
 
     def _extend_ns(self) -> int:
         """When rows have to be read: half a window before the first of them is due, if there is room in memory. Those

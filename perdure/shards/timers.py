@@ -8,13 +8,14 @@ memory.
 
 import heapq
 from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from itertools import count
 
 import msgspec
 
 from perdure.base.slots import ChainKey, SlotRange
 from perdure.store.contract import Checkpoints
-from perdure.workflow.tasks import Task, Timer
+from perdure.workflow.tasks import Task, Timer, TimerKind
 
 NEVER_NS = 2**63 - 1
 _COMPACT_OVER = 256
@@ -141,6 +142,10 @@ class TimerIndex:
         while self._heap and self._heap[0][2] not in self._armed:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else NEVER_NS
+
+    def first_ns(self, ignored: AbstractSet[TimerKind]) -> int:
+        """When the first armed timer that is of no ignored kind is due; NEVER_NS if none is. Looks at all of them."""
+        return min((timer.due_ns for timer in self._armed if timer.kind not in ignored), default=NEVER_NS)
 
     async def extend(self, until_ns: int, limit: int) -> None:
         """Arm what is due up to `until_ns`, as far as about `limit` rows go. Raises Unavailable: call it again."""
