@@ -22,6 +22,13 @@ class RetryDefaults(msgspec.Struct, frozen=True, kw_only=True):
     maximum_attempts: int = 0
 
 
+class AddressRule(msgspec.Struct, frozen=True):
+    """Hosts that callbacks may go to: `host:port` with `*` for anything; `insecure`: also by http."""
+
+    pattern: str
+    insecure: bool = False
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What one namespace may use. An instance is part of every decision's context."""
 
@@ -45,7 +52,19 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     buffered_events_max: int = 100
     buffered_events_bytes_max: int = 2 * MIB
     buffered_queries_max: int = 1
+    updates_in_flight_max: int = 10  # of one run, not completed yet; 0 = any number
+    updates_in_flight_bytes_max: int = 20 * MIB  # of their requests; 0 = any
+    updates_max: int = 2_000  # of one run, rejected ones not counted; 0 = any
+    updates_suggest_continue_ratio: float = 0.9
+    discarded_events_max: int = 10  # that may be shown again and again, by tasks whose updates were all rejected
     links_max: int = 10
+    callbacks_max: int = 2_000
+    callback_url_bytes_max: int = 1_000
+    callback_header_bytes_max: int = 8 * KIB
+    callback_addresses: tuple[AddressRule, ...] = ()
+    callback_timeout_ns: int = 10 * SECOND_NS
+    callback_retry_ns: int = SECOND_NS
+    callback_retry_ns_max: int = 3600 * SECOND_NS
     history_page_max: int = 256
     list_page_max: int = 1_000
     list_filter_bytes_max: int = 32 * KIB
@@ -60,6 +79,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     workflow_retry: RetryDefaults = RetryDefaults()
     eager_activities: bool = True
     eager_starts: bool = True
+    workflow_pause: bool = False
     waiting_polls_max: int = 1_200
     host_rps: int = 2_400
     namespace_rps: int = 2_400

@@ -5,6 +5,7 @@ from typing import Any
 
 from perdure.workflow.requests import (
     AbandonQuery,
+    AdmitUpdate,
     BeginQuery,
     CancelActivity,
     CompleteActivity,
@@ -17,7 +18,9 @@ from perdure.workflow.requests import (
     FireTimer,
     HeartbeatActivity,
     Look,
+    PauseWorkflow,
     PlanErrand,
+    RecordCallback,
     RecordChildClosed,
     RecordChildNotStarted,
     RecordChildStarted,
@@ -31,6 +34,7 @@ from perdure.workflow.requests import (
     StartWorkflow,
     StartWorkflowTask,
     Terminate,
+    UnpauseWorkflow,
     WakeChild,
 )
 
@@ -63,6 +67,8 @@ TARGETS: dict[type, Callable[[Any], str]] = {
     RequestCancel: _by_execution,
     Terminate: _by_execution,
     Describe: lambda request: str(request.request.execution.run_id),
+    PauseWorkflow: lambda request: str(request.request.run_id),
+    UnpauseWorkflow: lambda request: str(request.request.run_id),
     Look: _named,
     StartWorkflowTask: _offered,
     CompleteWorkflowTask: _by_token,
@@ -77,11 +83,13 @@ TARGETS: dict[type, Callable[[Any], str]] = {
     PlanErrand: lambda request: str(request.timer.run_id),
     RecordExternal: lambda request: str(request.timer.run_id),
     ErrandDone: lambda request: str(request.timer.run_id),
+    RecordCallback: lambda request: str(request.timer.run_id),
     StartChild: lambda request: str(request.origin.run_id),
     RecordChildStarted: _named,
     RecordChildNotStarted: _named,
     RecordChildClosed: _named,
     WakeChild: _named,
+    AdmitUpdate: _by_execution,
     BeginQuery: _named,
     AbandonQuery: _named,
     DeleteRun: _named,

@@ -13,7 +13,7 @@ import msgspec
 
 from perdure.base.clock import DURATION_NS_MAX, MS_NS, SECOND_NS
 from perdure.base.errors import InvalidArgument
-from perdure.base.limits import Limits, RetryDefaults
+from perdure.base.limits import AddressRule, Limits, RetryDefaults
 from perdure.rpc.server import ServerOptions
 from perdure.server.cluster import CACHE_BYTES_MAX
 
@@ -111,6 +111,23 @@ def _retry(value: object) -> RetryDefaults:
     return RetryDefaults(**fields)
 
 
+def _addresses(value: object) -> tuple[AddressRule, ...]:
+    fault = InvalidArgument(f"expected a list of objects with Pattern and AllowInsecure, not {value!r}")
+    if not isinstance(value, list):
+        raise fault
+    rules: list[AddressRule] = []
+    for entry in value:
+        if not isinstance(entry, dict):
+            raise fault
+        parts = {str(name).lower(): part for name, part in entry.items()}
+        pattern, insecure = parts.pop("pattern", ""), parts.pop("allowinsecure", False)
+        if parts or not isinstance(pattern, str) or not isinstance(insecure, bool):
+            raise fault
+        if pattern:
+            rules.append(AddressRule(pattern, insecure))
+    return tuple(rules)
+
+
 # lower-case key -> (part of Settings, its field, reader of the value)
 KEYS: dict[str, tuple[str, str, _Read]] = {
     "limit.maxidlength": ("limits", "id_bytes_max", _whole),
@@ -148,7 +165,20 @@ KEYS: dict[str, tuple[str, str, _Read]] = {
     "frontend.searchattributesnumberofkeyslimit": ("limits", "search_attributes_max", _whole),
     "frontend.searchattributessizeofvaluelimit": ("limits", "search_attribute_bytes_max", _whole),
     "frontend.searchattributestotalsizelimit": ("limits", "search_attributes_bytes_max", _whole),
+    "callback.maxperexecution": ("limits", "callbacks_max", _whole),
+    "frontend.callbackurlmaxlength": ("limits", "callback_url_bytes_max", _whole),
+    "frontend.callbackheadermaxlength": ("limits", "callback_header_bytes_max", _whole),
+    "callback.allowedaddresses": ("limits", "callback_addresses", _addresses),
+    "callback.request.timeout": ("limits", "callback_timeout_ns", _duration_ns),
+    "callback.retrypolicy.initialinterval": ("limits", "callback_retry_ns", _duration_ns),
+    "callback.retrypolicy.maxinterval": ("limits", "callback_retry_ns_max", _duration_ns),
+    "history.maxinflightupdates": ("limits", "updates_in_flight_max", _count),
+    "history.maxinflightupdatepayloads": ("limits", "updates_in_flight_bytes_max", _count),
+    "history.maxtotalupdates": ("limits", "updates_max", _count),
+    "history.maxtotalupdates.suggestcontinueasnewthreshold": ("limits", "updates_suggest_continue_ratio", _number),
+    "history.discardspeculativeworkflowtaskmaximumeventscount": ("limits", "discarded_events_max", _count),
     "frontend.maxlinksperrequest": ("limits", "links_max", _whole),
+    "frontend.workflowpauseenabled": ("limits", "workflow_pause", _flag),
     "frontend.keepalivemintime": ("listener", "ping_interval_ms_min", _duration_ms),
     "frontend.keepalivemaxconnectionidle": ("listener", "connection_idle_ms", _duration_ms),
     "frontend.keepalivemaxconnectionage": ("listener", "connection_age_ms", _duration_ms),

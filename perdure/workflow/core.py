@@ -22,6 +22,7 @@ from perdure.workflow.commands import (
 )
 from perdure.workflow.decide import Decision, decide
 from perdure.workflow.deciders import (
+    admit_update,
     cancel,
     cancel_activity,
     complete_activity,
@@ -36,9 +37,11 @@ from perdure.workflow.deciders import (
     fire_user_timer,
     heartbeat_activity,
     look,
+    pause,
     plan_child,
     plan_errand,
     query,
+    record_callback,
     record_child,
     record_external,
     reset_sticky,
@@ -52,6 +55,7 @@ from perdure.workflow.deciders import (
 )
 from perdure.workflow.deciders import start_child as child_starting
 from perdure.workflow.deriving import activity as activity_tasks
+from perdure.workflow.deriving import callback as callback_tasks
 from perdure.workflow.deriving import child as child_tasks
 from perdure.workflow.deriving import external as external_tasks
 from perdure.workflow.deriving import run as run_tasks
@@ -59,6 +63,7 @@ from perdure.workflow.deriving import timer as timer_tasks
 from perdure.workflow.events import activity as activity_events
 from perdure.workflow.events import child as child_events
 from perdure.workflow.events import external as external_events
+from perdure.workflow.events import pause as pause_events
 from perdure.workflow.events import task as task_events
 from perdure.workflow.events import timer as timer_events
 from perdure.workflow.events import workflow as workflow_events
@@ -70,6 +75,8 @@ __all__ = ["MODULES", "Decision", "decide", "replay", "visibility_row"]
 MODULES = (
     activity_events,
     activity_tasks,
+    admit_update,
+    callback_tasks,
     cancel,
     cancel_activity,
     cancel_timer,
@@ -94,9 +101,12 @@ MODULES = (
     look,
     modify_properties,
     overgrown,
+    pause,
+    pause_events,
     plan_child,
     plan_errand,
     query,
+    record_callback,
     record_child,
     record_external,
     record_marker,

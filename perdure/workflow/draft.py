@@ -4,8 +4,10 @@ Every change goes through it: it changes the forked state at once, so that later
 the step. Throwing the draft away undoes everything. An event is encoded once, when it has its id.
 """
 
-from typing import Any
+import copy
+from typing import Any, TypeVar
 
+import msgspec
 from google.protobuf.message import Message
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
@@ -14,7 +16,7 @@ from perdure.base.clock import set_timestamp
 from perdure.base.errors import Bug
 from perdure.workflow import evolve
 from perdure.workflow.context import Context
-from perdure.workflow.state import Durable, Run, section_of
+from perdure.workflow.state import Durable, Facts, Run, section_of
 from perdure.workflow.steps import (
     Append,
     Assign,
@@ -29,6 +31,7 @@ from perdure.workflow.steps import (
     Unbuffer,
     check_durable,
 )
+from perdure.workflow.task_attributes import scheduled, started, task_queue
 
 
 def _message_type(field: str) -> str:
@@ -55,6 +58,8 @@ _BUFFERED = frozenset(
         "WORKFLOW_EXECUTION_SIGNALED",
         "WORKFLOW_EXECUTION_CANCEL_REQUESTED",
         "WORKFLOW_EXECUTION_OPTIONS_UPDATED",
+        "WORKFLOW_EXECUTION_PAUSED",
+        "WORKFLOW_EXECUTION_UNPAUSED",
         "START_CHILD_WORKFLOW_EXECUTION_FAILED",
         "CHILD_WORKFLOW_EXECUTION_STARTED",
         "CHILD_WORKFLOW_EXECUTION_COMPLETED",
@@ -107,10 +112,10 @@ class Draft:
         return cls(run.fork(), context)
 
     @classmethod
-    def create(cls, durable: Durable, context: Context) -> "Draft":
-        """A draft of a run that does not exist yet."""
-        draft = cls(evolve.new_run(durable), context)
-        draft._steps.append(Create(_copy(durable)))
+    def create(cls, durable: Durable, context: Context, facts: Facts | None = None) -> "Draft":
+        """A draft of a run that does not exist yet. `facts`: where it begins as a copy; they stay as they are."""
+        draft = cls(evolve.new_run(durable, None if facts is None else _copy(facts)), context)
+        draft._steps.append(Create(_copy(durable), None if facts is None else _copy(facts)))
         draft.run.touched.add(("run_id", None))
         return draft
 
@@ -126,6 +131,8 @@ class Draft:
         `fields` are HistoryEvent's own (`user_metadata`, `links`, `worker_may_ignore`, `principal`). The event's id is
         0 while it is buffered. Do not change the event afterwards.
         """
+        if self.run.ephemeral.speculative_task is not None:
+            self.settle_task()
         event_type, name = _FIELD_OF[attributes.DESCRIPTOR.full_name]
         event = HistoryEvent(event_type=event_type, **fields)  # type: ignore[arg-type]  # the stub wants the enum's type
         # Both in place: a message given to the constructor is encoded and parsed again.
@@ -144,7 +151,7 @@ class Draft:
 
     def _task_started(self) -> bool:
         task = self.run.durable.workflow_task
-        return task is not None and task.started_event_id != 0 and not task.speculative
+        return task is not None and task.started_event_id != 0
 
     def _number(self, event: HistoryEvent) -> None:
         event.event_id = self.run.facts.next_event_id
@@ -156,14 +163,36 @@ class Draft:
         self.event_bytes += len(encoded)
         return encoded
 
-    def assign(self, field: str, value: Any) -> None:
-        """Set a durable field."""
+    def settle_task(self, identity: str = "") -> None:
+        """Make the run's speculative workflow task, if it has one, an ordinary one, in history: something is about to
+        be written. `identity`: of the worker, where it is known.
+        """
+        task = self.run.ephemeral.speculative_task
+        if task is None:
+            return
+        self.run.assign("speculative_task", None)
+        queue = task_queue(self.run)
+        event = self.add(scheduled(queue, task.timeout_ns, task.attempt), time_ns=task.scheduled_time_ns)
+        if event.event_id != task.scheduled_event_id:
+            raise Bug(f"event {event.event_id} for a speculative task that was shown as {task.scheduled_event_id}")
+        if task.started_event_id:
+            unversioned = msgspec.structs.replace(task, worker_version=b"")
+            self.add(started(unversioned, identity), time_ns=task.started_time_ns)
+            self.new_batch()
+        self.assign("workflow_task", msgspec.structs.replace(task, speculative=False))
+
+    def assign(self, field: str, value: Any, *, beside_task: bool = False) -> None:
+        """Set a durable field. `beside_task`: a speculative workflow task stays what it is."""
+        if self.run.ephemeral.speculative_task is not None and not beside_task:
+            self.settle_task()
         check_durable(field)
         self.run.assign(field, value)
         self._steps.append(Assign(field, value))
 
     def put(self, field: str, key: Any, value: Any) -> None:
         """Set an entry of a durable map."""
+        if self.run.ephemeral.speculative_task is not None:
+            self.settle_task()
         check_durable(field)
         self.run.put(field, key, value)
         self._steps.append(Put(field, key, value))
@@ -172,6 +201,8 @@ class Draft:
         """Remove an entry of a durable map, if it is there."""
         check_durable(field)
         if key in getattr(self.run.durable, field):
+            if self.run.ephemeral.speculative_task is not None:
+                self.settle_task()
             self.run.drop(field, key)
             self._steps.append(Drop(field, key))
 
@@ -213,10 +244,10 @@ class Draft:
         if self._event_count > self._batch_starts[-1]:
             self._batch_starts.append(self._event_count)
 
-    def delete(self) -> None:
-        """The run goes, with its history."""
+    def delete(self, branches: tuple[str, ...]) -> None:
+        """The run goes, with its history: these branches."""
         self.deleted = True
-        self._steps.append(Delete())
+        self._steps.append(Delete(branches))
 
     def mutation(self) -> Mutation:
         """Freeze: do the end-of-mutation bookkeeping. Called once, by `decide`."""
@@ -226,10 +257,18 @@ class Draft:
         return Mutation(self.run.run_id, self._steps, batches)
 
 
-def _copy(durable: Durable) -> Durable:
-    """`durable` as it is now: the live one goes on changing, the step does not."""
-    values = {name: getattr(durable, name) for name in durable.__struct_fields__}
-    maps = {name for name, value in values.items() if isinstance(value, dict)}
-    if any(values[name] for name in maps):
-        raise Bug("a run is created with maps already filled")
-    return Durable(**{name: value for name, value in values.items() if name not in maps})
+_Section = TypeVar("_Section", Durable, Facts)
+
+
+def _copy(section: _Section) -> _Section:
+    """It as it is now: the live one goes on changing, the step does not."""
+    copied = copy.copy(section)
+    for name in _MAPS[type(section)]:
+        setattr(copied, name, dict(getattr(copied, name)))
+    return copied
+
+
+_MAPS: dict[type, tuple[str, ...]] = {
+    struct: tuple(name for name in struct.__struct_fields__ if isinstance(getattr(struct(), name), dict))
+    for struct in (Durable, Facts)
+}

@@ -19,7 +19,7 @@ TASK_NOT_FOUND = "Workflow task not found."
 
 def started_task(run: Run, token: TaskToken) -> WorkflowTask:
     """The started workflow task that `token` names. Raises NotFound for any but the current one."""
-    task = run.durable.workflow_task
+    task = run.workflow_task
     if (
         task is None
         or not run.is_open
@@ -42,6 +42,7 @@ def fail(
     binary_checksum: str = "",
 ) -> None:
     """The started workflow task failed. Only a first attempt's failure is written."""
+    draft.settle_task(identity)
     task = draft.run.durable.workflow_task
     assert task is not None
     if not task.transient:
@@ -61,7 +62,8 @@ def fail(
 
 
 def time_out(draft: Draft, timeout_type: TimeoutType.ValueType) -> None:
-    """The workflow task timed out: after its start, or (sticky only) before it."""
+    """The workflow task timed out: after its start, or (sticky and speculative only) before it."""
+    draft.settle_task()
     task = draft.run.durable.workflow_task
     assert task is not None
     unstarted = timeout_type == TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START
@@ -79,8 +81,18 @@ def time_out(draft: Draft, timeout_type: TimeoutType.ValueType) -> None:
 def clear_sticky(draft: Draft) -> None:
     """The worker that kept the run in its cache is given up."""
     if draft.run.durable.sticky_queue:
-        draft.assign("sticky_queue", "")
-        draft.assign("sticky_timeout_ns", 0)
+        keep_sticky(draft, "", 0)
+
+
+def keep_sticky(draft: Draft, queue: str, timeout_ns: int) -> None:
+    """The worker that has the run in its cache polls `queue`, "" = none has. It is no reason to write down a task that
+    only carries updates: the next one goes there.
+    """
+    durable = draft.run.durable
+    if durable.sticky_queue != queue:
+        draft.assign("sticky_queue", queue, beside_task=True)
+    if durable.sticky_timeout_ns != timeout_ns:
+        draft.assign("sticky_timeout_ns", timeout_ns, beside_task=True)
 
 
 def note_cause(draft: Draft, cause: int) -> None:

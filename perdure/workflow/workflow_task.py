@@ -6,25 +6,20 @@ not fill its history. Source: the reference's workflow task state machine.
 """
 
 import msgspec
-from temporalio.api.enums.v1 import EventType, SuggestContinueAsNewReason, TaskQueueKind
-from temporalio.api.history.v1 import (
-    HistoryEvent,
-    WorkflowTaskScheduledEventAttributes,
-    WorkflowTaskStartedEventAttributes,
-)
-from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.enums.v1 import EventType, SuggestContinueAsNewReason
+from temporalio.api.history.v1 import HistoryEvent
 
-from perdure.base.clock import SECOND_NS, to_duration, to_timestamp
+from perdure.base.clock import SECOND_NS, to_timestamp
 from perdure.workflow.draft import Draft
 from perdure.workflow.flush import flush
 from perdure.workflow.state import Run, WorkflowTask
+from perdure.workflow.task_attributes import scheduled, started, task_queue
 
-_NORMAL = TaskQueueKind.TASK_QUEUE_KIND_NORMAL
-_STICKY = TaskQueueKind.TASK_QUEUE_KIND_STICKY
 # From this attempt on each attempt gets more time, so that one that keeps timing out comes back ever less often.
 _STRETCH_AFTER_ATTEMPT = 3
 _STRETCH_INITIAL_NS = 5 * SECOND_NS
 _STRETCH_MAX_NS = 600 * SECOND_NS
+_SPECULATIVE_SCHEDULE_TO_START_NS = 5 * SECOND_NS
 
 
 def wake(draft: Draft, *, skip_delay: bool = False) -> None:
@@ -41,7 +36,11 @@ def wake(draft: Draft, *, skip_delay: bool = False) -> None:
     if run.durable.unclaimed is not None:
         return
     delayed = awaits_first_task(run) and not skip_delay
-    if run.is_open and run.durable.workflow_task is None and not run.durable.paused and not delayed:
+    if not run.is_open or run.workflow_task is not None:
+        return
+    if run.durable.paused:
+        flush(draft)  # the task that would number what waits comes only when the run goes on
+    elif not delayed:
         schedule(draft)
 
 
@@ -62,7 +61,7 @@ def schedule(draft: Draft, *, original_time_ns: int = 0) -> None:
     timeout_ns = start_to_close_ns(run.facts.task_timeout_ns, attempt)
     scheduled_id = run.facts.next_event_id
     if attempt == 1:
-        draft.add(_scheduled(task_queue(run), timeout_ns, attempt))
+        draft.add(scheduled(task_queue(run), timeout_ns, attempt))
     draft.assign(
         "workflow_task",
         WorkflowTask(
@@ -80,13 +79,44 @@ def schedule(draft: Draft, *, original_time_ns: int = 0) -> None:
     )
 
 
+def schedule_speculative(draft: Draft) -> None:
+    """Schedule a workflow task that only carries updates: nothing is written, and it goes with the shard's owner.
+
+    It has a time to be started in on any queue: what was lost on the way to matching is found then.
+    """
+    run, durable, now_ns = draft.run, draft.run.durable, draft.context.now_ns
+    attempt = durable.workflow_task_attempt
+    sticky = bool(durable.sticky_queue)
+    task = WorkflowTask(
+        scheduled_event_id=run.facts.next_event_id,
+        scheduled_time_ns=now_ns,
+        attempt=attempt,
+        stamp=durable.workflow_task_stamp,
+        queue=durable.sticky_queue or run.facts.task_queue,
+        sticky=sticky,
+        timeout_ns=start_to_close_ns(run.facts.task_timeout_ns, attempt),
+        schedule_to_start_ns=(sticky and durable.sticky_timeout_ns) or _SPECULATIVE_SCHEDULE_TO_START_NS,
+        original_scheduled_time_ns=now_ns,
+        speculative=True,
+    )
+    run.assign("speculative_task", task)
+
+
+def end_task(draft: Draft) -> None:
+    """Nothing is outstanding any more. Of a speculative task nothing remains; whoever wants its events writes them."""
+    if draft.run.ephemeral.speculative_task is not None:
+        draft.run.assign("speculative_task", None)
+    else:
+        draft.assign("workflow_task", None)
+
+
 def start(draft: Draft, request_id: str, identity: str, worker_version: bytes = b"") -> WorkflowTask:
     """Start the scheduled workflow task; its Started event ends its history batch. Returns the task as it is now.
 
     `worker_version`: the encoded stamp of the worker, empty if it has none.
     """
     run, now_ns = draft.run, draft.context.now_ns
-    task = run.durable.workflow_task
+    task = run.workflow_task
     assert task is not None
     assert not task.started_event_id
     size = run.durable.history_bytes
@@ -95,12 +125,12 @@ def start(draft: Draft, request_id: str, identity: str, worker_version: bytes = 
         # Events came after it was scheduled: no repetition any more, so it becomes an ordinary task, in history.
         set_attempt(draft, 1)
         scheduled_id = run.facts.next_event_id
-        draft.add(_scheduled(task_queue(run), task.timeout_ns, 1))
+        draft.add(scheduled(task_queue(run), task.timeout_ns, 1))
         task = msgspec.structs.replace(task, scheduled_event_id=scheduled_id, attempt=1, transient=False)
     task = msgspec.structs.replace(
         task,
         # Of an ordinary task other events may stand between Scheduled and Started; of a provisional one none can.
-        started_event_id=run.facts.next_event_id + task.transient,
+        started_event_id=run.facts.next_event_id + (task.transient or task.speculative),
         started_time_ns=now_ns,
         request_id=request_id,
         identity=identity,
@@ -109,8 +139,11 @@ def start(draft: Draft, request_id: str, identity: str, worker_version: bytes = 
         suggest_continue_as_new=bool(reasons),
         suggest_reasons=reasons,
     )
+    if task.speculative:
+        run.assign("speculative_task", task)
+        return task
     if not task.transient:
-        draft.add(_started(task, identity))
+        draft.add(started(task, identity))
         draft.new_batch()
     draft.assign("workflow_task", task)
     return task
@@ -124,11 +157,11 @@ def write_provisional(draft: Draft, task: WorkflowTask, identity: str, worker_ve
     run = draft.run
     task = msgspec.structs.replace(task, worker_version=worker_version)
     scheduled_id = run.facts.next_event_id
-    draft.add(_scheduled(task_queue(run), task.timeout_ns, task.attempt), time_ns=task.scheduled_time_ns)
+    draft.add(scheduled(task_queue(run), task.timeout_ns, task.attempt), time_ns=task.scheduled_time_ns)
     task = msgspec.structs.replace(
         task, scheduled_event_id=scheduled_id, started_event_id=scheduled_id + 1, transient=False, speculative=False
     )
-    draft.add(_started(task, identity), time_ns=task.started_time_ns)
+    draft.add(started(task, identity), time_ns=task.started_time_ns)
     draft.new_batch()
     return task
 
@@ -138,37 +171,26 @@ def tail(run: Run, identity: str = "") -> tuple[bytes, ...]:
 
     Empty too where events have taken its ids: it becomes an ordinary task when it is started.
     """
-    task = run.durable.workflow_task
+    task = run.workflow_task
     if task is None or not (task.transient or task.speculative) or not run.is_open:
         return ()
     if task.scheduled_event_id != run.facts.next_event_id:
         return ()
-    scheduled = HistoryEvent(
+    first = HistoryEvent(
         event_id=task.scheduled_event_id,
         event_time=to_timestamp(task.scheduled_time_ns),
         event_type=EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED,
-        workflow_task_scheduled_event_attributes=_scheduled(task_queue(run), task.timeout_ns, task.attempt),
+        workflow_task_scheduled_event_attributes=scheduled(task_queue(run), task.timeout_ns, task.attempt),
     )
     if not task.started_event_id:
-        return (scheduled.SerializeToString(),)
-    started = HistoryEvent(
+        return (first.SerializeToString(),)
+    second = HistoryEvent(
         event_id=task.started_event_id,
         event_time=to_timestamp(task.started_time_ns),
         event_type=EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED,
-        workflow_task_started_event_attributes=_started(task, identity),
+        workflow_task_started_event_attributes=started(task, identity),
     )
-    return scheduled.SerializeToString(), started.SerializeToString()
-
-
-def task_queue(run: Run) -> TaskQueue:
-    """The queue that the run's next workflow task goes to: the sticky one if a worker asked for it."""
-    if run.durable.sticky_queue:
-        return TaskQueue(
-            name=run.durable.sticky_queue,
-            kind=_STICKY,
-            normal_name=run.facts.task_queue,
-        )
-    return TaskQueue(name=run.facts.task_queue, kind=_NORMAL)
+    return first.SerializeToString(), second.SerializeToString()
 
 
 def set_attempt(draft: Draft, attempt: int) -> None:
@@ -183,26 +205,6 @@ def start_to_close_ns(timeout_ns: int, attempt: int) -> int:
         return timeout_ns
     doublings = min(attempt - _STRETCH_AFTER_ATTEMPT - 1, 20)
     return timeout_ns + min(_STRETCH_INITIAL_NS << doublings, _STRETCH_MAX_NS)
-
-
-def _scheduled(queue: TaskQueue, timeout_ns: int, attempt: int) -> WorkflowTaskScheduledEventAttributes:
-    return WorkflowTaskScheduledEventAttributes(
-        task_queue=queue, start_to_close_timeout=to_duration(timeout_ns), attempt=attempt
-    )
-
-
-def _started(task: WorkflowTask, identity: str) -> WorkflowTaskStartedEventAttributes:
-    attributes = WorkflowTaskStartedEventAttributes(
-        scheduled_event_id=task.scheduled_event_id,
-        identity=identity,
-        request_id=task.request_id,
-        suggest_continue_as_new=task.suggest_continue_as_new,
-        suggest_continue_as_new_reasons=task.suggest_reasons,  # type: ignore[arg-type]  # plain ints
-        history_size_bytes=task.history_size_bytes,
-    )
-    if task.worker_version:
-        attributes.worker_version.ParseFromString(task.worker_version)
-    return attributes
 
 
 def _suggest_continue(draft: Draft, size: int) -> tuple[int, ...]:
