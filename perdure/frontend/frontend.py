@@ -11,6 +11,7 @@ from perdure.cluster.roles import Directory
 from perdure.frontend.activities import Activities
 from perdure.frontend.admission import Admission
 from perdure.frontend.history import Histories
+from perdure.frontend.interventions import Interventions
 from perdure.frontend.lists import Lists
 from perdure.frontend.methods import api_methods, full_name, marked
 from perdure.frontend.namespace_updates import NamespaceUpdates
@@ -32,6 +33,7 @@ TOPICS: tuple[type, ...] = (
     NamespaceCalls,
     NamespaceUpdates,
     Workflows,
+    Interventions,
     Histories,
     Tasks,
     Activities,

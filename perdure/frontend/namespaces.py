@@ -128,6 +128,7 @@ def described(namespace: Namespace, options: FrontendOptions) -> DescribeNamespa
                 poller_autoscaling=True,
                 eager_workflow_start=True,
                 worker_heartbeats=True,
+                workflow_pause=limits.workflow_pause,
             ),
             limits=NamespaceInfo.Limits(
                 blob_size_limit_error=limits.blob_bytes_max,

@@ -86,9 +86,6 @@ class Queries:
         run_id, condition = request.execution.run_id, int(request.query_reject_condition)
         ends_ns = self._clock.now_ns() + timeout_ns
         plan = await self._begin(key, BeginQuery(run_id, request.query, query_id, condition, ends_ns), call)
-        if plan.rejected_status:
-            rejected = QueryRejected(status=plan.rejected_status)  # type: ignore[arg-type]  # an enum
-            return QueryWorkflowResponse(query_rejected=rejected)
         if plan.buffered:
             answer = await self._buffered(key, plan, call, query_id, deadline_ns)
             if answer is not None:
@@ -97,6 +94,9 @@ class Queries:
             plan = await self._begin(key, again, call)
             if plan.buffered:
                 await self._abandon(key, plan.run_id, query_id)
+        if plan.rejected_status:
+            rejected = QueryRejected(status=plan.rejected_status)  # type: ignore[arg-type]  # an enum
+            return QueryWorkflowResponse(query_rejected=rejected)
         return await self._direct(key, request, plan, call, deadline_ns)
 
     async def _begin(self, key: ChainKey, begin: BeginQuery, call: Call) -> QueryPlan:

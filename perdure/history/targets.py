@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from perdure.workflow.intervention_requests import PauseWorkflow, UnpauseWorkflow
 from perdure.workflow.requests import (
     AbandonQuery,
     AdmitUpdate,
@@ -18,7 +19,6 @@ from perdure.workflow.requests import (
     FireTimer,
     HeartbeatActivity,
     Look,
-    PauseWorkflow,
     PlanErrand,
     RecordCallback,
     RecordChildClosed,
@@ -34,7 +34,6 @@ from perdure.workflow.requests import (
     StartWorkflow,
     StartWorkflowTask,
     Terminate,
-    UnpauseWorkflow,
     WakeChild,
 )
 

@@ -17,6 +17,7 @@ from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionRequest,
     RequestCancelWorkflowExecutionRequest,
     RespondWorkflowTaskCompletedRequest,
+    ResetWorkflowExecutionRequest,
     RespondWorkflowTaskFailedRequest,
     SignalWithStartWorkflowExecutionRequest,
     SignalWorkflowExecutionRequest,
@@ -27,7 +28,8 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from perdure.workflow.new_run import Origin
-from perdure.workflow.state import Activity, ActivityAttempt, PendingExternal, WorkflowTask
+from perdure.workflow.reset_reading import ResetReading
+from perdure.workflow.state import Activity, ActivityAttempt, HistorySegment, PendingExternal, WorkflowTask
 from perdure.workflow.tasks import Offer, Timer
 from perdure.workflow.tokens import TaskToken
 
@@ -45,7 +47,8 @@ class External(msgspec.Struct, frozen=True):
     """The run that signals, cancels or ends another one. `child_only`: it must be the other's parent.
 
     `initiated_event_id`, `initiated_time_ns`: of its own event that says so; 0 = a parent close policy. `seen`: earlier
-    runs of the target that were looked for already (`EarlierRun`).
+    runs of the target that were looked for already (`EarlierRun`). `before`: the runs that this one was reset from; what
+    was their child is its own.
     """
 
     workflow_id: str
@@ -54,11 +57,12 @@ class External(msgspec.Struct, frozen=True):
     child_only: bool = False
     initiated_time_ns: int = 0
     seen: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
 
 
 class EarlierRun(msgspec.Struct, frozen=True):
-    """A reply that changes nothing: whether this was done before can't be known without this run. Ask again, with it
-    among those seen.
+    """A reply that changes nothing: whether this was done before, or whom it concerns now, can't be known without this
+    run. Ask again, with it among those seen.
     """
 
     run_id: str
@@ -340,6 +344,34 @@ class RecordExternal:
     control: str = ""
 
 
+class CallbackPlan(msgspec.Struct, frozen=True):
+    """The plan of one call of a completion callback: how the run ended is in its close event, to which `segments` lead.
+
+    `callback`: temporal.api.common.v1.Callback. `request_id`: of the start that attached it to the open run, else "".
+    """
+
+    callback: bytes
+    request_id: str
+    attempt: int  # of this call, from 1 on
+    start_time_ns: int
+    close_time_ns: int
+    close_event_id: int
+    segments: tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordCallback:
+    """What became of a call of a completion callback. Reply: None; obsolete ones change nothing. Module
+    `record_callback`.
+
+    `timer`: the errand. `failure`: what went wrong, "" = it succeeded. `retryable`: it is called again later.
+    """
+
+    timer: Timer
+    failure: str = ""
+    retryable: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class ErrandDone:
     """A closed run's errand is done: its parent knows, or its children were told. Reply: None. Module `errand_done`."""
@@ -370,12 +402,16 @@ class Claim(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class RecordChildStarted:
-    """At the parent: the child exists. Idempotent. Reply: `Claim`. Module `record_child`."""
+    """At the parent: the child exists. Idempotent. Reply: `Claim`, `EarlierRun`. Module `record_child`.
+
+    `seen`: runs that the parent was reset to, which were looked for already.
+    """
 
     run_id: str
     initiated_event_id: int
     child_run_id: str
     header: Header | None = None
+    seen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,7 +429,9 @@ class RecordChildNotStarted:
 @dataclass(frozen=True, slots=True)
 class RecordChildClosed:
     """At the parent: the child's chain of runs ended. `child`: its last run, `first_run_id` its first; `event`: the
-    terminal one. Idempotent. Reply: None. Module `record_child`.
+    terminal one. Idempotent. Reply: None, `EarlierRun`. Module `record_child`.
+
+    `seen`: as with `RecordChildStarted`.
     """
 
     run_id: str
@@ -401,6 +439,7 @@ class RecordChildClosed:
     child: WorkflowExecution
     first_run_id: str
     event: HistoryEvent
+    seen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -496,6 +535,36 @@ class StartedWithUpdate(msgspec.Struct, frozen=True):
 
     start: StartWorkflowExecutionResponse
     update: UpdateSeen
+
+
+@dataclass(frozen=True, slots=True)
+class PlanReset:
+    """What has to be read before a run can be reset. Changes nothing. Reply: `ResetPlan`, or a
+    ResetWorkflowExecutionResponse where it is done already. Refusals: NotFound, InvalidArgument. Module `reset`.
+    """
+
+    request: ResetWorkflowExecutionRequest
+
+
+class ResetPlan(msgspec.Struct, frozen=True):
+    """The run to reset. `segments` lead to its events, and say who wrote them."""
+
+    run_id: str
+    segments: tuple[HistorySegment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Reset the run that `read` was read of. Reply: ResetWorkflowExecutionResponse; `ResetOutdated` where there is more
+    to read by now. Refusals: NotFound, InvalidArgument. Module `reset`.
+    """
+
+    request: ResetWorkflowExecutionRequest
+    read: ResetReading
+
+
+class ResetOutdated(msgspec.Struct, frozen=True):
+    """A reply that changes nothing: a run of which everything was read has more events now."""
 
 
 @dataclass(frozen=True, slots=True)

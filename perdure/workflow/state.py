@@ -11,6 +11,8 @@ and a decision can be thrown away. Invariant: (events, deltas) replayed = live s
 """
 
 import copy
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -19,6 +21,7 @@ from temporalio.api.enums.v1 import WorkflowExecutionStatus
 from perdure.base.slots import ChainKey
 
 RUNNING = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
+PAUSED = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_PAUSED
 
 
 class Activity(msgspec.Struct, frozen=True):
@@ -61,8 +64,10 @@ class ActivityAttempt(msgspec.Struct, frozen=True, omit_defaults=True):
     last_attempt_complete_time_ns: int = 0
     cancel_requested: bool = False
     paused: bool = False
-    pause_info: bytes = b""
-    reset_heartbeat: bool = False
+    pause_info: bytes = b""  # temporal.api.workflow.v1.PendingActivityInfo.PauseInfo
+    pause_request_id: str = ""
+    reset: bool = False  # while it was started; its worker learns it with its next heartbeat
+    reset_heartbeat: bool = False  # what was heard of the started attempt is not for the next one
     options: bytes = b""  # overridden ActivityOptions
     build_id: str = ""
     deployment: bytes = b""
@@ -118,9 +123,31 @@ class PendingExternal(msgspec.Struct, frozen=True):
     child_only: bool = False
 
 
+class Callback(msgspec.Struct, frozen=True):
+    """Whom to tell how the chain of runs ended. `callback`: temporal.api.common.v1.Callback. `request_id`: of the start
+    that attached it while the run was open; "" = it was there from the run's start.
+    """
+
+    callback: bytes
+    registered_time_ns: int
+    request_id: str = ""
+
+
+class CallbackAttempts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of the calls so far. `state`: a temporal.api.enums.v1.CallbackState, BACKING_OFF, FAILED or
+    SUCCEEDED. `next_time_ns`: while backing off.
+    """
+
+    state: int
+    attempt: int = 1
+    complete_time_ns: int = 0
+    failure: bytes = b""  # temporal.api.failure.v1.Failure of the last call
+    next_time_ns: int = 0
+
+
 class WorkflowTask(msgspec.Struct, frozen=True):
-    """The one outstanding workflow task. Ids are provisional while its events are not written (`transient`,
-    `speculative`).
+    """The one outstanding workflow task. Ids are provisional while its events are not written (`transient`, or
+    `speculative`: it lives in `Ephemeral` then).
     """
 
     scheduled_event_id: int
@@ -130,7 +157,7 @@ class WorkflowTask(msgspec.Struct, frozen=True):
     queue: str = ""  # where it was scheduled: the sticky queue's name if `sticky`
     sticky: bool = False
     timeout_ns: int = 0  # start to close
-    schedule_to_start_ns: int = 0  # sticky only; 0 = none
+    schedule_to_start_ns: int = 0  # sticky, or once speculative; 0 = none
     original_scheduled_time_ns: int = 0
     started_event_id: int = 0
     started_time_ns: int = 0
@@ -164,11 +191,15 @@ class Update(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class HistorySegment(msgspec.Struct, frozen=True, array_like=True):
-    """Events `first` <= id < `end` of a run lie on `branch`; `end` 0 = open. A reset shares its base's segments."""
+    """Events `first` <= id < `end` of a run lie on `branch`; `end` 0 = open. A reset shares its base's segments.
+
+    `writer`: the run that wrote them; "" = this one. Ids that follow from an event follow from its writer's.
+    """
 
     branch: str
     first: int = 1
     end: int = 0
+    writer: str = ""
 
 
 class Facts(msgspec.Struct):
@@ -210,6 +241,8 @@ class Facts(msgspec.Struct):
     first_task_scheduled: bool = False
     cancel_requested: bool = False
     cancel_request_id: str = ""
+    pause: bytes = b""  # WorkflowExecutionPausedEventAttributes while the run is paused
+    pause_time_ns: int = 0
     signal_count: int = 0
     successor_run_id: str = ""
     activities: dict[int, Activity] = {}
@@ -218,6 +251,8 @@ class Facts(msgspec.Struct):
     children: dict[int, PendingChild] = {}
     external_signals: dict[int, PendingExternal] = {}
     external_cancels: dict[int, PendingExternal] = {}
+    callbacks: dict[int, Callback] = {}  # by the order of their coming, from 1 on
+    callbacks_due: bool = False  # the run is closed and no other goes on with them
     updates: dict[str, Update] = {}  # by update id; they stay, for whoever asks again, as long as the run does
 
 
@@ -249,15 +284,16 @@ class Durable(msgspec.Struct):
     signal_requests: dict[str, bool] = {}  # request ids of signals, for deduplication: a name space of its own
     cancel_requests: dict[str, bool] = {}  # the same of other workflows' requests to cancel, the newest of them
     previous_run_id: str = ""  # the current run of the workflow id before this one, whatever became of it
+    callback_attempts: dict[int, CallbackAttempts] = {}
     activity_stamp: int = 0
     unclaimed: Unclaimed | None = None  # of a child only
     parent_told: bool = False  # a closed child: its parent knows
     children_closed: bool = False  # a closed parent: its parent close policies were applied
-    reset_run_id: str = ""
-    was_reset: bool = False
+    base_run_id: str = ""  # the run that this one was reset from
+    reset_request_id: str = ""  # of that reset
+    reset_run_id: str = ""  # the newest run that this one was reset to
+    was_reset: bool = False  # terminated by a reset
     paused: bool = False
-    pause: bytes = b""  # WorkflowExecutionPausedEventAttributes of the pause that is on
-    paused_time_ns: int = 0
     server_attributes: dict[str, bytes] = {}  # search attributes that no event sets: name -> Payload
     auto_reset_points: bytes = b""
     versioning: bytes = b""  # WorkflowExecutionVersioningInfo
@@ -335,9 +371,24 @@ class Run:
         return self.ephemeral.speculative_task or self.durable.workflow_task
 
     @property
+    def start_time_ns(self) -> int:
+        """When this run began: a reset's own time, not its Started event's."""
+        return self.durable.created_time_ns if self.durable.base_run_id else self.facts.start_time_ns
+
+    @property
+    def writers(self) -> tuple[str, ...]:
+        """The runs that a reset run has its first events from."""
+        return tuple(segment.writer for segment in self.durable.segments if segment.writer)
+
+    @property
     def is_open(self) -> bool:
         """True until the run has a close event."""
         return self.facts.status == RUNNING
+
+    @property
+    def shown_status(self) -> int:
+        """What clients are told of the run; to the core one that is paused is running."""
+        return PAUSED if self.durable.paused and self.is_open else self.facts.status
 
     def fork(self) -> "Run":
         """A working copy that shares its maps with this one until one side writes; this one must not be written any
@@ -390,15 +441,22 @@ class CurrentRun(msgspec.Struct, frozen=True):
 
 class Chain:
     """The runs of one workflow id that a decision may look at; `current` is None where the id was never used or was
-    deleted.
+    deleted. `shared`: how many runs lie on a branch of history, for those on which more than one does; frozen.
     """
 
-    __slots__ = ("current", "key", "runs")
+    __slots__ = ("current", "key", "runs", "shared")
 
-    def __init__(self, key: ChainKey, current: CurrentRun | None, runs: dict[str, Run]) -> None:
+    def __init__(
+        self,
+        key: ChainKey,
+        current: CurrentRun | None,
+        runs: dict[str, Run],
+        shared: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         self.key = key
         self.current = current
         self.runs = runs
+        self.shared = shared
 
 
 def section_of(field: str) -> str:

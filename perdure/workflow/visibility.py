@@ -18,8 +18,8 @@ def visibility_row(run: Run) -> VisibilityRow:
         version=durable.visibility_version,
         workflow_type=facts.workflow_type,
         task_queue=facts.task_queue,
-        status=facts.status,
-        start_time_ns=facts.start_time_ns,
+        status=run.shown_status,
+        start_time_ns=run.start_time_ns,
         execution_time_ns=durable.execution_time_ns,
         close_time_ns=facts.close_time_ns,
         history_length=facts.next_event_id - 1 if facts.close_time_ns else 0,
@@ -30,7 +30,7 @@ def visibility_row(run: Run) -> VisibilityRow:
         root_workflow_id=root.workflow_id or durable.workflow_id,
         root_run_id=root.run_id or durable.run_id,
         memo=encoded_memo(run),
-        search_attributes=dict(facts.search_attributes),
+        search_attributes={**facts.search_attributes, **durable.server_attributes},
     )
 
 

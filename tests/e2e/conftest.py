@@ -12,7 +12,8 @@ from tests.e2e.siege import OTHER_NAMESPACE, Siege
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def siege(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Siege]:
-    server = ServerProcess(tmp_path_factory.mktemp("siege") / "perdure.db", free_port(), "--namespace", OTHER_NAMESPACE)
+    arguments = ("--namespace", OTHER_NAMESPACE, "--dynamic-config-value", "frontend.WorkflowPauseEnabled=true")
+    server = ServerProcess(tmp_path_factory.mktemp("siege") / "perdure.db", free_port(), *arguments)
     await server.start()
     client = Client(server.address)
     siege = Siege(server, client)

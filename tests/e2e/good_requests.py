@@ -243,6 +243,10 @@ GOOD: dict[str, Build] = {
             **_WORKER, workflow_execution=common.WorkflowExecution(workflow_id="gone"), details=payloads("x")
         )
     ),
+    "PauseWorkflowExecution": _plain(
+        ws.PauseWorkflowExecutionRequest(**_WORKER, workflow_id="gone", reason="r", request_id="p")
+    ),
+    "UnpauseWorkflowExecution": _plain(ws.UnpauseWorkflowExecutionRequest(**_WORKER, workflow_id="gone", reason="r")),
     "DescribeWorkflowExecution": _plain(ws.DescribeWorkflowExecutionRequest(**_NAMESPACE, execution=_TARGET)),
     "QueryWorkflow": _plain(
         ws.QueryWorkflowRequest(

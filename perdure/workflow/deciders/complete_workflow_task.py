@@ -30,7 +30,7 @@ from perdure.workflow.overgrown import TOO_MANY_EVENTS, terminate_overgrown
 from perdure.workflow.requests import CompleteWorkflowTask, WorkflowTaskCompleted
 from perdure.workflow.reset_points import note_reset_point
 from perdure.workflow.state import WorkflowTask
-from perdure.workflow.workflow_task import schedule, set_attempt, start, write_provisional
+from perdure.workflow.workflow_task import schedule, set_attempt, start, wake, write_provisional
 
 _VERSIONED = WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
 _UNHANDLED = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
@@ -45,6 +45,8 @@ def complete_workflow_task(work: Work, request: CompleteWorkflowTask) -> Workflo
     answer = request.request
     run = find_run(work, request.token.run_id)
     task = started_task(run, request.token)
+    if run.durable.paused and answer.force_create_new_workflow_task:
+        raise FailedPrecondition("Workflow is paused and force create new workflow task is not allowed.")
     _check(answer, work)
     draft = work.draft(run.run_id)
     if _heartbeats_end(work, task, answer):
@@ -175,8 +177,8 @@ def _reject(
     if bad.terminate:
         flush(draft)
         close(draft, WorkflowExecutionTerminatedEventAttributes(reason=message, identity=SERVER_IDENTITY))
-    elif not draft.run.durable.paused:
-        schedule(draft)
+    else:
+        wake(draft)
     _queries_unanswered(work, draft, again=draft.run.durable.workflow_task is not None)
     work.refusal = InvalidArgument(message)
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from temporalio.api.common.v1 import Payload, Priority, WorkerVersionStamp, WorkflowExecution
 from temporalio.api.enums.v1 import PendingWorkflowTaskState, TaskQueueKind
+from temporalio.api.history.v1 import WorkflowExecutionPausedEventAttributes
 from temporalio.api.sdk.v1 import UserMetadata
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflow.v1 import (
@@ -18,6 +19,7 @@ from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 
 from perdure.base.clock import to_duration, to_timestamp
 from perdure.workflow.decide import Work, decides
+from perdure.workflow.deriving.callback import callback_infos
 from perdure.workflow.describe_activity import pending_activity_info
 from perdure.workflow.lookup import find_run
 from perdure.workflow.requests import Describe
@@ -36,7 +38,7 @@ def describe(work: Work, request: Describe) -> DescribeWorkflowExecutionResponse
         workflow_extended_info=_extended(run),
         pending_activities=[pending_activity_info(run, scheduled_id) for scheduled_id in run.facts.activities],
     )
-    task = run.durable.workflow_task
+    task = run.workflow_task
     if task is not None:
         response.pending_workflow_task.CopyFrom(_pending_task(task))
     for child in run.facts.children.values():
@@ -47,6 +49,8 @@ def describe(work: Work, request: Describe) -> DescribeWorkflowExecutionResponse
             initiated_id=child.initiated_event_id,
             parent_close_policy=child.parent_close_policy,
         )
+    if run.facts.callbacks:
+        response.callbacks.extend(callback_infos(run, work.context.now_ns))
     return response
 
 
@@ -56,8 +60,8 @@ def execution_info(run: Run) -> WorkflowExecutionInfo:
     root = WorkflowExecution.FromString(facts.root)
     info = WorkflowExecutionInfo(
         execution=WorkflowExecution(workflow_id=durable.workflow_id, run_id=durable.run_id),
-        start_time=to_timestamp(facts.start_time_ns),
-        status=facts.status,  # type: ignore[arg-type]  # the enum's int is stored plain
+        start_time=to_timestamp(run.start_time_ns),
+        status=run.shown_status,  # type: ignore[arg-type]  # the enum's int is stored plain
         history_length=facts.next_event_id - 1,
         execution_time=to_timestamp(durable.execution_time_ns),
         auto_reset_points=ResetPoints.FromString(durable.auto_reset_points),
@@ -74,6 +78,7 @@ def execution_info(run: Run) -> WorkflowExecutionInfo:
     info.search_attributes.SetInParent()
     _fill(info.memo.fields, facts.memo)
     _fill(info.search_attributes.indexed_fields, facts.search_attributes)
+    _fill(info.search_attributes.indexed_fields, durable.server_attributes)
     if facts.parent:
         info.parent_execution.CopyFrom(WorkflowExecution.FromString(facts.parent))
         info.parent_namespace_id = facts.parent_namespace_id
@@ -115,12 +120,18 @@ def _extended(run: Run) -> WorkflowExecutionExtendedInfo:
         original_start_time=to_timestamp(facts.start_time_ns),
         reset_run_id=durable.reset_run_id,
     )
+    if durable.base_run_id:
+        info.last_reset_time.CopyFrom(to_timestamp(durable.created_time_ns))
     if durable.execution_expiration_ns:
         info.execution_expiration_time.CopyFrom(to_timestamp(durable.execution_expiration_ns))
     if durable.run_expiration_ns:
         info.run_expiration_time.CopyFrom(to_timestamp(durable.run_expiration_ns))
     else:
         info.run_expiration_time.seconds = _GO_ZERO_TIME_S
+    if facts.pause_time_ns:
+        pause = WorkflowExecutionPausedEventAttributes.FromString(facts.pause)
+        info.pause_info.identity, info.pause_info.reason = pause.identity, pause.reason
+        info.pause_info.paused_time.CopyFrom(to_timestamp(facts.pause_time_ns))
     for request_id, record in durable.request_ids.items():
         info.request_id_infos[request_id].CopyFrom(
             RequestIdInfo(

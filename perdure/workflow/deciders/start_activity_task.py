@@ -33,6 +33,8 @@ def start_activity_task(work: Work, request: StartActivityTask) -> ActivityTaskS
         return started_reply(run, activity, attempt)
     if (attempt.attempt, attempt.stamp) != (offer.attempt, offer.stamp) or attempt.paused or attempt.waiting:
         raise NotFound(f"Activity task with this stamp not found: {offer.stamp}")
+    if run.durable.paused:
+        raise NotFound("Activity task is not offered while its workflow is paused.")
     version = _stamp(request.capabilities)
     draft = work.draft(run.run_id)
     attempt = start(draft, activity, attempt, request.request_id, request.identity, version)

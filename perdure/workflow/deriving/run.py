@@ -15,7 +15,7 @@ from perdure.workflow.failures import timeout_failure
 from perdure.workflow.lost_task import time_out
 from perdure.workflow.outstanding import derives
 from perdure.workflow.priorities import rank
-from perdure.workflow.state import Run
+from perdure.workflow.state import Run, WorkflowTask
 from perdure.workflow.successor import after_failure, last_result, repeat
 from perdure.workflow.tasks import Effect, EffectKind, Offer, QueueKey, QueueKind, Task, Timer, TimerKind
 from perdure.workflow.workflow_task import awaits_first_task, schedule, wake
@@ -44,7 +44,7 @@ def run_tasks(run: Run, key: None) -> Iterator[Task]:
         yield Timer(durable.execution_expiration_ns, chain, durable.run_id, TimerKind.EXECUTION_TIMEOUT)
     if durable.unclaimed is not None:
         yield Timer(durable.unclaimed.since_ns + _CLAIM_NS, chain, durable.run_id, TimerKind.CHILD_UNCLAIMED)
-    elif awaits_first_task(run):
+    elif awaits_first_task(run) and not durable.paused:
         yield Timer(durable.execution_time_ns, chain, durable.run_id, TimerKind.WORKFLOW_TASK_BACKOFF)
 
 
@@ -65,9 +65,19 @@ def last_errands(run: Run) -> list[Timer]:
 @derives("workflow_task")
 def workflow_task_tasks(run: Run, key: None) -> Iterator[Task]:
     """A poller for it while it is scheduled; its timeouts."""
-    task, durable = run.durable.workflow_task, run.durable
-    if task is None or task.speculative:
-        return
+    if run.durable.workflow_task is not None:
+        yield from _wanted(run, run.durable.workflow_task)
+
+
+@derives("speculative_task")
+def speculative_task_tasks(run: Run, key: None) -> Iterator[Task]:
+    """The same for a task that is nowhere but in memory."""
+    if run.ephemeral.speculative_task is not None:
+        yield from _wanted(run, run.ephemeral.speculative_task)
+
+
+def _wanted(run: Run, task: WorkflowTask) -> Iterator[Task]:
+    durable = run.durable
     chain = ChainKey(durable.namespace_id, durable.workflow_id)
     ids = (task.scheduled_event_id, task.attempt, task.stamp)
     if task.started_event_id:
@@ -89,7 +99,7 @@ def workflow_task_tasks(run: Run, key: None) -> Iterator[Task]:
         fairness_weight=fairness_weight,
         schedule_to_start_ns=task.schedule_to_start_ns,
     )
-    if task.sticky and task.schedule_to_start_ns:
+    if task.schedule_to_start_ns:
         due_ns = task.scheduled_time_ns + task.schedule_to_start_ns
         yield Timer(due_ns, chain, durable.run_id, TimerKind.WORKFLOW_TASK_SCHEDULE_TO_START, *ids)
 
@@ -111,8 +121,7 @@ def task_not_fetched(work: Work, draft: Draft, timer: Timer) -> None:
 @fires(TimerKind.WORKFLOW_TASK_BACKOFF)
 def delay_over(work: Work, draft: Draft, timer: Timer) -> None:
     """The delayed first task begins."""
-    if not draft.run.durable.paused:
-        schedule(draft)
+    schedule(draft)
 
 
 @fires(TimerKind.RUN_TIMEOUT)

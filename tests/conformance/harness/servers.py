@@ -27,6 +27,8 @@ from tests.conformance.harness.waiting import until
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
 NAMESPACE = "default"
+# What the reference has, but not unless it is switched on.
+SETTINGS = ("frontend.WorkflowPauseEnabled=true",)
 SEARCH_ATTRIBUTES = {
     "CustomKeywordField": enums.INDEXED_VALUE_TYPE_KEYWORD,
     "CustomIntField": enums.INDEXED_VALUE_TYPE_INT,
@@ -124,6 +126,7 @@ async def running(name: str, command: list[str]) -> AsyncIterator[Server]:
     """
     port = _free_port()
     arguments = [*command, "server", "start-dev", "--headless", "--port", str(port), "--namespace", "default"]
+    arguments += [part for setting in SETTINGS for part in ("--dynamic-config-value", setting)]
     with tempfile.TemporaryDirectory(prefix=f"conformance-{name}-", ignore_cleanup_errors=True) as folder:
         log = Path(folder) / "server.log"
         process = _spawn(arguments, folder, log)

@@ -82,13 +82,13 @@ def test_a_first_task_that_timed_out_is_followed_by_another_at_once() -> None:
     assert EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED in play.types
 
 
-def test_a_termination_keeps_what_no_task_has_numbered() -> None:
+def test_what_a_paused_run_had_buffered_is_numbered_though_no_task_follows() -> None:
     play = _Play()
     play.begin()
     play.run.durable.paused = True  # so that no task follows
     play.time_out()
     assert play.run.durable.workflow_task is None
-    assert play.run.durable.buffered
+    assert not play.run.durable.buffered
     play.do(Terminate(TerminateWorkflowExecutionRequest(workflow_execution=_TARGET)), play.now_s + 1)
     assert play.types[-2:] == [
         EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED,
