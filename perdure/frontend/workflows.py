@@ -29,6 +29,7 @@ from perdure.base.errors import DeadlineExceeded, InvalidArgument, QueryFailed, 
 from perdure.base.slots import ChainKey
 from perdure.cluster.namespaces import Namespace
 from perdure.cluster.roles import Call
+from perdure.frontend.callbacks import check_callbacks, check_links_of_start, refuse_internal
 from perdure.frontend.checks import (
     check_blob,
     check_duration,
@@ -107,8 +108,10 @@ class Workflows:
         if options.attach_completion_callbacks and not options.attach_request_id:
             raise InvalidArgument("attaching request ID is required for attaching completion callbacks")
         if request.completion_callbacks:
-            raise Unimplemented("StartWorkflowExecutionRequest.completion_callbacks is not supported yet")
-        if request.links:
+            check_callbacks(request.completion_callbacks, limits)
+            check_links_of_start(request, limits)
+            refuse_internal(request.completion_callbacks)
+        elif request.links:
             check_links(request.links, limits)
         _refuse_time_skipping(request)
 

@@ -1,4 +1,4 @@
-"""Errands: what a run wants done at another workflow id, whoever owns that.
+"""Errands: what a run wants done at another workflow id, whoever owns that, or outside.
 
 Each runs in three steps: the plan is read from the run (`PlanErrand`), done at its target, and its outcome is brought
 back to the run. A crash or a lost answer between any two repeats all of it, so each step is idempotent by ids that
@@ -16,6 +16,7 @@ from perdure.base.errors import Aborted, DeadlineExceeded, ResourceExhausted, Un
 from perdure.base.slots import ChainKey
 from perdure.cluster.namespaces import Namespaces
 from perdure.cluster.roles import Call, Directory
+from perdure.history.callbacks import Callbacks
 from perdure.history.chains import ShardChains
 from perdure.history.reading import Reading, Segments
 from perdure.history.transacting import Transacting
@@ -28,7 +29,7 @@ _TIMEOUT_NS = 10 * SECOND_NS
 class Errand:
     """One errand under way, and what its runner may use."""
 
-    __slots__ = ("_chains", "_directory", "_reading", "_service", "namespaces", "timer")
+    __slots__ = ("_chains", "_directory", "_reading", "_service", "callbacks", "namespaces", "timer")
 
     def __init__(
         self,
@@ -38,9 +39,11 @@ class Errand:
         reading: Reading,
         directory: Directory,
         namespaces: Namespaces,
+        callbacks: Callbacks,
     ) -> None:
         self.timer = timer
         self.namespaces = namespaces
+        self.callbacks = callbacks
         self._chains = chains
         self._service = service
         self._reading = reading
@@ -61,13 +64,15 @@ class Errand:
 
 Runner = Callable[[Errand, Any], Awaitable[None]]
 RUNNERS: dict[TimerKind, Runner] = {}
+_TIMEOUTS_NS: dict[TimerKind, int] = {}
 
 
-def runs(kind: TimerKind) -> Callable[[Runner], Runner]:
-    """Registers `(errand, plan)` of a kind."""
+def runs(kind: TimerKind, timeout_ns: int = _TIMEOUT_NS) -> Callable[[Runner], Runner]:
+    """Registers `(errand, plan)` of a kind, and how long it may take before it is given up and run again."""
 
     def register(runner: Runner) -> Runner:
         RUNNERS[kind] = runner
+        _TIMEOUTS_NS[kind] = timeout_ns
         return runner
 
     return register
@@ -78,9 +83,10 @@ async def run_errand(errand: Errand) -> None:
     plan = await errand.bring_back(PlanErrand(errand.timer))
     if plan is None:
         return
+    kind = errand.timer.kind
     try:
-        async with asyncio.timeout(_TIMEOUT_NS / SECOND_NS):
-            await RUNNERS[errand.timer.kind](errand, plan)
+        async with asyncio.timeout(_TIMEOUTS_NS[kind] / SECOND_NS):
+            await RUNNERS[kind](errand, plan)
     except TimeoutError as error:
         raise Unavailable("The errand took too long.") from error
     except (ResourceExhausted, Aborted, DeadlineExceeded) as busy:

@@ -19,8 +19,9 @@ from perdure.base.limits import Limits
 from perdure.base.slots import ChainKey, SlotRange
 from perdure.cluster.namespaces import Namespace, Namespaces
 from perdure.cluster.roles import Call, Directory, HistoryPage, HistoryRead, Pulled, QueryTask
-from perdure.history import child_errands, external_errands
+from perdure.history import callback_errands, child_errands, external_errands
 from perdure.history.answers import Answers
+from perdure.history.callbacks import Callbacks
 from perdure.history.chains import Entry, ShardChains, deletions
 from perdure.history.errands import Errand, run_errand
 from perdure.history.executions import HistoryExecutions
@@ -35,6 +36,7 @@ from perdure.workflow.decide import UpdateMoved
 from perdure.workflow.requests import (
     ActivityTaskStarted,
     CompleteWorkflowTask,
+    Describe,
     StartActivityTask,
     StartedEagerly,
     StartWorkflowTask,
@@ -48,7 +50,7 @@ from perdure.workflow.tasks import Offer, QueueKey, Timer
 log = structlog.get_logger(__name__)
 
 # Their runners register themselves: one that is missing would leave its errands undone.
-ERRAND_MODULES = (child_errands, external_errands)
+ERRAND_MODULES = (callback_errands, child_errands, external_errands)
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
@@ -94,6 +96,7 @@ class HistoryService:
         self._reading = Reading(executions.checkpoints)
         self._answers = Answers(self._reading)
         self._queries = Queries(self, directory, clock, entropy, options.query_timeout_ns)
+        self.callbacks = Callbacks(clock, options.limits.callback_timeout_ns)
         executions.service = self
 
     async def close(self) -> None:
@@ -105,6 +108,8 @@ class HistoryService:
         reply, chains = await self._settle(self._shards.by_slot(key.slot), key, request, call)
         if type(reply) is StartedEagerly:
             return await self._answers.started_eagerly(chains, key, reply)
+        if type(request) is Describe and reply.callbacks:
+            self.callbacks.show_blocked(key.namespace_id, reply)
         return reply
 
     async def transact_on(self, shard: Shard, key: ChainKey, request: Any, call: Call) -> Any:
@@ -113,9 +118,9 @@ class HistoryService:
         return reply
 
     async def run_errand(self, shard: Shard, timer: Timer) -> None:
-        """Do what a run of this shard wants at another workflow id. Raises Unavailable."""
+        """Do what a run of this shard wants at another workflow id, or outside. Raises Unavailable."""
         chains = self._executions.chains(shard)
-        await run_errand(Errand(timer, chains, self, self._reading, self._directory, self._namespaces))
+        await run_errand(Errand(timer, chains, self, self._reading, self._directory, self._namespaces, self.callbacks))
 
     def lost(self, slots: SlotRange, error: ShardLost) -> None:
         """The shard of these slots is gone, and the queries that waited there."""

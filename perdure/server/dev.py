@@ -23,6 +23,7 @@ from perdure.rpc.measured import measured
 from perdure.rpc.server import RpcServer
 from perdure.server.cluster import Options, Roles
 from perdure.server.console import Console, Facts
+from perdure.server.http_sender import HttpSender
 from perdure.server.options import MEMORY, DevOptions
 from perdure.server.process import ProcessMeter
 from perdure.server.scrape import PATH, Scrape
@@ -75,6 +76,7 @@ async def _serve(store: Store, options: DevOptions, console: Console, stop: asyn
     shards = ShardOptions(shards=options.shards, stop_timeout_s=_CHECKPOINT_S)
     settings = Options(limits=options.limits, shards=shards, cache_bytes_max=options.cache_bytes_max)
     roles = Roles(store, clock, entropy, settings, metrics=metrics)
+    sender = roles.history.callbacks.sender = HttpSender()
     skipping = TimeSkipping(clock, roles, options.time_locks or 0) if isinstance(clock, AdvancingClock) else None
     process = ProcessMeter(metrics, roles, clock)
     scrape = Scrape(metrics.page)
@@ -114,6 +116,7 @@ async def _serve(store: Store, options: DevOptions, console: Console, stop: asyn
         if skipping is not None:
             await skipping.close()
         await roles.stop()
+        await sender.close()
 
 
 def _skippable(methods: MethodTable, roles: Roles, skipping: TimeSkipping) -> dict[str, Method]:

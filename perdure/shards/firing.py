@@ -54,6 +54,7 @@ class TimerPump:
         self._wake_ns = NEVER_NS
         self._timers = _Lane(world.options.fires_max)
         self._errands = _Lane(world.options.errands_max)
+        self._callbacks = _Lane(world.options.callbacks_max)
         self._attempts: dict[Timer, int] = {}
         self._attempts_swept = _SWEEP_OVER
         self._extending = False
@@ -66,6 +67,7 @@ class TimerPump:
         self._is_stopped = True
         self._timers.due.clear()
         self._errands.due.clear()
+        self._callbacks.due.clear()
         if self._handle is not None:
             self._handle.cancel()
 
@@ -120,9 +122,12 @@ class TimerPump:
             self._lane(timer).due.append(timer)
         self._launch(self._timers)
         self._launch(self._errands)
+        self._launch(self._callbacks)
         self.schedule()
 
     def _lane(self, timer: Timer) -> _Lane:
+        if timer.kind == TimerKind.CALLBACK:
+            return self._callbacks  # they wait for anybody in the world
         return self._errands if timer.kind in ERRANDS else self._timers
 
     def _launch(self, lane: _Lane) -> None:

@@ -18,9 +18,9 @@ class ShardOptions(msgspec.Struct, frozen=True, kw_only=True):
     `segment_bytes`: a segment that has reached this is followed by the next. `ceiling_ahead_us`: how far checkpoint
     stamps may go before the next append has to allow more. `checkpoint_age_s`: a chain is checkpointed so long after
     it became dirty. `hurry_bytes`: with so much log behind it a shard checkpoints at once; `refuse_bytes`: new work
-    is refused. `timer_window_s`: timers due later are only in the store. `fires_max`, `errands_max`: so many timers,
-    and errands besides, are fired at once. `effects_delay_s`, `withdraw_delay_s`: effects and withdrawals gather so
-    long.
+    is refused. `timer_window_s`: timers due later are only in the store. `fires_max`, `errands_max`,
+    `callbacks_max`: so many timers, and errands and callbacks besides, are fired at once. `effects_delay_s`,
+    `withdraw_delay_s`: effects and withdrawals gather so long.
     """
 
     shards: int = 4
@@ -39,6 +39,7 @@ class ShardOptions(msgspec.Struct, frozen=True, kw_only=True):
     page: int = 1_000
     fires_max: int = 32
     errands_max: int = 64
+    callbacks_max: int = 256
     offers_batch: int = 100
     offers_pending_max: int = 1_000
     effects_batch: int = 100

@@ -31,6 +31,7 @@ _CRON = ContinueAsNewInitiator.CONTINUE_AS_NEW_INITIATOR_CRON_SCHEDULE
 _TAKEN_OVER = ("input", "header", "priority", "retry_policy", "last_completion_result", "continued_failure")
 _CARRIED = frozenset(
     {
+        "completion_callbacks",
         "continued_failure",
         "cron_schedule",
         "eager_worker_deployment_options",
@@ -180,6 +181,7 @@ def _started(
         memo=_memo(request.memo),
         search_attributes=_search_attributes(request.search_attributes, origin, context),
         eager_execution_accepted=is_eager(request),
+        completion_callbacks=request.completion_callbacks,
     )
     if attributes.task_queue.kind != _NORMAL:
         attributes.task_queue.kind = _NORMAL

@@ -27,7 +27,11 @@ _ENTITY_OF_FIELD = {
     "children": "child",
     "external_signals": "external_signal",
     "external_cancels": "external_cancel",
+    "callbacks": "callback",
+    "callback_attempts": "callback",
 }
+# These want something of the world after the run's close, too.
+_OUTLIVE = frozenset({"run", "callback"})
 
 # Fields that the tasks of many entities depend on: where one changed, everything is compared.
 _WIDE_FACTS = ("status", "task_queue", "priority")
@@ -48,7 +52,7 @@ def derives(entity: str) -> Callable[[Callable[[Run, Any], Iterable[Task]]], Cal
 
 def tasks_of(run: Run, entity: Entity) -> set[Task]:
     """The tasks that one entity of the run needs now; empty if the entity does not exist, or its run is closed."""
-    if entity[0] != "run" and not run.is_open:
+    if not run.is_open and entity[0] not in _OUTLIVE:
         return set()
     return set(DERIVE[entity[0]](run, entity[1]))
 
@@ -61,6 +65,7 @@ def entities(run: Run) -> list[Entity]:
     found += [("child", key) for key in run.facts.children]
     found += [("external_signal", key) for key in run.facts.external_signals]
     found += [("external_cancel", key) for key in run.facts.external_cancels]
+    found += [("callback", key) for key in run.facts.callbacks]
     return found
 
 

@@ -106,6 +106,8 @@ def repeat(
         request.last_completion_result.CopyFrom(result)
     if failure is not None:
         request.continued_failure.CopyFrom(failure)
+    if succession.is_retry:
+        hand_on_callbacks(run, request)
     attempt = run.facts.attempt + 1 if succession.is_retry else 1
     backoff_ns = _throttled_ns(run, work.context, succession.backoff_ns)
     _follow(work, run, request, msgspec.structs.replace(succession, backoff_ns=backoff_ns), attempt)
@@ -139,6 +141,7 @@ def continue_as_new(
     if retry_policy is not None:
         request.retry_policy.CopyFrom(retry_policy)
     request.cron_schedule = cron_schedule
+    hand_on_callbacks(run, request)
     asked_ns = capped_ns(event.backoff_start_interval) if event.HasField("backoff_start_interval") else None
     backoff_ns = _throttled_ns(run, work.context, asked_ns)
     initiator = event.initiator or _WORKFLOW
@@ -165,6 +168,12 @@ def _throttled_ns(run: Run, context: Context, asked_ns: int | None) -> int | Non
     if lifetime_ns + (asked_ns or 0) < least_ns:
         return least_ns - lifetime_ns
     return asked_ns
+
+
+def hand_on_callbacks(run: Run, request: StartWorkflowExecutionRequest) -> None:
+    """The run that goes on for `run` tells whom that was to tell."""
+    for attached in run.facts.callbacks.values():
+        request.completion_callbacks.add().ParseFromString(attached.callback)
 
 
 def _request(work: Work, run: Run) -> StartWorkflowExecutionRequest:

@@ -84,10 +84,11 @@ class TimerKind(IntEnum):
     EXTERNAL_CANCEL = 16
     PARENT_REPORT = 17
     CHILDREN_CLOSE = 18
+    CALLBACK = 19
 
 
-# Errands: work at another workflow id that is due at once and for as long as the run's state wants it. They are timers
-# so that they are found again after any crash, repeated more and more slowly, and hold nothing else up.
+# Errands: work at another workflow id, or outside, for as long as the run's state wants it. They are timers so that
+# they are found again after any crash, repeated more and more slowly, and hold nothing else up.
 ERRANDS = frozenset(
     {
         TimerKind.CHILD_START,
@@ -96,6 +97,7 @@ ERRANDS = frozenset(
         TimerKind.EXTERNAL_CANCEL,
         TimerKind.PARENT_REPORT,
         TimerKind.CHILDREN_CLOSE,
+        TimerKind.CALLBACK,
     }
 )
 

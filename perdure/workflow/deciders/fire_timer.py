@@ -37,6 +37,7 @@ ENTITY_OF_ERRAND = {
     TimerKind.EXTERNAL_CANCEL: "external_cancel",
     TimerKind.PARENT_REPORT: "run",
     TimerKind.CHILDREN_CLOSE: "run",
+    TimerKind.CALLBACK: "callback",
 }
 
 

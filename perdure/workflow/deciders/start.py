@@ -22,6 +22,7 @@ from perdure.base.errors import FailedPrecondition, InvalidArgument, WorkflowAlr
 from perdure.workflow.close import SERVER_IDENTITY, close_from_outside
 from perdure.workflow.decide import Work, decides
 from perdure.workflow.deciders.start_workflow_task import handed_out
+from perdure.workflow.draft import Draft
 from perdure.workflow.links import request_link, started_link
 from perdure.workflow.new_run import create_run, is_eager, refuse_unknown
 from perdure.workflow.requests import StartedEagerly, StartWorkflow
@@ -173,7 +174,7 @@ def _response(work: Work, current: CurrentRun, *, started: bool, run_id: str = "
 def _use_existing(
     work: Work, current: CurrentRun, request: StartWorkflowExecutionRequest
 ) -> StartWorkflowExecutionResponse:
-    """The run that is there, with what the start wants attached to it: its request id, its links."""
+    """The run that is there, with what the start wants attached to it: its request id, its links, its callbacks."""
     if not request.HasField("on_conflict_options"):
         return _response(work, current, started=False)
     options = request.on_conflict_options
@@ -182,12 +183,23 @@ def _use_existing(
     if request_id and len(draft.run.durable.request_ids) > ATTACHED_MAX:  # its own start is among them
         raise FailedPrecondition(f"no more than {ATTACHED_MAX} requests can be attached to a workflow")
     attributes = WorkflowExecutionOptionsUpdatedEventAttributes(attached_request_id=request_id)
+    if options.attach_completion_callbacks:
+        _check_callbacks(draft, len(request.completion_callbacks))
+        attributes.attached_completion_callbacks.extend(request.completion_callbacks)
     links = request.links if options.attach_links else ()
     event = draft.add(attributes, links=links, worker_may_ignore=True)
     if not request_id:
         return _response(work, current, started=False)
     draft.put("request_ids", request_id, RequestRecord(event.event_type, event.event_id))
     return _attached(work, current, request_id)
+
+
+def _check_callbacks(draft: Draft, more: int) -> None:
+    attached, limit = len(draft.run.facts.callbacks), draft.context.limits.callbacks_max
+    if attached + more > limit:
+        raise FailedPrecondition(
+            f"cannot attach more than {limit} callbacks to a workflow ({attached} callbacks already attached)"
+        )
 
 
 def _attached(work: Work, current: CurrentRun, request_id: str) -> StartWorkflowExecutionResponse:

@@ -3,17 +3,19 @@
 Messages stay encoded in state; only what decisions read is taken apart. Refuses to know why an event was written.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from temporalio.api.common.v1 import Payload
-from temporalio.api.enums.v1 import EventType, WorkflowExecutionStatus
+from temporalio.api.common.v1 import Callback, Payload
+from temporalio.api.enums.v1 import EventType, RetryState, WorkflowExecutionStatus
 from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
 
 from perdure.base.clock import from_duration, from_timestamp
 from perdure.workflow.evolve import arrives, numbers
+from perdure.workflow.state import Callback as Attached
 from perdure.workflow.state import Run
 
+_CONTINUED = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW
 _NOTHING = (b"", b"null", b"[]")
 
 _CLOSES: dict[EventType.ValueType, WorkflowExecutionStatus.ValueType] = {
@@ -63,6 +65,8 @@ def started(run: Run, event: HistoryEvent, attributes: Any) -> None:
         facts.start_links = tuple(link.SerializeToString() for link in event.links)
     if facts.retry_policy or facts.cron_schedule:
         facts.blueprint = _blueprint(attributes)
+    if attributes.completion_callbacks:
+        _attach(run, event, attributes.completion_callbacks)
     if attributes.HasField("memo"):
         _merge(run, "memo", attributes.memo.fields)
     if attributes.HasField("search_attributes"):
@@ -95,7 +99,9 @@ def properties_modified(run: Run, event: HistoryEvent, attributes: Any) -> None:
 
 @arrives(EventType.EVENT_TYPE_WORKFLOW_EXECUTION_OPTIONS_UPDATED)
 def options_updated(run: Run, event: HistoryEvent, attributes: Any) -> None:
-    """A later start attached itself; its request id is a delta, and nothing else can be updated yet."""
+    """A later start attached itself, perhaps with callbacks; its request id is a delta."""
+    if attributes.attached_completion_callbacks:
+        _attach(run, event, attributes.attached_completion_callbacks, attributes.attached_request_id)
 
 
 def _blueprint(attributes: WorkflowExecutionStartedEventAttributes) -> bytes:
@@ -103,6 +109,7 @@ def _blueprint(attributes: WorkflowExecutionStartedEventAttributes) -> bytes:
     kept.CopyFrom(attributes)
     kept.ClearField("continued_failure")
     kept.ClearField("prev_auto_reset_points")
+    kept.ClearField("completion_callbacks")
     return kept.SerializeToString(deterministic=True)
 
 
@@ -111,6 +118,25 @@ def _closed(run: Run, event: HistoryEvent, attributes: Any) -> None:
     run.facts.status = _CLOSES[event.event_type]
     run.facts.close_time_ns = from_timestamp(event.event_time)
     run.facts.successor_run_id = getattr(attributes, "new_execution_run_id", "")
+    if run.facts.callbacks:
+        run.facts.callbacks_due = not _hands_on(run, attributes)
+
+
+def _hands_on(run: Run, attributes: Any) -> bool:
+    """Whether another run goes on with the callbacks: one that this was continued by, its next attempt, or the run that
+    it was reset to. A schedule's next run does not.
+    """
+    if run.facts.status == _CONTINUED:
+        return True
+    if getattr(attributes, "retry_state", 0) == RetryState.RETRY_STATE_IN_PROGRESS:
+        return True
+    return run.durable.was_reset and run.durable.reset_run_id not in ("", run.run_id)
+
+
+def _attach(run: Run, event: HistoryEvent, callbacks: Iterable[Callback], request_id: str = "") -> None:
+    for number, callback in enumerate(callbacks, len(run.facts.callbacks) + 1):
+        encoded = callback.SerializeToString(deterministic=True)
+        run.put("callbacks", number, Attached(encoded, from_timestamp(event.event_time), request_id))
 
 
 def _close_numbered(run: Run, event: HistoryEvent, attributes: Any) -> None:
