@@ -85,6 +85,8 @@ class Answers:
         )
         for query_id, query in started.queries.items():
             response.queries[query_id].CopyFrom(WorkflowQuery.FromString(query))
+        for message in started.messages:
+            response.messages.add().MergeFromString(message)
         first = started.previous_started_event_id + 1 if started.partial else 1
         nodes = await self._reading.nodes(chains, key, started.segments, first, started.next_event_id, HISTORY_BATCHES)
         history = b"".join(node.body for node in nodes)

@@ -16,6 +16,7 @@ from perdure.workflow.decide import QueryReleased, Work
 from perdure.workflow.draft import Draft
 from perdure.workflow.lost_task import clear_sticky, fail
 from perdure.workflow.state import Run
+from perdure.workflow.workflow_task import end_task
 
 SERVER_IDENTITY = "history-service"
 PARENT_CLOSED = "by parent close policy"
@@ -34,8 +35,10 @@ def close(draft: Draft, attributes: Message, **fields: Any) -> HistoryEvent:
 
 def close_from_outside(work: Work, draft: Draft, attributes: Message, **fields: Any) -> None:
     """Terminate or time out: a started workflow task fails first, and what is buffered keeps its place in history."""
-    task = draft.run.durable.workflow_task
-    if task is not None and task.started_event_id:
+    task = draft.run.workflow_task
+    if task is not None and task.speculative and not task.started_event_id:
+        end_task(draft)
+    elif task is not None and task.started_event_id:
         fail(draft, WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_FORCE_CLOSE_COMMAND, identity=SERVER_IDENTITY)
     flush.flush(draft)
     close(draft, attributes, **fields)

@@ -5,12 +5,13 @@ A table with a hole would not raise: replay would quietly give another state. So
 imports it.
 """
 
-from perdure.workflow import overgrown
+from perdure.workflow import overgrown, skipping
 from perdure.workflow.commands import (
     cancel_timer,
     close_workflow,
     continue_as_new,
     modify_properties,
+    protocol_message,
     record_marker,
     request_cancel_activity,
     request_cancel_external,
@@ -22,6 +23,7 @@ from perdure.workflow.commands import (
 )
 from perdure.workflow.decide import Decision, decide
 from perdure.workflow.deciders import (
+    abort_updates,
     admit_update,
     cancel,
     cancel_activity,
@@ -32,25 +34,33 @@ from perdure.workflow.deciders import (
     errand_done,
     fail_activity,
     fail_workflow_task,
+    find_update,
     fire_activity_timer,
     fire_timer,
     fire_user_timer,
     heartbeat_activity,
     look,
     pause,
+    pause_activity,
     plan_child,
     plan_errand,
+    poll_forward,
     query,
     record_callback,
     record_child,
     record_external,
+    reset_activity,
+    reset,
     reset_sticky,
     signal,
     signal_with_start,
     start,
     start_activity_task,
+    start_with_update,
     start_workflow_task,
     terminate,
+    unpause_activity,
+    update_activity_options,
     wake_child,
 )
 from perdure.workflow.deciders import start_child as child_starting
@@ -66,6 +76,7 @@ from perdure.workflow.events import external as external_events
 from perdure.workflow.events import pause as pause_events
 from perdure.workflow.events import task as task_events
 from perdure.workflow.events import timer as timer_events
+from perdure.workflow.events import update as update_events
 from perdure.workflow.events import workflow as workflow_events
 from perdure.workflow.evolve import replay
 from perdure.workflow.visibility import visibility_row
@@ -73,6 +84,7 @@ from perdure.workflow.visibility import visibility_row
 __all__ = ["MODULES", "Decision", "decide", "replay", "visibility_row"]
 
 MODULES = (
+    abort_updates,
     activity_events,
     activity_tasks,
     admit_update,
@@ -94,6 +106,7 @@ MODULES = (
     external_tasks,
     fail_activity,
     fail_workflow_task,
+    find_update,
     fire_activity_timer,
     fire_timer,
     fire_user_timer,
@@ -102,9 +115,12 @@ MODULES = (
     modify_properties,
     overgrown,
     pause,
+    pause_activity,
     pause_events,
     plan_child,
     plan_errand,
+    poll_forward,
+    protocol_message,
     query,
     record_callback,
     record_child,
@@ -112,21 +128,28 @@ MODULES = (
     record_marker,
     request_cancel_activity,
     request_cancel_external,
+    reset_activity,
+    reset,
     reset_sticky,
     run_tasks,
     schedule_activity,
     signal,
     signal_external,
     signal_with_start,
+    skipping,
     start,
     start_activity_task,
     start_child,
     start_timer,
+    start_with_update,
     start_workflow_task,
     task_events,
     terminate,
     timer_events,
     timer_tasks,
+    unpause_activity,
+    update_activity_options,
+    update_events,
     upsert_search_attributes,
     wake_child,
     workflow_events,

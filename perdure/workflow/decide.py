@@ -14,8 +14,8 @@ import msgspec
 from perdure.base.errors import PerdureError
 from perdure.workflow.context import Context
 from perdure.workflow.draft import Draft
-from perdure.workflow.outstanding import difference
-from perdure.workflow.state import Chain, CurrentRun, Durable, Run
+from perdure.workflow.outstanding import difference, in_order, volatile
+from perdure.workflow.state import Chain, CurrentRun, Durable, Facts, Run
 from perdure.workflow.steps import Mutation, Record
 from perdure.workflow.tasks import Task
 
@@ -71,17 +71,19 @@ class Decision(msgspec.Struct, frozen=True):
     reply: Any
     refusal: PerdureError | None
     volatile: list[Task] = []  # what a speculative workflow task wants anew; of no record, lost with the owner
+    lapsed: list[str] = []  # runs whose speculative task is over, or an ordinary one now: nothing volatile is wanted
 
 
 class Work:
     """A decision in the making: the chain as it was, a draft per run that is changed, and the pointer."""
 
-    __slots__ = ("chain", "context", "current", "drafts", "notices", "refusal")
+    __slots__ = ("chain", "context", "current", "drafts", "notices", "refusal", "shared")
 
     def __init__(self, chain: Chain, context: Context) -> None:
         self.chain = chain
         self.context = context
         self.current = chain.current
+        self.shared = chain.shared
         self.drafts: dict[str, Draft] = {}
         self.notices: list[Notice] = []
         self.refusal: PerdureError | None = None
@@ -93,10 +95,12 @@ class Work:
             draft = self.drafts[run_id] = Draft.of(self.chain.runs[run_id], self.context)
         return draft
 
-    def create(self, durable: Durable) -> Draft:
-        """The draft of a new run, which knows the run that was the current one before it."""
+    def create(self, durable: Durable, facts: Facts | None = None) -> Draft:
+        """The draft of a new run, which knows the run that was the current one before it. `facts`: where it begins as
+        a copy.
+        """
         durable.previous_run_id = self.current.run_id if self.current is not None else ""
-        draft = self.drafts[durable.run_id] = Draft.create(durable, self.context)
+        draft = self.drafts[durable.run_id] = Draft.create(durable, self.context, facts)
         return draft
 
     def restart(self, run_id: str) -> Draft:
@@ -104,6 +108,7 @@ class Work:
         self.drafts.clear()
         self.notices.clear()
         self.current = self.chain.current
+        self.shared = self.chain.shared
         self.refusal = None
         return self.draft(run_id)
 
@@ -152,6 +157,8 @@ def _conclude(work: Work, reply: Any) -> Decision:
     mutations: list[Mutation] = []
     added: list[Task] = []
     removed: list[Task] = []
+    anew: list[Task] = []
+    lapsed: list[str] = []
     for run_id, draft in work.drafts.items():
         before = work.chain.runs.get(run_id)
         if draft.changed:
@@ -160,6 +167,11 @@ def _conclude(work: Work, reply: Any) -> Decision:
         more, fewer = difference(before, after)
         added += more
         removed += fewer
+        had = before is not None and before.ephemeral.speculative_task is not None
+        if after is not None and after.ephemeral.speculative_task is not None:
+            anew += in_order(volatile(after) - (volatile(before) if before is not None and had else set()))
+        elif had:
+            lapsed.append(run_id)
         if after is None:
             runs.pop(run_id, None)
         else:
@@ -168,9 +180,10 @@ def _conclude(work: Work, reply: Any) -> Decision:
     record = None
     current = _pointer(work, runs)
     if mutations or current != work.chain.current:
-        record = Record(work.chain.key, work.context.position, work.context.now_ns, mutations, current)
-    chain = Chain(work.chain.key, current, runs)
-    return Decision(chain, record, added, removed, work.notices, reply, work.refusal)
+        shared = None if work.shared is work.chain.shared else dict(work.shared)
+        record = Record(work.chain.key, work.context.position, work.context.now_ns, mutations, current, shared)
+    chain = Chain(work.chain.key, current, runs, work.shared)
+    return Decision(chain, record, added, removed, work.notices, reply, work.refusal, anew, lapsed)
 
 
 def _pointer(work: Work, runs: dict[str, Run]) -> CurrentRun | None:

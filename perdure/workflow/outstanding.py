@@ -1,7 +1,8 @@
 """What a run wants from the world, derived from its state: the one place that says so.
 
 `tasks_of` answers for one entity of a run (its workflow task, one activity, one timer, the run as a whole);
-`outstanding` is the union over all entities, used by recovery and by the auditor. A decision's task changes are the
+`outstanding` is the union over all entities, used by recovery and by the auditor; what a speculative workflow task
+wants is no part of it, for it is in no index and lost with the task (`volatile`). A decision's task changes are the
 difference of `tasks_of` over the entities that it touched, so no code path can forget a task, and the auditor can
 prove it.
 """
@@ -13,7 +14,7 @@ from typing import Any
 import msgspec
 
 from perdure.workflow.state import Run
-from perdure.workflow.tasks import Task
+from perdure.workflow.tasks import Offer, Task, Timer
 
 Entity = tuple[str, Any]
 
@@ -34,7 +35,7 @@ _ENTITY_OF_FIELD = {
 _OUTLIVE = frozenset({"run", "callback"})
 
 # Fields that the tasks of many entities depend on: where one changed, everything is compared.
-_WIDE_FACTS = ("status", "task_queue", "priority")
+_WIDE_FACTS = ("status", "task_queue", "priority", "time_skipping")
 _WIDE_DURABLE = ("paused", "versioning", "assigned_build_id")
 
 DERIVE: dict[str, Callable[[Run, Any], Iterable[Task]]] = {}
@@ -54,7 +55,18 @@ def tasks_of(run: Run, entity: Entity) -> set[Task]:
     """The tasks that one entity of the run needs now; empty if the entity does not exist, or its run is closed."""
     if not run.is_open and entity[0] not in _OUTLIVE:
         return set()
-    return set(DERIVE[entity[0]](run, entity[1]))
+    tasks = DERIVE[entity[0]](run, entity[1])
+    ahead_ns = run.ahead_ns
+    return {_in_shard_time(task, ahead_ns) for task in tasks} if ahead_ns else set(tasks)
+
+
+def _in_shard_time(task: Task, ahead_ns: int) -> Task:
+    """The task of a run whose time is ahead, by the clock of its shard."""
+    if isinstance(task, Timer):
+        return msgspec.structs.replace(task, due_ns=task.due_ns - ahead_ns)
+    if isinstance(task, Offer):
+        return msgspec.structs.replace(task, scheduled_time_ns=task.scheduled_time_ns - ahead_ns)
+    return task
 
 
 def entities(run: Run) -> list[Entity]:
@@ -72,6 +84,11 @@ def entities(run: Run) -> list[Entity]:
 def outstanding(run: Run) -> set[Task]:
     """Everything the run needs now."""
     return {task for entity in entities(run) for task in tasks_of(run, entity)}
+
+
+def volatile(run: Run) -> set[Task]:
+    """What the run's speculative workflow task needs now."""
+    return tasks_of(run, ("speculative_task", None)) if run.ephemeral.speculative_task is not None else set()
 
 
 def touched_entities(run: Run) -> set[Entity]:

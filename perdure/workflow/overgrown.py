@@ -60,7 +60,7 @@ def _excess(draft: Draft) -> str:
 def _relieve(draft: Draft) -> None:
     """Fail the started workflow task if more is buffered behind it than the limits allow; another is scheduled."""
     durable, limits = draft.run.durable, draft.context.limits
-    if durable.workflow_task is None or not durable.workflow_task.started_event_id:
+    if durable.workflow_task is None or not durable.workflow_task.started_event_id:  # never speculative: it changed
         return
     if len(durable.buffered) > limits.buffered_events_max or durable.buffered_bytes > limits.buffered_events_bytes_max:
         fail(draft, _FORCE_CLOSE, identity=SERVER_IDENTITY)

@@ -15,21 +15,23 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.query.v1 import WorkflowQuery
 from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionRequest,
+    PauseActivityRequest,
     RequestCancelWorkflowExecutionRequest,
+    ResetActivityRequest,
     RespondWorkflowTaskCompletedRequest,
-    ResetWorkflowExecutionRequest,
     RespondWorkflowTaskFailedRequest,
     SignalWithStartWorkflowExecutionRequest,
     SignalWorkflowExecutionRequest,
     StartWorkflowExecutionRequest,
     StartWorkflowExecutionResponse,
     TerminateWorkflowExecutionRequest,
+    UnpauseActivityRequest,
+    UpdateActivityOptionsRequest,
     UpdateWorkflowExecutionRequest,
 )
 
 from perdure.workflow.new_run import Origin
-from perdure.workflow.reset_reading import ResetReading
-from perdure.workflow.state import Activity, ActivityAttempt, HistorySegment, PendingExternal, WorkflowTask
+from perdure.workflow.state import Activity, ActivityAttempt, PendingExternal, WorkflowTask
 from perdure.workflow.tasks import Offer, Timer
 from perdure.workflow.tokens import TaskToken
 
@@ -47,8 +49,8 @@ class External(msgspec.Struct, frozen=True):
     """The run that signals, cancels or ends another one. `child_only`: it must be the other's parent.
 
     `initiated_event_id`, `initiated_time_ns`: of its own event that says so; 0 = a parent close policy. `seen`: earlier
-    runs of the target that were looked for already (`EarlierRun`). `before`: the runs that this one was reset from; what
-    was their child is its own.
+    runs of the target that were looked for already (`EarlierRun`). `before`: the runs that this one was reset from;
+    what was their child is its own.
     """
 
     workflow_id: str
@@ -174,6 +176,7 @@ class WorkflowTaskStarted(msgspec.Struct, frozen=True):
     partial: bool  # sticky: the worker has everything up to previous_started_event_id
     queries: dict[str, bytes]  # query id -> WorkflowQuery, encoded: to be answered with this task
     normal_queue: str = ""
+    messages: tuple[bytes, ...] = ()  # temporal.api.protocol.v1.Message, encoded: the updates that the task carries
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +309,40 @@ class HeartbeatRecorded(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
+class PauseActivity:
+    """An operator withholds activities. Reply: PauseActivityResponse. Refusals: NotFound, FailedPrecondition (another
+    pause is on). Module `pause_activity`.
+    """
+
+    request: PauseActivityRequest
+
+
+@dataclass(frozen=True, slots=True)
+class UnpauseActivity:
+    """Paused activities go on. Reply: UnpauseActivityResponse. Refusals: NotFound. Module `unpause_activity`."""
+
+    request: UnpauseActivityRequest
+
+
+@dataclass(frozen=True, slots=True)
+class ResetActivity:
+    """Activities begin again with their first attempt. Reply: ResetActivityResponse. Refusals: NotFound. Module
+    `reset_activity`.
+    """
+
+    request: ResetActivityRequest
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateActivityOptions:
+    """Reply: UpdateActivityOptionsResponse with the options of the last one. Refusals: NotFound, InvalidArgument.
+    Module `update_activity_options`.
+    """
+
+    request: UpdateActivityOptionsRequest
+
+
+@dataclass(frozen=True, slots=True)
 class FireTimer:
     """A timer is due by the shard's clock. Obsolete ones change nothing. Reply: None. Module `fire_timer`."""
 
@@ -322,11 +359,14 @@ class PlanErrand:
 
 
 class ExternalPlan(msgspec.Struct, frozen=True):
-    """The plan of a signal or cancel request to another workflow; `segments` lead to its initiated event."""
+    """The plan of a signal or cancel request to another workflow; `segments` lead to its initiated event. `before`: the
+    runs that the sender was reset from.
+    """
 
     pending: PendingExternal
     request_id: str
     segments: tuple[tuple[str, int, int], ...]
+    before: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -523,7 +563,7 @@ class UpdateSeen(msgspec.Struct, frozen=True):
 @dataclass(frozen=True, slots=True)
 class StartWithUpdate:
     """Start a workflow, or use the one that runs, and admit an update to it: both or neither. Reply:
-    `StartedWithUpdate`. Refusals: `MultiOperationRefused`. Module `start_with_update`.
+    `StartedWithUpdate`. Refusals: `OperationsFailed`. Module `start_with_update`.
     """
 
     start: StartWorkflowExecutionRequest
@@ -535,36 +575,6 @@ class StartedWithUpdate(msgspec.Struct, frozen=True):
 
     start: StartWorkflowExecutionResponse
     update: UpdateSeen
-
-
-@dataclass(frozen=True, slots=True)
-class PlanReset:
-    """What has to be read before a run can be reset. Changes nothing. Reply: `ResetPlan`, or a
-    ResetWorkflowExecutionResponse where it is done already. Refusals: NotFound, InvalidArgument. Module `reset`.
-    """
-
-    request: ResetWorkflowExecutionRequest
-
-
-class ResetPlan(msgspec.Struct, frozen=True):
-    """The run to reset. `segments` lead to its events, and say who wrote them."""
-
-    run_id: str
-    segments: tuple[HistorySegment, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Reset:
-    """Reset the run that `read` was read of. Reply: ResetWorkflowExecutionResponse; `ResetOutdated` where there is more
-    to read by now. Refusals: NotFound, InvalidArgument. Module `reset`.
-    """
-
-    request: ResetWorkflowExecutionRequest
-    read: ResetReading
-
-
-class ResetOutdated(msgspec.Struct, frozen=True):
-    """A reply that changes nothing: a run of which everything was read has more events now."""
 
 
 @dataclass(frozen=True, slots=True)

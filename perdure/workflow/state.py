@@ -202,6 +202,21 @@ class HistorySegment(msgspec.Struct, frozen=True, array_like=True):
     writer: str = ""
 
 
+class TimeSkipping(msgspec.Struct, frozen=True, omit_defaults=True):
+    """That a run's time is, or may get, ahead of the real one. `config`: temporal.api.common.v1.TimeSkippingConfig as
+    it was given last, None = none; `enabled` is what is left of its own. `skipped_ns`: by how much it is ahead.
+    `skips`: how often it was skipped under this configuration. `forward_to_ns`: where a fast-forward ends, in the run's
+    time, 0 = there is none; `forwarded`: it has.
+    """
+
+    config: bytes | None = None
+    enabled: bool = False
+    skipped_ns: int = 0
+    skips: int = 0
+    forward_to_ns: int = 0
+    forwarded: bool = False
+
+
 class Facts(msgspec.Struct):
     """Written by evolve only, from events. Messages are kept encoded; times in nanoseconds."""
 
@@ -227,6 +242,7 @@ class Facts(msgspec.Struct):
     memo: dict[str, bytes] = {}  # name -> Payload
     search_attributes: dict[str, bytes] = {}  # name -> Payload with its type in the metadata
     priority: bytes = b""
+    versioning: bytes | None = None  # WorkflowExecutionVersioningInfo; None = nothing was ever said about it
     user_metadata: bytes = b""
     start_time_ns: int = 0  # time of the Started event
     start_links: tuple[bytes, ...] = ()  # Links of the Started event
@@ -245,6 +261,7 @@ class Facts(msgspec.Struct):
     pause_time_ns: int = 0
     signal_count: int = 0
     successor_run_id: str = ""
+    time_skipping: TimeSkipping | None = None
     activities: dict[int, Activity] = {}
     activity_ids: dict[str, int] = {}
     timers: dict[str, PendingTimer] = {}
@@ -254,6 +271,7 @@ class Facts(msgspec.Struct):
     callbacks: dict[int, Callback] = {}  # by the order of their coming, from 1 on
     callbacks_due: bool = False  # the run is closed and no other goes on with them
     updates: dict[str, Update] = {}  # by update id; they stay, for whoever asks again, as long as the run does
+    open_updates: dict[str, bool] = {}  # the ids of those that are not completed
 
 
 class Durable(msgspec.Struct):
@@ -379,6 +397,12 @@ class Run:
     def writers(self) -> tuple[str, ...]:
         """The runs that a reset run has its first events from."""
         return tuple(segment.writer for segment in self.durable.segments if segment.writer)
+
+    @property
+    def ahead_ns(self) -> int:
+        """How far the run's time is ahead of its shard's. All times in its state are in its own."""
+        skipping = self.facts.time_skipping
+        return 0 if skipping is None else skipping.skipped_ns
 
     @property
     def is_open(self) -> bool:

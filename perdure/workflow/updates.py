@@ -6,18 +6,26 @@ that a reset carried over was admitted by an event. Refuses to know who waits. S
 
 from collections.abc import Iterator
 
+import msgspec
+from google.protobuf.any_pb2 import Any as AnyMessage
 from temporalio.api.enums.v1 import UpdateWorkflowExecutionLifecycleStage
 from temporalio.api.failure.v1 import ApplicationFailureInfo, Failure
-from temporalio.api.update.v1 import Outcome
+from temporalio.api.protocol.v1 import Message
+from temporalio.api.update.v1 import Outcome, Rejection
+from temporalio.api.workflowservice.v1 import RespondWorkflowTaskCompletedRequest
 
-from perdure.base.errors import PerdureError
+from perdure.base.errors import NotFound, PerdureError, Unavailable, WorkflowNotReady
+from perdure.base.limits import Limits
 from perdure.workflow.decide import UpdateMoved, Work
 from perdure.workflow.requests import UpdateSeen
-from perdure.workflow.state import Run, Update
+from perdure.workflow.state import AdmittedUpdate, Run, Update, WorkflowTask
 
 ADMITTED = UpdateWorkflowExecutionLifecycleStage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_ADMITTED
 ACCEPTED = UpdateWorkflowExecutionLifecycleStage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_ACCEPTED
 COMPLETED = UpdateWorkflowExecutionLifecycleStage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_COMPLETED
+
+
+_REQUEST_URL = "type.googleapis.com/temporal.api.update.v1.Request"
 
 
 def _failure(message: str, failure_type: str) -> Failure:
@@ -30,6 +38,9 @@ NOT_PROCESSED = _failure(
     "the worker.",
     "UnprocessedUpdate",
 )
+ABORTED = "workflow update was aborted"
+ABORTED_BY_CLOSE = "workflow update was aborted by closing workflow"
+TASK_FAILED = "Unable to perform workflow execution update due to unexpected workflow task failure."
 CLOSED_BEFORE = _failure(
     "Workflow Update failed because the Workflow completed before the Update completed.",
     "AcceptedUpdateCompletedWorkflow",
@@ -63,14 +74,46 @@ def _is_admitted(run: Run, update: Update | None) -> bool:
 def in_flight(run: Run) -> Iterator[str]:
     """The ids of the updates that are admitted or accepted, and not completed."""
     yield from run.ephemeral.admitted_updates
-    for update_id, update in run.facts.updates.items():
-        if not update.completed_event_id and (update.accepted_event_id or _is_admitted(run, update)):
+    for update_id in run.facts.open_updates:
+        update = run.facts.updates[update_id]
+        if update.accepted_event_id or _is_admitted(run, update):
             yield update_id
 
 
 def total(run: Run) -> int:
     """How many updates count against the limit of a run: all but those that were rejected."""
     return len(run.ephemeral.admitted_updates) + len(run.facts.updates)
+
+
+def message_id(update_id: str) -> str:
+    """The id of the message that carries an update to a worker."""
+    return f"{update_id}/request"
+
+
+def send(run: Run, *, again: bool) -> tuple[AdmittedUpdate, ...]:
+    """The updates that the workflow task which begins now carries, in order of admission. `again`: also those that a
+    former task carried, whose worker did not answer.
+    """
+    carried = tuple(update for update in run.ephemeral.admitted_updates.values() if again or not update.sent)
+    for update in carried:
+        if not update.sent:
+            run.put("admitted_updates", update.update_id, msgspec.structs.replace(update, sent=True))
+    return carried
+
+
+def message(update: AdmittedUpdate, task: WorkflowTask) -> bytes:
+    """The temporal.api.protocol.v1.Message, encoded, that carries the update with the started task."""
+    return Message(
+        id=message_id(update.update_id),
+        protocol_instance_id=update.update_id,
+        event_id=task.started_event_id - 1,
+        body=AnyMessage(type_url=_REQUEST_URL, value=update.request),
+    ).SerializeToString()
+
+
+def has_unsent(run: Run) -> bool:
+    """True where an update waits that no workflow task has carried."""
+    return any(not update.sent for update in run.ephemeral.admitted_updates.values())
 
 
 def tell(work: Work, run_id: str, update_id: str, stage: int, *, outcome: Outcome | None = None) -> None:
@@ -82,14 +125,76 @@ def tell(work: Work, run_id: str, update_id: str, stage: int, *, outcome: Outcom
 
 
 def refuse(work: Work, run_id: str, update_id: str, error: PerdureError) -> None:
-    """The update is gone; whoever waits for it gets `error`."""
-    _notify(work, UpdateMoved(run_id, update_id, ADMITTED, error=error))
+    """The update is gone; whoever waits for it gets `error`, unless it has its outcome by this same decision."""
+    if not any(type(each) is UpdateMoved and each.update_id == update_id for each in work.notices):
+        work.notices.append(UpdateMoved(run_id, update_id, ADMITTED, error=error))
 
 
 def reject(work: Work, run: Run, update_id: str, failure: Failure) -> None:
     """The workflow does not want the update: nothing of it remains."""
     run.drop("admitted_updates", update_id)
     tell(work, run.run_id, update_id, COMPLETED, outcome=Outcome(failure=failure))
+
+
+def may_discard(run: Run, answer: RespondWorkflowTaskCompletedRequest, limits: Limits) -> bool:
+    """True if nothing of the speculative task that `answer` completes has to be written: it did nothing but reject, and
+    what it showed of history may be shown again.
+    """
+    if answer.commands or answer.force_create_new_workflow_task:
+        return False
+    shown = run.facts.next_event_id - run.facts.last_completed_started_event_id - 2
+    again = limits.discarded_events_max if answer.capabilities.discard_speculative_workflow_task_with_events else 0
+    return shown <= again and all(message.body.Is(Rejection.DESCRIPTOR) for message in answer.messages)
+
+
+def reject_unprocessed(work: Work, run: Run, carried_over: Iterator[str] | tuple[str, ...]) -> None:
+    """A worker completed the task that carried them and said nothing of them: it does not know updates.
+
+    `carried_over`: those that a reset brought, and that the task showed.
+    """
+    for update in tuple(run.ephemeral.admitted_updates.values()):
+        if update.sent:
+            reject(work, run, update.update_id, NOT_PROCESSED)
+    for update_id in carried_over:
+        if not run.facts.updates[update_id].accepted_event_id:
+            reject(work, run, update_id, NOT_PROCESSED)
+
+
+def carried_over(run: Run) -> tuple[str, ...]:
+    """The ids of the updates that a reset brought and no worker has answered yet."""
+    return tuple(each for each in run.facts.open_updates if _is_admitted(run, run.facts.updates[each]))
+
+
+def refuse_sent(work: Work, run: Run) -> None:
+    """The completion of the task that carried them was a bad one: whoever waits for them is told, and nothing sends
+    them again. What no worker has seen waits for the next attempt.
+    """
+    for update in tuple(run.ephemeral.admitted_updates.values()):
+        if update.sent:
+            run.drop("admitted_updates", update.update_id)
+            refuse(work, run.run_id, update.update_id, WorkflowNotReady(TASK_FAILED))
+
+
+def abort(work: Work, run: Run, update_id: str, *, seen_by_worker: bool = False) -> None:
+    """The run closed: an accepted update fails, one that was only admitted is refused, or is to be asked of the run
+    that follows unless the worker that ended this one had its say (`seen_by_worker`). A completed one has its outcome.
+    """
+    update = run.facts.updates.get(update_id)
+    if update is not None and update.completed_event_id:
+        return
+    if update is not None and update.accepted_event_id:
+        tell(work, run.run_id, update_id, COMPLETED, outcome=Outcome(failure=CLOSED_BEFORE))
+        return
+    run.drop("admitted_updates", update_id)
+    continues = run.facts.successor_run_id and not seen_by_worker
+    error = Unavailable(ABORTED) if continues else NotFound(ABORTED_BY_CLOSE)
+    refuse(work, run.run_id, update_id, error)
+
+
+def abort_all(work: Work, run: Run) -> None:
+    """The run closed."""
+    for update_id in (*run.ephemeral.admitted_updates, *run.facts.open_updates):
+        abort(work, run, update_id)
 
 
 def _notify(work: Work, moved: UpdateMoved) -> None:

@@ -4,11 +4,12 @@ A handler sees the state that the commands before it made. `BadCommand` discards
 workflow task fails with its cause instead.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from temporalio.api.command.v1 import Command
 from temporalio.api.enums.v1 import CommandType, WorkflowTaskFailedCause
+from temporalio.api.protocol.v1 import Message
 
 from perdure.workflow.decide import Work
 from perdure.workflow.draft import Draft
@@ -34,11 +35,25 @@ class Completion:
     cancels a timer whose event was among them sets it anew. `eager_activities`: scheduled event ids that the worker
     asked to start. A handler that makes an event which the worker must see calls `workflow_task.wake`, as everywhere.
     `work`: for a handler that begins another run of the chain. `children`: workflow ids of those that it starts.
+    `messages`: the worker's, until they take effect; `updates`: the states that they brought updates to, by id.
+    `completed_event_id` is 0 where nothing is written (a speculative task whose updates are all rejected).
     """
 
-    __slots__ = ("children", "completed_event_id", "draft", "eager_activities", "identity", "unhandled", "work")
+    __slots__ = (
+        "children",
+        "completed_event_id",
+        "draft",
+        "eager_activities",
+        "identity",
+        "messages",
+        "unhandled",
+        "updates",
+        "work",
+    )
 
-    def __init__(self, work: Work, draft: Draft, completed_event_id: int, identity: str) -> None:
+    def __init__(
+        self, work: Work, draft: Draft, completed_event_id: int, identity: str, messages: Iterable[Message] = ()
+    ) -> None:
         self.work = work
         self.draft = draft
         self.completed_event_id = completed_event_id
@@ -46,6 +61,16 @@ class Completion:
         self.unhandled = bool(draft.run.durable.buffered)
         self.eager_activities: list[int] = []
         self.children: set[str] = set()
+        self.messages: list[tuple[str, Message | None]] = [(message.id, message) for message in messages]
+        self.updates: dict[str, str] = {}
+
+    def take_message(self, message_id: str) -> Message | None:
+        """The worker's message of this id, once; of two with one id the second can't be named."""
+        for index, (known_id, message) in enumerate(self.messages):
+            if known_id == message_id:
+                self.messages[index] = (known_id, None)
+                return message
+        return None
 
 
 def marks(command: Command) -> dict[str, Any]:

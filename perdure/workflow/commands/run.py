@@ -12,6 +12,7 @@ from temporalio.api.workflowservice.v1 import RespondWorkflowTaskCompletedReques
 
 from perdure.base.errors import InvalidArgument
 from perdure.workflow.commands import HANDLERS, BadCommand, Completion
+from perdure.workflow.commands.protocol_message import receive
 
 _CLOSING = frozenset(
     {
@@ -40,15 +41,18 @@ def check_sequence(commands: Sequence[Command]) -> None:
 
 
 def run_commands(completion: Completion, answer: RespondWorkflowTaskCompletedRequest) -> None:
-    """Carry out the commands in order. Raises BadCommand at the first that can't be."""
-    if answer.messages:
-        raise BadCommand(_DISABLED, "workflow updates are not supported yet")
+    """Carry out the commands in order, and what the worker's messages say. Raises BadCommand at the first that can't
+    be.
+    """
     for command in answer.commands:
         known = HANDLERS.get(command.command_type)
         if known is None:
             raise BadCommand(_DISABLED, f"command {_name(command.command_type)} is not supported yet")
         field, handler = known
         handler(completion, command, getattr(command, field))
+    for _, message in completion.messages:
+        if message is not None:
+            receive(completion, message)
 
 
 def _name(command_type: int) -> str:

@@ -78,13 +78,7 @@ def _check_limits(run: Run, update_id: str, size: int, limits: Limits) -> None:
             f"limit on number of concurrent in-flight updates has been reached ({limits.updates_in_flight_max})",
             _CONCURRENT,
         )
-    if 0 < limits.updates_max <= total(run):
-        raise FailedPrecondition(
-            "The limit on the total number of distinct updates in this workflow has been reached "
-            f"({limits.updates_max}). Make sure any duplicate updates share an Update ID so the server can "
-            "deduplicate them, and consider rejecting updates that you aren't going to process. You can also "
-            "Continue-as-New to avoid this; we recommend you check Continue-as-New Suggested in your Workflow."
-        )
+    check_total(run, limits)
     held = sum(len(update.request) + _ENVELOPE_BYTES for update in run.ephemeral.admitted_updates.values())
     names = sum(2 * len(each.encode()) for each in (*waiting, update_id))
     if 0 < limits.updates_in_flight_bytes_max <= held + names + size:
@@ -92,4 +86,15 @@ def _check_limits(run: Run, update_id: str, size: int, limits: Limits) -> None:
             "limit on total payload size of in-flight updates has been reached "
             f"({limits.updates_in_flight_bytes_max} bytes)",
             _CONCURRENT,
+        )
+
+
+def check_total(run: Run, limits: Limits) -> None:
+    """Raises FailedPrecondition where the run has had as many updates as it may."""
+    if 0 < limits.updates_max <= total(run):
+        raise FailedPrecondition(
+            "The limit on the total number of distinct updates in this workflow has been reached "
+            f"({limits.updates_max}). Make sure any duplicate updates share an Update ID so the server can "
+            "deduplicate them, and consider rejecting updates that you aren't going to process. You can also "
+            "Continue-as-New to avoid this; we recommend you check Continue-as-New Suggested in your Workflow."
         )

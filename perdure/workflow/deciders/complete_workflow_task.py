@@ -25,12 +25,21 @@ from perdure.workflow.draft import Draft
 from perdure.workflow.eager_activities import start_eagerly
 from perdure.workflow.flush import flush
 from perdure.workflow.lookup import find_run
-from perdure.workflow.lost_task import clear_sticky, fail, note_cause, started_task, time_out
+from perdure.workflow.lost_task import clear_sticky, fail, keep_sticky, note_cause, started_task, time_out
 from perdure.workflow.overgrown import TOO_MANY_EVENTS, terminate_overgrown
 from perdure.workflow.requests import CompleteWorkflowTask, WorkflowTaskCompleted
 from perdure.workflow.reset_points import note_reset_point
 from perdure.workflow.state import WorkflowTask
-from perdure.workflow.workflow_task import schedule, set_attempt, start, wake, write_provisional
+from perdure.workflow.updates import carried_over, has_unsent, may_discard, refuse_sent, reject_unprocessed, send
+from perdure.workflow.workflow_task import (
+    end_task,
+    schedule,
+    schedule_speculative,
+    set_attempt,
+    start,
+    wake,
+    write_provisional,
+)
 
 _VERSIONED = WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
 _UNHANDLED = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
@@ -49,7 +58,7 @@ def complete_workflow_task(work: Work, request: CompleteWorkflowTask) -> Workflo
         raise FailedPrecondition("Workflow is paused and force create new workflow task is not allowed.")
     _check(answer, work)
     draft = work.draft(run.run_id)
-    if _heartbeats_end(work, task, answer):
+    if _heartbeats_end(draft, task, answer):
         _end_heartbeats(work, draft, answer)
         return None
     if len(answer.commands) > work.context.limits.history_events_max:
@@ -62,22 +71,21 @@ def complete_workflow_task(work: Work, request: CompleteWorkflowTask) -> Workflo
         _reject(work, run.run_id, task, answer, bad)
         return None
     activities = start_eagerly(completion, request.eager_activities_max)
-    wanted = completion.unhandled or draft.woken or answer.force_create_new_workflow_task
-    again = draft.run.is_open and wanted and not draft.run.durable.paused
-    if again:
-        heartbeat = answer.force_create_new_workflow_task and _is_empty(answer)
-        schedule(draft, original_time_ns=task.original_scheduled_time_ns if heartbeat else 0)
-    elif draft.run.is_open:
-        flush(draft)
-    inline = again and answer.return_new_workflow_task
-    if inline:
+    again = _schedule_next(completion, task, answer)
+    next_task = None
+    if again and answer.return_new_workflow_task:
         start(draft, _INLINE_REQUEST_ID, answer.identity)
-    _answer_queries(work, draft, answer, again=again)
-    if inline:
+        _answer_queries(work, draft, answer, again=True)
         send_queries(draft.run)
-    # The worker that asked for the next task has the run in its cache.
-    next_task = handed_out(draft.run, answer.identity, partial=True) if inline else None
-    return WorkflowTaskCompleted(next_task, activities=activities)
+        # The worker that asked for the next task has the run in its cache. To one that only asks for time nothing is
+        # repeated that it has.
+        carried = send(draft.run, again=not answer.force_create_new_workflow_task)
+        next_task = handed_out(draft.run, answer.identity, carried, partial=True)
+    else:
+        _answer_queries(work, draft, answer, again=again)
+    # Where nothing was written the worker has to go back to the last task that was.
+    back_to = 0 if completion.completed_event_id else run.facts.last_completed_started_event_id
+    return WorkflowTaskCompleted(next_task, reset_history_event_id=back_to, activities=activities)
 
 
 def _check(answer: RespondWorkflowTaskCompletedRequest, work: Work) -> None:
@@ -98,11 +106,32 @@ def _check(answer: RespondWorkflowTaskCompletedRequest, work: Work) -> None:
 
 def _carry_out(work: Work, draft: Draft, task: WorkflowTask, answer: RespondWorkflowTaskCompletedRequest) -> Completion:
     """Write the completion and carry its commands out. Raises BadCommand; the draft is worthless then."""
-    if task.transient:
+    carried = carried_over(draft.run)
+    if task.speculative and may_discard(draft.run, answer, work.context.limits):
+        end_task(draft)
+        _keep_sticky(draft, answer)
+        completed_event_id = 0
+    else:
+        completed_event_id = _write(draft, task, answer)
+    completion = Completion(work, draft, completed_event_id, answer.identity, answer.messages)
+    draft.holding = True
+    run_commands(completion, answer)
+    draft.holding = False
+    if draft.run.is_open and not answer.force_create_new_workflow_task:
+        reject_unprocessed(work, draft.run, carried)
+    return completion
+
+
+def _write(draft: Draft, task: WorkflowTask, answer: RespondWorkflowTaskCompletedRequest) -> int:
+    """Write the Completed event, and what it says of the worker; returns its id."""
+    if task.speculative:
+        end_task(draft)
+    if task.transient or task.speculative:
         task = write_provisional(draft, task, answer.identity, answer.worker_version_stamp.SerializeToString())
     attributes = draft.run.facts.search_attributes
     event = draft.add(_completed(task, answer))
-    draft.assign("workflow_task", None)
+    if draft.run.durable.workflow_task is not None:
+        draft.assign("workflow_task", None)
     set_attempt(draft, 1)
     note_cause(draft, 0)
     _keep_sticky(draft, answer)
@@ -112,11 +141,27 @@ def _carry_out(work: Work, draft: Draft, task: WorkflowTask, answer: RespondWork
         draft.assign("most_recent_worker_version", version)
     if draft.run.facts.search_attributes is not attributes:
         show(draft)  # builds that worked on the run are among them
-    completion = Completion(work, draft, event.event_id, answer.identity)
-    draft.holding = True
-    run_commands(completion, answer)
-    draft.holding = False
-    return completion
+    return event.event_id
+
+
+def _schedule_next(completion: Completion, task: WorkflowTask, answer: RespondWorkflowTaskCompletedRequest) -> bool:
+    """Schedule the workflow task that follows at once, if there is something for it to do."""
+    draft = completion.draft
+    if not draft.run.is_open:
+        return False
+    paused = draft.run.durable.paused
+    if (completion.unhandled or draft.woken or answer.force_create_new_workflow_task) and not paused:
+        heartbeat = answer.force_create_new_workflow_task and _is_empty(answer)
+        schedule(draft, original_time_ns=task.original_scheduled_time_ns if heartbeat else 0)
+        return True
+    flush(draft)
+    if paused or not has_unsent(draft.run):
+        return False
+    if answer.return_new_workflow_task:
+        schedule_speculative(draft)
+    else:
+        schedule(draft)
+    return True
 
 
 def _completed(task: WorkflowTask, answer: RespondWorkflowTaskCompletedRequest) -> WorkflowTaskCompletedEventAttributes:
@@ -152,12 +197,7 @@ def _keep_sticky(draft: Draft, answer: RespondWorkflowTaskCompletedRequest) -> N
     if not answer.sticky_attributes.HasField("worker_task_queue") or not queue.name:
         clear_sticky(draft)
         return
-    durable = draft.run.durable
-    timeout_ns = from_duration(answer.sticky_attributes.schedule_to_start_timeout)
-    if durable.sticky_queue != queue.name:
-        draft.assign("sticky_queue", queue.name)
-    if durable.sticky_timeout_ns != timeout_ns:
-        draft.assign("sticky_timeout_ns", timeout_ns)
+    keep_sticky(draft, queue.name, from_duration(answer.sticky_attributes.schedule_to_start_timeout))
 
 
 def _reject(
@@ -168,10 +208,11 @@ def _reject(
     """
     # It names what is wrong, which may be megabytes of id.
     message = cause_name(bad.cause) + (f": {bad.message[:_MESSAGE_LENGTH_MAX]}" if bad.message else "")
-    if task.attempt > 1 and bad.cause != _UNHANDLED:
-        work.drafts.pop(run_id)
-        raise InvalidArgument(message)
     draft = work.restart(run_id)
+    refuse_sent(work, draft.run)
+    work.refusal = InvalidArgument(message)
+    if task.attempt > 1 and bad.cause != _UNHANDLED:
+        return
     failure = Failure(message=message, server_failure_info=ServerFailureInfo())
     fail(draft, bad.cause, failure, answer.identity, answer.binary_checksum)
     if bad.terminate:
@@ -180,7 +221,6 @@ def _reject(
     else:
         wake(draft)
     _queries_unanswered(work, draft, again=draft.run.durable.workflow_task is not None)
-    work.refusal = InvalidArgument(message)
 
 
 def _is_empty(answer: RespondWorkflowTaskCompletedRequest) -> bool:
@@ -188,11 +228,11 @@ def _is_empty(answer: RespondWorkflowTaskCompletedRequest) -> bool:
     return not answer.commands and not answer.messages
 
 
-def _heartbeats_end(work: Work, task: WorkflowTask, answer: RespondWorkflowTaskCompletedRequest) -> bool:
+def _heartbeats_end(draft: Draft, task: WorkflowTask, answer: RespondWorkflowTaskCompletedRequest) -> bool:
     return (
         answer.force_create_new_workflow_task
         and _is_empty(answer)
-        and work.context.now_ns > task.original_scheduled_time_ns + _HEARTBEATS_NS_MAX
+        and draft.context.now_ns > task.original_scheduled_time_ns + _HEARTBEATS_NS_MAX
     )
 
 

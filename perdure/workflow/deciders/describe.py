@@ -24,6 +24,7 @@ from perdure.workflow.describe_activity import pending_activity_info
 from perdure.workflow.lookup import find_run
 from perdure.workflow.requests import Describe
 from perdure.workflow.state import Run, WorkflowTask
+from perdure.workflow.time_skipping import shown
 
 _GO_ZERO_TIME_S = -62_135_596_800  # the reference shows 0001-01-01 for a run that never times out
 
@@ -49,8 +50,11 @@ def describe(work: Work, request: Describe) -> DescribeWorkflowExecutionResponse
             initiated_id=child.initiated_event_id,
             parent_close_policy=child.parent_close_policy,
         )
+    if run.facts.time_skipping is not None:
+        skipping = shown(run.facts.time_skipping, work.context.now_ns + run.ahead_ns)
+        response.workflow_extended_info.time_skipping_info.CopyFrom(skipping)
     if run.facts.callbacks:
-        response.callbacks.extend(callback_infos(run, work.context.now_ns))
+        response.callbacks.extend(callback_infos(run, work.context.now_ns + run.ahead_ns))
     return response
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from perdure.base.errors import Unavailable
 from perdure.workflow.decide import Work, decides
 from perdure.workflow.draft import Draft
-from perdure.workflow.outstanding import tasks_of
+from perdure.workflow.outstanding import tasks_of, volatile
 from perdure.workflow.requests import FireTimer
 from perdure.workflow.state import Run
 from perdure.workflow.tasks import ERRANDS, Task, Timer, TimerKind
@@ -17,7 +17,13 @@ from perdure.workflow.tasks import ERRANDS, Task, Timer, TimerKind
 FIRE: dict[TimerKind, Callable[[Work, Draft, Timer], None]] = {}
 
 _RUN = frozenset(
-    {TimerKind.RUN_TIMEOUT, TimerKind.EXECUTION_TIMEOUT, TimerKind.RETENTION, TimerKind.WORKFLOW_TASK_BACKOFF}
+    {
+        TimerKind.RUN_TIMEOUT,
+        TimerKind.EXECUTION_TIMEOUT,
+        TimerKind.RETENTION,
+        TimerKind.WORKFLOW_TASK_BACKOFF,
+        TimerKind.FAST_FORWARD,
+    }
 )
 _WORKFLOW_TASK = frozenset({TimerKind.WORKFLOW_TASK_SCHEDULE_TO_START, TimerKind.WORKFLOW_TASK_START_TO_CLOSE})
 _ACTIVITY = frozenset(
@@ -60,7 +66,7 @@ def wanted(run: Run, timer: Timer) -> set[Task]:
     if timer.kind in _RUN:
         return tasks_of(run, ("run", None))
     if timer.kind in _WORKFLOW_TASK:
-        return tasks_of(run, ("workflow_task", None))
+        return tasks_of(run, ("workflow_task", None)) | volatile(run)
     if timer.kind in _ACTIVITY:
         return tasks_of(run, ("activity", timer.event_id))
     for timer_id, pending in run.facts.timers.items():

@@ -29,7 +29,7 @@ def begin_query(work: Work, request: BeginQuery) -> QueryPlan:
         return QueryPlan(run.run_id, rejected_status=rejected)
     _check_ready(run, request.deadline_ns)
     facts, durable = run.facts, run.durable
-    if facts.last_completed_started_event_id and (not run.is_open or durable.workflow_task is None):
+    if facts.last_completed_started_event_id and (not run.is_open or run.workflow_task is None):
         return QueryPlan(
             run.run_id,
             task_queue=facts.task_queue,

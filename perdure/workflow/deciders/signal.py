@@ -74,7 +74,7 @@ def check_signal(run: Run, payloads: Payloads, context: Context) -> None:
         raise InvalidArgument("Blob data size exceeds limit.")
     if run.facts.signal_count >= context.limits.signals_max:
         raise InvalidArgument("exceeded workflow execution limit for signal events")
-    task = run.durable.workflow_task
+    task = run.workflow_task
     if task is not None and task.started_event_id and run.durable.workflow_task_failure_cause == _CLOSING:
         # It closed once already over events it had not seen; a steady stream of signals must not keep it from closing.
         raise ResourceExhausted(

@@ -12,7 +12,8 @@ from perdure.workflow.deciders.look import segments_of
 from perdure.workflow.lookup import COMPLETED, find_run
 from perdure.workflow.lost_task import TASK_NOT_FOUND, clear_sticky
 from perdure.workflow.requests import StartWorkflowTask, WorkflowTaskStarted
-from perdure.workflow.state import Run, WorkflowTask
+from perdure.workflow.state import AdmittedUpdate, Run, WorkflowTask
+from perdure.workflow.updates import message, send
 from perdure.workflow.workflow_task import start, tail
 
 
@@ -22,9 +23,10 @@ def start_workflow_task(work: Work, request: StartWorkflowTask) -> WorkflowTaskS
     run = find_run(work, request.offer.run_id)
     if not run.is_open:
         raise NotFound(COMPLETED)
-    task = run.durable.workflow_task
+    task = run.workflow_task
     if task is not None and task.started_event_id and task.request_id == request.request_id:
-        return handed_out(run, request.identity, partial=bool(run.durable.sticky_queue))
+        carried = tuple(update for update in run.ephemeral.admitted_updates.values() if update.sent)
+        return handed_out(run, request.identity, carried, partial=bool(run.durable.sticky_queue))
     _check(request, task)
     sticky_queue = run.durable.sticky_queue
     if not sticky_queue and request.sticky_poll:
@@ -35,7 +37,8 @@ def start_workflow_task(work: Work, request: StartWorkflowTask) -> WorkflowTaskS
         clear_sticky(draft)
     start(draft, request.request_id, request.identity, _stamp(request.capabilities))
     send_queries(draft.run)
-    return handed_out(draft.run, request.identity, partial=bool(draft.run.durable.sticky_queue))
+    carried = send(draft.run, again=True)
+    return handed_out(draft.run, request.identity, carried, partial=bool(draft.run.durable.sticky_queue))
 
 
 def send_queries(run: Run) -> None:
@@ -45,9 +48,13 @@ def send_queries(run: Run) -> None:
     run.assign("queries_sent", tuple(run.ephemeral.queries))
 
 
-def handed_out(run: Run, identity: str, *, partial: bool) -> WorkflowTaskStarted:
-    """What a worker gets with the started task. `partial`: it knows the history up to its previous task."""
-    task = run.durable.workflow_task
+def handed_out(
+    run: Run, identity: str, carried: tuple[AdmittedUpdate, ...] = (), *, partial: bool
+) -> WorkflowTaskStarted:
+    """What a worker gets with the started task. `carried`: the updates that go with it. `partial`: the worker knows the
+    history up to its previous task.
+    """
+    task = run.workflow_task
     assert task is not None
     facts = run.facts
     return WorkflowTaskStarted(
@@ -65,6 +72,7 @@ def handed_out(run: Run, identity: str, *, partial: bool) -> WorkflowTaskStarted
             if query_id in run.ephemeral.queries_sent
         },
         normal_queue=facts.task_queue,
+        messages=tuple(message(update, task) for update in carried),
     )
 
 

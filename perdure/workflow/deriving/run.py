@@ -42,6 +42,9 @@ def run_tasks(run: Run, key: None) -> Iterator[Task]:
         yield Timer(durable.run_expiration_ns, chain, durable.run_id, TimerKind.RUN_TIMEOUT)
     if durable.execution_expiration_ns:
         yield Timer(durable.execution_expiration_ns, chain, durable.run_id, TimerKind.EXECUTION_TIMEOUT)
+    skipping = run.facts.time_skipping
+    if skipping is not None and skipping.enabled and skipping.forward_to_ns and not skipping.forwarded:
+        yield Timer(skipping.forward_to_ns, chain, durable.run_id, TimerKind.FAST_FORWARD)
     if durable.unclaimed is not None:
         yield Timer(durable.unclaimed.since_ns + _CLAIM_NS, chain, durable.run_id, TimerKind.CHILD_UNCLAIMED)
     elif awaits_first_task(run) and not durable.paused:
@@ -50,13 +53,14 @@ def run_tasks(run: Run, key: None) -> Iterator[Task]:
 
 def last_errands(run: Run) -> list[Timer]:
     """What a closed run owes to others: its end to its parent, unless another run goes on in its place, and its parent
-    close policies to its children.
+    close policies to its children, unless the run that it was reset to has them.
     """
     facts, durable = run.facts, run.durable
     kinds = []
-    if facts.parent and not facts.successor_run_id and not durable.parent_told:
+    if facts.parent and not (facts.successor_run_id or durable.was_reset or durable.parent_told):
         kinds.append(TimerKind.PARENT_REPORT)
-    if not durable.children_closed and any(child.parent_close_policy != _ABANDON for child in facts.children.values()):
+    kept = durable.children_closed or (durable.was_reset and durable.reset_run_id)
+    if not kept and any(child.parent_close_policy != _ABANDON for child in facts.children.values()):
         kinds.append(TimerKind.CHILDREN_CLOSE)
     chain = ChainKey(durable.namespace_id, durable.workflow_id)
     return [Timer(facts.close_time_ns, chain, durable.run_id, kind) for kind in kinds]
@@ -129,8 +133,8 @@ def run_timed_out(work: Work, draft: Draft, timer: Timer) -> None:
     """The run took too long. It is tried again or its schedule goes on, unless the execution is over too."""
     state, succession = RetryState.RETRY_STATE_TIMEOUT, None
     failure = timeout_failure("workflow timeout", TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE)
-    if not 0 < draft.run.durable.execution_expiration_ns <= work.context.now_ns:
-        state, succession = after_failure(draft.run, work.context, failure)
+    if not 0 < draft.run.durable.execution_expiration_ns <= draft.context.now_ns:
+        state, succession = after_failure(draft.run, draft.context, failure)
     attributes = WorkflowExecutionTimedOutEventAttributes(retry_state=state)
     if succession is not None:
         attributes.new_execution_run_id = succession.run_id

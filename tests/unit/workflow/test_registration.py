@@ -32,4 +32,4 @@ def test_every_errand_has_a_plan_and_a_runner() -> None:
 
 
 def test_every_entity_derives_its_tasks() -> None:
-    assert set(DERIVE) == set(ENTITY_OF_ERRAND.values()) | {"workflow_task", "activity", "timer"}
+    assert set(DERIVE) == set(ENTITY_OF_ERRAND.values()) | {"workflow_task", "speculative_task", "activity", "timer"}
