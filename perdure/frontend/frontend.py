@@ -9,6 +9,7 @@ from perdure.base.entropy import Entropy
 from perdure.cluster.namespaces import Namespaces
 from perdure.cluster.roles import Directory
 from perdure.frontend.activities import Activities
+from perdure.frontend.activity_operations import ActivityOperations
 from perdure.frontend.admission import Admission
 from perdure.frontend.history import Histories
 from perdure.frontend.interventions import Interventions
@@ -19,10 +20,12 @@ from perdure.frontend.namespaces import NamespaceCalls
 from perdure.frontend.operator import Operator
 from perdure.frontend.polls import Polls
 from perdure.frontend.queues import Queues
+from perdure.frontend.resets import Resets
 from perdure.frontend.routing import Routing
 from perdure.frontend.services import FrontendOptions, Services
 from perdure.frontend.system import System
 from perdure.frontend.tasks import Tasks
+from perdure.frontend.time_skipping import TimeSkippingCalls
 from perdure.frontend.workers import WorkerCalls
 from perdure.frontend.workflows import Workflows
 from perdure.rpc.call import Method
@@ -34,13 +37,16 @@ TOPICS: tuple[type, ...] = (
     NamespaceUpdates,
     Workflows,
     Interventions,
+    Resets,
     Histories,
     Tasks,
     Activities,
+    ActivityOperations,
     Queues,
     WorkerCalls,
     Lists,
     System,
+    TimeSkippingCalls,
     Operator,
 )
 

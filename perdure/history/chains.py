@@ -21,7 +21,7 @@ from perdure.store.contract import Checkpoints, Node
 from perdure.workflow.evolve import history_batches
 from perdure.workflow.outstanding import outstanding
 from perdure.workflow.state import Chain, Run
-from perdure.workflow.steps import Delete, Record
+from perdure.workflow.steps import Delete, Mutation, Record
 from perdure.workflow.tasks import Effect, EffectKind, Task
 
 _ENTRY_BYTES = 4_096
@@ -126,7 +126,7 @@ class Entry:
         for mutation in record.mutations:
             run = chain.runs.get(mutation.run_id)
             if run is None:
-                self.forget(before.runs.get(mutation.run_id), mutation.run_id, position)
+                self.forget(before.runs.get(mutation.run_id), mutation, position)
                 continue
             self.changed(mutation.run_id)
             self.add_nodes(run, history_batches(mutation))
@@ -139,16 +139,16 @@ class Entry:
         self.deleted.pop(run_id, None)
         self.absent.discard(run_id)
 
-    def forget(self, run: Run | None, run_id: str, position: int) -> None:
-        """The run was deleted at `position`; `run` is what it was."""
+    def forget(self, run: Run | None, deletion: Mutation, position: int) -> None:
+        """The run was deleted at `position`; `run` is what it was. Branches that others lie on stay."""
+        run_id = deletion.run_id
         self.deleted[run_id] = position
         self.dirty_runs.discard(run_id)
         self.sizes.pop(run_id, None)
         self.absent.add(run_id)
-        if run is not None:
-            for segment in run.durable.segments:
-                self.dropped_branches.append(segment.branch)
-                self.tails.pop(segment.branch, None)
+        for branch in _dropped(run, deletion):
+            self.dropped_branches.append(branch)
+            self.tails.pop(branch, None)
 
     def release_closed(self) -> None:
         """Let go of the closed former runs that checkpoints hold, also while the newest one is never clean."""
@@ -158,7 +158,8 @@ class Entry:
             self.rows.pop(run_id, None)
             self.sizes.pop(run_id, None)
             for segment in run.durable.segments:
-                self.tails.pop(segment.branch, None)
+                if segment.branch not in self.chain.shared:  # of a shared one another run may be read
+                    self.tails.pop(segment.branch, None)
 
     def add_nodes(self, run: Run, batches: list[list[bytes]]) -> None:
         """Keep these newest history batches of the run until a checkpoint holds them."""
@@ -254,7 +255,7 @@ class ShardChains:
                 if not entry.is_loaded:
                     pointer = await self._checkpoints.read_pointer(entry.key)
                     if pointer is not None and pointer.body is not None:
-                        entry.chain.current = decode_pointer(pointer.body)
+                        entry.chain.current, entry.chain.shared = decode_pointer(pointer.body)
                     entry.is_loaded = True
                 for run_id in self._missing(entry, run_ids):
                     await self.load_run(entry, run_id)
@@ -312,6 +313,14 @@ class ShardChains:
         entries, self.entries = self.entries, OrderedDict()
         for entry in entries.values():
             entry.fail(error)
+
+
+def _dropped(run: Run | None, deletion: Mutation) -> tuple[str, ...]:
+    """The branches of history that a deletion takes along."""
+    last = deletion.steps[-1]
+    if isinstance(last, Delete) and last.branches is not None:
+        return last.branches
+    return tuple(segment.branch for segment in run.durable.segments) if run is not None else ()
 
 
 def deleted_runs(record: Record) -> list[str]:

@@ -5,7 +5,11 @@ nothing any more.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import ParentClosePolicy, StartChildWorkflowExecutionFailedCause
@@ -20,11 +24,12 @@ from perdure.base.errors import NamespaceNotFound, NotFound, WorkflowAlreadyStar
 from perdure.base.slots import ChainKey
 from perdure.history.errands import Errand, runs
 from perdure.workflow.close import PARENT_CLOSED, SERVER_IDENTITY
-from perdure.workflow.deciders.plan_child import ChildStart, ParentReport
+from perdure.workflow.deciders.plan_child import ChildrenClose, ChildStart, ParentReport
 from perdure.workflow.new_run import Origin, Parent
 from perdure.workflow.priorities import merge
 from perdure.workflow.requests import (
     Claim,
+    EarlierRun,
     ErrandDone,
     External,
     RecordChildClosed,
@@ -69,8 +74,18 @@ async def start(errand: Errand, plan: ChildStart) -> None:
         await errand.bring_back(RecordChildNotStarted(run_id, child.initiated_event_id, cause, asked.control))
         return
     header = asked.header if asked.HasField("header") else None
-    claim: Claim = await errand.bring_back(RecordChildStarted(run_id, child.initiated_event_id, child.run_id, header))
+    started = RecordChildStarted(run_id, child.initiated_event_id, child.run_id, header)
+    claim: Claim = await _tell(errand.bring_back, started)
     await errand.ask(key, WakeChild(child.run_id, claim))
+
+
+async def _tell(ask: Callable[[Any], Awaitable[Any]], request: RecordChildStarted | RecordChildClosed) -> Any:
+    """Ask a parent until it has found the run that it was reset to."""
+    reply = await ask(request)
+    while isinstance(reply, EarlierRun):
+        request = replace(request, seen=(*request.seen, reply.run_id))
+        reply = await ask(request)
+    return reply
 
 
 def _start_request(errand: Errand, plan: ChildStart, event: HistoryEvent, namespace: str) -> StartChild:
@@ -84,7 +99,9 @@ def _start_request(errand: Errand, plan: ChildStart, event: HistoryEvent, namesp
     if event.HasField("user_metadata"):
         request.user_metadata.CopyFrom(event.user_metadata)
     parent = Parent(timer.key.namespace_id, namespace, timer.key.workflow_id, timer.run_id, child.initiated_event_id)
-    origin = Origin(run_id=child.run_id, parent=parent, root=plan.root)
+    propagates = asked.HasField("time_skipping_state_propagation")
+    skipping = asked.time_skipping_state_propagation if propagates else None
+    origin = Origin(run_id=child.run_id, parent=parent, root=plan.root, time_skipping=skipping)
     return StartChild(request, origin, child.parent_close_policy)
 
 
@@ -101,7 +118,7 @@ async def _record_started(errand: Errand, plan: ParentReport) -> Claim:
     header = started.header if started.HasField("header") else None
     request = RecordChildStarted(plan.parent_run_id, plan.initiated_event_id, plan.first_run_id, header)
     try:
-        answer: Claim = await errand.ask(plan.parent, request)
+        answer: Claim = await _tell(partial(errand.ask, plan.parent), request)
     except NamespaceNotFound:
         return Claim.ORPHANED
     return answer
@@ -116,29 +133,30 @@ async def report(errand: Errand, plan: ParentReport) -> None:
     child = WorkflowExecution(workflow_id=errand.timer.key.workflow_id, run_id=errand.timer.run_id)
     closed = RecordChildClosed(plan.parent_run_id, plan.initiated_event_id, child, plan.first_run_id, event)
     with suppress(NamespaceNotFound):
-        await errand.ask(plan.parent, closed)
+        await _tell(partial(errand.ask, plan.parent), closed)
     await errand.bring_back(ErrandDone(errand.timer))
 
 
 @runs(TimerKind.CHILDREN_CLOSE)
-async def close_children(errand: Errand, children: tuple[PendingChild, ...]) -> None:
+async def close_children(errand: Errand, plan: ChildrenClose) -> None:
     """Apply the parent close policies. Raises the first failure, after all children were tried: one that can't be
     reached, perhaps for ever, keeps none of the others.
     """
     failures: list[BaseException] = []
-    for first in range(0, len(children), _CLOSES_MAX):
-        batch = children[first : first + _CLOSES_MAX]
-        outcomes = await asyncio.gather(*(_close_child(errand, child) for child in batch), return_exceptions=True)
+    parent = External(errand.timer.key.workflow_id, errand.timer.run_id, child_only=True, before=plan.before)
+    for first in range(0, len(plan.children), _CLOSES_MAX):
+        batch = plan.children[first : first + _CLOSES_MAX]
+        closings = (_close_child(errand, parent, child) for child in batch)
+        outcomes = await asyncio.gather(*closings, return_exceptions=True)
         failures += [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
     if failures:
         raise failures[0]
     await errand.bring_back(ErrandDone(errand.timer))
 
 
-async def _close_child(errand: Errand, child: PendingChild) -> None:
+async def _close_child(errand: Errand, parent: External, child: PendingChild) -> None:
     """End the child's chain of runs, whichever is the current one; unless the current run is somebody else's."""
     execution = WorkflowExecution(workflow_id=child.workflow_id)
-    parent = External(errand.timer.key.workflow_id, errand.timer.run_id, child_only=True)
     request: RequestCancel | Terminate
     if child.parent_close_policy == _REQUEST_CANCEL:
         cancel = RequestCancelWorkflowExecutionRequest(

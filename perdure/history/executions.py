@@ -100,8 +100,7 @@ class HistoryExecutions:
             rows.snapshots.append(Snapshot(key, run_id, position, None))
             self._index_rows(rows, entry, run_id, frozenset(), entry.rows.get(run_id))
         if entry.pointer_dirty:
-            current = entry.chain.current
-            rows.pointers.append(Pointer(key, position, None if current is None else encode_pointer(current)))
+            rows.pointers.append(Pointer(key, position, encode_pointer(entry.chain.current, entry.chain.shared)))
         for tail in entry.tails.values():
             rows.nodes.extend(tail.dirty())
         rows.dropped_branches = [(key, branch) for branch in entry.dropped_branches]

@@ -121,6 +121,7 @@ def _external(errand: Errand, plan: ExternalPlan) -> External:
         initiated_event_id=pending.initiated_event_id,
         initiated_time_ns=pending.initiated_time_ns,
         child_only=pending.child_only,
+        before=plan.before,
     )
 
 

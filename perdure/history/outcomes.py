@@ -98,7 +98,7 @@ class Outcomes:
         namespace = self._name_of(run.durable.namespace_id)
         labels = (namespace, _STATE, "CompletionStats", _SERVICE, facts.task_queue, facts.workflow_type)
         self._metrics.family(definition).labels(*labels).inc()
-        seconds = max(0, facts.close_time_ns - facts.start_time_ns) / SECOND_NS
+        seconds = max(0, facts.close_time_ns - run.start_time_ns) / SECOND_NS
         self._metrics.family(series.WORKFLOW_LATENCY).labels(*labels).observe(seconds)
 
     def _started(self, request: StartWorkflowTask | StartActivityTask, record: Record) -> None:

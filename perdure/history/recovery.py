@@ -83,7 +83,7 @@ class Recovery:
         if pointer is not None:
             self._pointer_applied[entry.key] = pointer.applied
             if pointer.body is not None:
-                entry.chain.current = decode_pointer(pointer.body)
+                entry.chain.current, entry.chain.shared = decode_pointer(pointer.body)
         entry.is_loaded = True
 
     async def _apply(self, entry: Entry, position: int, record: Record, size: int) -> None:
@@ -95,6 +95,8 @@ class Recovery:
         if position > self._pointer_applied.get(entry.key, 0):
             entry.chain.current = record.current
             entry.pointer_dirty = True
+            if record.shared is not None:
+                entry.chain.shared = record.shared
         for mutation in record.mutations:
             await self._apply_mutation(entry, position, mutation)
         self._effects.setdefault(record.key, []).extend(deletions(record))
@@ -114,7 +116,7 @@ class Recovery:
         after = replay(base, mutation)
         if after is None:
             entry.chain.runs.pop(run_id, None)
-            entry.forget(base, run_id, position)
+            entry.forget(base, mutation, position)
             return
         entry.chain.runs[run_id] = after
         entry.changed(run_id)

@@ -4,13 +4,21 @@ Invariant (rules of the log, L10): every answer, also of reads and refusals, wai
 state saw is durable; if that is lost, the call answers Unavailable.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Protocol
 
 import msgspec
 import structlog
-from temporalio.api.workflowservice.v1 import QueryWorkflowRequest, QueryWorkflowResponse
+from temporalio.api.workflowservice.v1 import (
+    ExecuteMultiOperationResponse,
+    PollWorkflowExecutionUpdateRequest,
+    PollWorkflowExecutionUpdateResponse,
+    QueryWorkflowRequest,
+    QueryWorkflowResponse,
+    UpdateWorkflowExecutionRequest,
+    UpdateWorkflowExecutionResponse,
+)
 
 from perdure.base.clock import Clock
 from perdure.base.entropy import Entropy
@@ -25,10 +33,13 @@ from perdure.history.callbacks import Callbacks
 from perdure.history.chains import Entry, ShardChains, deletions
 from perdure.history.errands import Errand, run_errand
 from perdure.history.executions import HistoryExecutions
+from perdure.history.forwards import await_forward
 from perdure.history.other_namespaces import other_namespace
 from perdure.history.queries import Queries
 from perdure.history.reading import Reading
+from perdure.history.resetting import reset
 from perdure.history.targets import NEW_WORK, runs_of
+from perdure.history.updates import Addressed, Updates
 from perdure.shards.contract import Shard, Transition
 from perdure.workflow.context import Context, NamespaceView
 from perdure.workflow.core import Decision, decide
@@ -39,13 +50,16 @@ from perdure.workflow.requests import (
     Describe,
     StartActivityTask,
     StartedEagerly,
+    StartWithUpdate,
     StartWorkflowTask,
     WorkflowTaskCompleted,
     WorkflowTaskStarted,
 )
+from perdure.workflow.reset_requests import ResetWorkflow
 from perdure.workflow.state import Chain
 from perdure.workflow.steps import encode_record
 from perdure.workflow.tasks import Offer, QueueKey, Timer
+from perdure.workflow.time_skipping_requests import ForwardSeen
 
 log = structlog.get_logger(__name__)
 
@@ -96,6 +110,7 @@ class HistoryService:
         self._reading = Reading(executions.checkpoints)
         self._answers = Answers(self._reading)
         self._queries = Queries(self, directory, clock, entropy, options.query_timeout_ns)
+        self._updates = Updates(self, self._reading, clock, options.limits)
         self.callbacks = Callbacks(clock, options.limits.callback_timeout_ns)
         executions.service = self
 
@@ -105,12 +120,24 @@ class HistoryService:
 
     async def transact(self, key: ChainKey, request: Any, call: Call) -> Any:
         """Decide, commit, answer."""
+        if type(request) is ResetWorkflow:
+            chains = self._executions.chains(self._shards.by_slot(key.slot))
+            return await reset(self, chains, self._reading, key, request.request, self._options.limits, call)
         reply, chains = await self._settle(self._shards.by_slot(key.slot), key, request, call)
         if type(reply) is StartedEagerly:
             return await self._answers.started_eagerly(chains, key, reply)
         if type(request) is Describe and reply.callbacks:
             self.callbacks.show_blocked(key.namespace_id, reply)
+        if type(reply) is ForwardSeen:
+            most_ns = self._options.limits.long_poll_ns
+            return await await_forward(self, chains, key, request, reply, call, most_ns)
         return reply
+
+    async def observe(
+        self, key: ChainKey, request: Any, call: Call, decided: Callable[[Any], None]
+    ) -> tuple[Any, ShardChains]:
+        """As `transact`; `decided` gets the reply before anything else can be decided."""
+        return await self._settle(self._shards.by_slot(key.slot), key, request, call, decided)
 
     async def transact_on(self, shard: Shard, key: ChainKey, request: Any, call: Call) -> Any:
         """`transact` on a shard that is known to own the key."""
@@ -123,20 +150,25 @@ class HistoryService:
         await run_errand(Errand(timer, chains, self, self._reading, self._directory, self._namespaces, self.callbacks))
 
     def lost(self, slots: SlotRange, error: ShardLost) -> None:
-        """The shard of these slots is gone, and the queries that waited there."""
+        """The shard of these slots is gone, and the queries and updates that waited there."""
         self._queries.lost(slots, error)
+        self._updates.lost(slots, error)
 
-    async def _settle(self, shard: Shard, key: ChainKey, request: Any, call: Call) -> tuple[Any, ShardChains]:
+    async def _settle(
+        self, shard: Shard, key: ChainKey, request: Any, call: Call, decided: Callable[[Any], None] | None = None
+    ) -> tuple[Any, ShardChains]:
         namespace = await self._namespaces.by_id(key.namespace_id)
         chains = self._executions.chains(shard)
         named = await self._named(request, namespace) if type(request) is CompleteWorkflowTask else _NONE
         entry = await chains.entry(key, runs_of(request))
-        decision = self._decide(chains, entry, request, namespace, call, named)
+        decision, letters = self._decide(chains, entry, request, namespace, call, named)
+        if decided is not None and decision.refusal is None:
+            decided(decision.reply)
         if self._executions.watcher is not None:
             self._executions.watcher(decision.chain)
         await shard.durable(entry.position if decision.record is None else decision.record.position)
         if decision.record is None:
-            self._notify(decision)
+            self._notify(decision, letters)
         if decision.refusal is not None:
             raise decision.refusal
         return decision.reply, chains
@@ -159,9 +191,9 @@ class HistoryService:
         namespace: Namespace,
         call: Call,
         named: Mapping[str, str],
-    ) -> Decision:
-        """Decide on the newest state, put the record into the log and adopt the new state; nothing is awaited. Raises
-        Bug, and whatever else a defect raises.
+    ) -> tuple[Decision, list[Addressed]]:
+        """Decide on the newest state, put the record into the log and adopt the new state; nothing is awaited. With
+        what is to be told to those who wait for updates now. Raises Bug, and whatever else a defect raises.
         """
         shard = chains.shard
         context = Context(
@@ -185,16 +217,17 @@ class HistoryService:
             log.exception("a decision failed", wf_id=entry.key.workflow_id, request=type(request).__name__)
             chains.distrust()
             raise
+        letters = self._updates.address(decision.notices) if decision.notices else []
         if record is None:
             entry.chain = decision.chain
-            return decision
+            return decision, letters
         before = entry.chain
         transition = Transition(
             key=entry.key,
             body=body,
             added=[*decision.added, *deletions(record)],
             removed=decision.removed,
-            committed=lambda: self._committed(entry, decision, before, request),
+            committed=lambda: self._committed(entry, decision, letters, before, request),
         )
         position = shard.append(transition, urgent=type(request) not in NEW_WORK)
         try:
@@ -206,17 +239,21 @@ class HistoryService:
             shard.fail("A transition was logged and not adopted.")
             raise
         chains.bytes += len(body)
-        return decision
+        return decision, letters
 
-    def _committed(self, entry: Entry, decision: Decision, before: Chain, request: Any) -> None:
+    def _committed(
+        self, entry: Entry, decision: Decision, letters: list[Addressed], before: Chain, request: Any
+    ) -> None:
         entry.wake()
-        self._notify(decision)
+        self._notify(decision, letters)
         self._executions.outcomes.committed(before, decision, request)
 
-    def _notify(self, decision: Decision) -> None:
+    def _notify(self, decision: Decision, letters: list[Addressed]) -> None:
         for notice in decision.notices:
             if not isinstance(notice, UpdateMoved):
                 self._queries.notify(notice)
+        for letter in letters:
+            letter.deliver()
 
     def _view(self, namespace: Namespace) -> NamespaceView:
         cached = self._views.get(namespace.id)
@@ -254,6 +291,24 @@ class HistoryService:
         chains = self._executions.chains(shard)
         long_poll_ns = self._options.limits.long_poll_ns
         return await self._reading.page(self, chains, key, read, call, long_poll_ns)
+
+    async def update(
+        self, key: ChainKey, request: UpdateWorkflowExecutionRequest, call: Call
+    ) -> UpdateWorkflowExecutionResponse:
+        """Admit an update and wait for its stage."""
+        return await self._updates.update(key, request, call)
+
+    async def poll_update(
+        self, key: ChainKey, request: PollWorkflowExecutionUpdateRequest, call: Call
+    ) -> PollWorkflowExecutionUpdateResponse:
+        """Wait for the stage of an update."""
+        return await self._updates.poll(key, request, call)
+
+    async def start_with_update(
+        self, key: ChainKey, request: StartWithUpdate, call: Call
+    ) -> ExecuteMultiOperationResponse:
+        """Start a workflow, or use the one that runs, and wait for the stage of its update."""
+        return await self._updates.start(key, request, call)
 
     async def query(self, key: ChainKey, request: QueryWorkflowRequest, call: Call) -> QueryWorkflowResponse:
         """Answer a query, directly or with a workflow task."""

@@ -1,5 +1,8 @@
 """A run and a pointer as bytes: what a checkpoint holds of them. Ephemeral state is not part of it."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import msgspec
 
 from perdure.base.framing import frame, unframe
@@ -13,9 +16,17 @@ class _Stored(msgspec.Struct, array_like=True):
     durable: Durable
 
 
+class _StoredPointer(CurrentRun, frozen=True, omit_defaults=True):
+    """`run_id` "" = there is no current run, but there are shared branches."""
+
+    shared: dict[str, int] = msgspec.field(default_factory=dict)
+
+
+NO_BRANCHES: Mapping[str, int] = MappingProxyType({})
+_NOBODY = CurrentRun("", 0, "", 0, "")
 _encoder = msgspec.msgpack.Encoder()
 _run_decoder = msgspec.msgpack.Decoder(_Stored)
-_pointer_decoder = msgspec.msgpack.Decoder(CurrentRun)
+_pointer_decoder = msgspec.msgpack.Decoder(_StoredPointer)
 
 
 def encode_run(run: Run) -> bytes:
@@ -29,11 +40,18 @@ def decode_run(data: bytes) -> Run:
     return Run(stored.facts, stored.durable, Ephemeral())
 
 
-def encode_pointer(pointer: CurrentRun) -> bytes:
-    """The pointer's bytes."""
-    return frame(FORMAT, _encoder.encode(pointer))
+def encode_pointer(pointer: CurrentRun | None, shared: Mapping[str, int]) -> bytes | None:
+    """The bytes of a pointer and of the chain's shared branches; None if there is neither."""
+    if pointer is None and not shared:
+        return None
+    fields = msgspec.structs.asdict(pointer or _NOBODY)
+    return frame(FORMAT, _encoder.encode(_StoredPointer(**fields, shared=dict(shared))))
 
 
-def decode_pointer(data: bytes) -> CurrentRun:
-    """The pointer that `data` holds. Raises CorruptFrame."""
-    return _pointer_decoder.decode(unframe(FORMAT, data, "a current-run pointer"))
+def decode_pointer(data: bytes) -> tuple[CurrentRun | None, Mapping[str, int]]:
+    """(the pointer, the shared branches) that `data` holds. Raises CorruptFrame."""
+    stored = _pointer_decoder.decode(unframe(FORMAT, data, "a current-run pointer"))
+    shared = stored.shared or NO_BRANCHES
+    if not stored.run_id:
+        return None, shared
+    return CurrentRun(*(getattr(stored, name) for name in CurrentRun.__struct_fields__)), shared

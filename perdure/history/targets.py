@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from perdure.workflow.intervention_requests import PauseWorkflow, UnpauseWorkflow
+from perdure.workflow.intervention_requests import PauseWorkflow, UnpauseWorkflow, UpdateOptions
 from perdure.workflow.requests import (
     AbandonQuery,
     AdmitUpdate,
@@ -16,9 +16,11 @@ from perdure.workflow.requests import (
     ErrandDone,
     FailActivity,
     FailWorkflowTask,
+    FindUpdate,
     FireTimer,
     HeartbeatActivity,
     Look,
+    PauseActivity,
     PlanErrand,
     RecordCallback,
     RecordChildClosed,
@@ -26,16 +28,22 @@ from perdure.workflow.requests import (
     RecordChildStarted,
     RecordExternal,
     RequestCancel,
+    ResetActivity,
     ResetSticky,
     SignalWithStart,
     SignalWorkflow,
     StartActivityTask,
     StartChild,
+    StartWithUpdate,
     StartWorkflow,
     StartWorkflowTask,
     Terminate,
+    UnpauseActivity,
+    UpdateActivityOptions,
     WakeChild,
 )
+from perdure.workflow.reset_requests import PlanReset, Reset
+from perdure.workflow.time_skipping_requests import PollForward
 
 
 def _named(request: Any) -> str:
@@ -59,15 +67,23 @@ def _by_execution(request: Any) -> str:
     return str(request.request.workflow_execution.run_id)
 
 
+def _described(request: Any) -> str:
+    return str(request.request.execution.run_id)
+
+
 TARGETS: dict[type, Callable[[Any], str]] = {
     StartWorkflow: lambda _: "",
     SignalWithStart: lambda _: "",
     SignalWorkflow: _by_execution,
     RequestCancel: _by_execution,
     Terminate: _by_execution,
-    Describe: lambda request: str(request.request.execution.run_id),
+    PlanReset: _by_execution,
+    Reset: _by_execution,
+    Describe: _described,
     PauseWorkflow: lambda request: str(request.request.run_id),
+    UpdateOptions: _by_execution,
     UnpauseWorkflow: lambda request: str(request.request.run_id),
+    PollForward: _by_execution,
     Look: _named,
     StartWorkflowTask: _offered,
     CompleteWorkflowTask: _by_token,
@@ -78,6 +94,10 @@ TARGETS: dict[type, Callable[[Any], str]] = {
     FailActivity: _by_ref,
     CancelActivity: _by_ref,
     HeartbeatActivity: _by_ref,
+    PauseActivity: _described,
+    UnpauseActivity: _described,
+    ResetActivity: _described,
+    UpdateActivityOptions: _described,
     FireTimer: lambda request: str(request.timer.run_id),
     PlanErrand: lambda request: str(request.timer.run_id),
     RecordExternal: lambda request: str(request.timer.run_id),
@@ -89,21 +109,25 @@ TARGETS: dict[type, Callable[[Any], str]] = {
     RecordChildClosed: _named,
     WakeChild: _named,
     AdmitUpdate: _by_execution,
+    FindUpdate: _named,
+    StartWithUpdate: lambda _: "",
     BeginQuery: _named,
     AbandonQuery: _named,
     DeleteRun: _named,
 }
 
 # Requests that make new work. Under back-pressure they are refused; whatever finishes work passes.
-NEW_WORK = frozenset({StartWorkflow, SignalWithStart, SignalWorkflow, StartChild})
+NEW_WORK = frozenset({StartWorkflow, SignalWithStart, StartWithUpdate, SignalWorkflow, StartChild, Reset})
 
 
 def runs_of(request: Any) -> tuple[str, ...]:
-    """The runs, besides the current one, that have to be loaded: the one that a request names, and earlier ones that
-    may have taken what another workflow repeats.
+    """The runs, besides the current one, that have to be loaded: the one that a request names, earlier ones that may
+    have taken what another workflow repeats, and later ones that a parent was reset to.
     """
     run_id = TARGETS[type(request)](request)
     named = (run_id,) if run_id else ()
     if isinstance(request, SignalWorkflow | RequestCancel) and request.external is not None:
         return (*named, *request.external.seen)
+    if isinstance(request, RecordChildStarted | RecordChildClosed):
+        return (*named, *request.seen)
     return named

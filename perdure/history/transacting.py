@@ -1,10 +1,12 @@
 """What the parts of the history role ask of the whole: decide this, and say that a shard is gone."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from perdure.base.errors import ShardLost
 from perdure.base.slots import ChainKey, SlotRange
 from perdure.cluster.roles import Call
+from perdure.history.chains import ShardChains
 from perdure.shards.contract import Shard
 from perdure.workflow.tasks import Timer
 
@@ -14,6 +16,12 @@ class Transacting(Protocol):
 
     async def transact(self, key: ChainKey, request: Any, call: Call) -> Any:
         """Decide a request of `perdure.workflow.requests` and commit; the reply is the request's."""
+        ...
+
+    async def observe(
+        self, key: ChainKey, request: Any, call: Call, decided: Callable[[Any], None]
+    ) -> tuple[Any, ShardChains]:
+        """As `transact`; `decided` gets the reply at once, before anything else can be decided or is durable."""
         ...
 
     async def transact_on(self, shard: Shard, key: ChainKey, request: Any, call: Call) -> Any:

@@ -17,9 +17,11 @@ from temporalio.api.history.v1 import (
     ActivityTaskTimedOutEventAttributes,
 )
 
+from perdure.workflow.activity_options import in_force
 from perdure.workflow.draft import Draft
 from perdure.workflow.failures import kept
 from perdure.workflow.retry_policy import is_retryable, next_attempt, requested_delay_ns
+from perdure.workflow.server_attributes import note_pauses
 from perdure.workflow.state import Activity, ActivityAttempt
 
 Terminal = (
@@ -74,6 +76,8 @@ def end(
     terminal.started_event_id = activity.started_event_id
     draft.add(terminal)
     draft.drop("attempts", activity.scheduled_event_id)
+    if attempt.paused:
+        note_pauses(draft)
 
 
 def heard(draft: Draft, attempt: ActivityAttempt, details: Payloads | None, identity: str) -> ActivityAttempt:
@@ -95,20 +99,34 @@ def retry(draft: Draft, activity: Activity, attempt: ActivityAttempt, failure: F
     following = msgspec.structs.replace(
         attempt,
         attempt=attempt.attempt + 1,
-        scheduled_time_ns=attempt.scheduled_time_ns if attempt.paused else draft.context.now_ns + interval_ns,
-        waiting=not attempt.paused,
-        retry_interval_ns=interval_ns,
         started_time_ns=0,
         request_id="",
         started_event_pending=False,
         last_failure=kept(failure, bytes_max).SerializeToString() if failure is not None else b"",
     )
-    if attempt.reset_heartbeat:
-        following = msgspec.structs.replace(
-            following, heartbeat_details=b"", heartbeat_time_ns=0, reset_heartbeat=False
-        )
+    if not attempt.paused:
+        now_ns = draft.context.now_ns
+        following = due(following, now_ns + interval_ns, now_ns, now_ns)
     draft.put("attempts", activity.scheduled_event_id, following)
     return state
+
+
+def due(attempt: ActivityAttempt, due_ns: int, now_ns: int, ended_ns: int) -> ActivityAttempt:
+    """The attempt that nobody has started, to be offered at `due_ns`; a reset has had its effect with that.
+
+    `ended_ns`: when the attempt before it ended.
+    """
+    if attempt.reset or attempt.reset_heartbeat:
+        attempt = msgspec.structs.replace(
+            attempt,
+            heartbeat_details=b"" if attempt.reset_heartbeat else attempt.heartbeat_details,
+            heartbeat_time_ns=0 if attempt.reset_heartbeat else attempt.heartbeat_time_ns,
+            reset=False,
+            reset_heartbeat=False,
+        )
+    return msgspec.structs.replace(
+        attempt, scheduled_time_ns=due_ns, waiting=due_ns > now_ns, retry_interval_ns=max(0, due_ns - ended_ns)
+    )
 
 
 def retry_decision(
@@ -125,6 +143,7 @@ def retry_decision(
         return RetryState.RETRY_STATE_CANCEL_REQUESTED, 0
     if failure is not None and failure.timeout_failure_info.timeout_type in _DEADLINES:
         return RetryState.RETRY_STATE_TIMEOUT, 0
+    activity = in_force(activity, attempt)
     policy = RetryPolicy.FromString(activity.retry_policy)
     if not is_retryable(failure, policy):
         return RetryState.RETRY_STATE_NON_RETRYABLE_FAILURE, 0
@@ -136,7 +155,7 @@ def retry_decision(
 
 
 def expires_ns(activity: Activity, attempt: ActivityAttempt) -> int:
-    """When schedule-to-close is over; 0 = never."""
+    """When schedule-to-close is over, by the options of `activity`; 0 = never."""
     if not activity.schedule_to_close_ns:
         return 0
     return attempt.first_scheduled_time_ns + activity.schedule_to_close_ns

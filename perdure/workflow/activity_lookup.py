@@ -1,16 +1,32 @@
-"""Finding the activity that a worker's answer is for, and refusing answers that come too late.
+"""Finding the activities that a request is for: a worker's answer, which is refused if it comes too late, or an
+operator's.
 
 Source of rules and messages: the reference (`api/activity_util.go`, `consts`). A token names an attempt: its number
 and, where the token says so, the time it was started, because a reset activity counts from one again. The stamp is not
 compared: an attempt that runs may end although its options changed meanwhile.
 """
 
+from collections.abc import Sequence
+
+import msgspec
+from google.protobuf.duration_pb2 import Duration
+from temporalio.api.workflowservice.v1 import (
+    PauseActivityRequest,
+    ResetActivityRequest,
+    UnpauseActivityRequest,
+    UpdateActivityOptionsRequest,
+)
+
 from perdure.base.errors import InvalidArgument, NotFound
+from perdure.workflow.context import Context
 from perdure.workflow.decide import Work
+from perdure.workflow.durations import capped_ns
 from perdure.workflow.lookup import COMPLETED, find_run
 from perdure.workflow.requests import ActivityRef
 from perdure.workflow.state import Activity, ActivityAttempt, Run
 
+Operation = PauseActivityRequest | UnpauseActivityRequest | ResetActivityRequest | UpdateActivityOptionsRequest
+NOT_PENDING = "Can't find pending activity with such ID. Invalid activityID or activity already completed"
 NOT_FOUND = "invalid activityID or activity already timed out or invoking workflow is completed"
 
 
@@ -54,3 +70,42 @@ def _by_id(run: Run, activity_id: str) -> int:
             "check workflow execution history for more details"
         )
     return scheduled_event_id
+
+
+def check_open(run: Run) -> None:
+    """Raises NotFound if the run is closed."""
+    if not run.is_open:
+        raise NotFound(COMPLETED)
+
+
+def addressed(run: Run, request: Operation) -> Sequence[Activity]:
+    """The pending activities of the open run that an operator's request is for: by id, by type, or all. At least one;
+    raises NotFound.
+    """
+    by = request.WhichOneof("activity")
+    found = [*run.facts.activities.values()]
+    if by == "type":
+        found = [activity for activity in found if activity.activity_type == request.type]
+    if by != "id" and not found:
+        raise NotFound(NOT_PENDING)
+    check_open(run)
+    if by != "id":
+        return found
+    scheduled_event_id = run.facts.activity_ids.get(request.id)
+    if scheduled_event_id is None:
+        raise NotFound(NOT_PENDING)
+    return (run.facts.activities[scheduled_event_id],)
+
+
+def unpaused(attempt: ActivityAttempt) -> ActivityAttempt:
+    """The attempt goes on; what was offered or armed before the pause is void."""
+    return msgspec.structs.replace(attempt, stamp=attempt.stamp + 1, paused=False, pause_info=b"", pause_request_id="")
+
+
+def jittered_ns(context: Context, jitter: Duration, activity: Activity) -> int:
+    """Now, or up to `jitter` later, for each activity by chance."""
+    within_ns = capped_ns(jitter)
+    if not within_ns:
+        return context.now_ns
+    chance = int(context.new_id("jitter", activity.scheduled_event_id).replace("-", ""), 16)
+    return context.now_ns + chance % within_ns

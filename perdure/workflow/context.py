@@ -35,7 +35,7 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 class Context(msgspec.Struct, frozen=True):
-    """`now_ns`: the execution's time. `seed`: 16 bytes for ids. `position`: the log position this decision will get.
+    """`now_ns`: the time, the shard's in a request's context and the run's own in a draft's. `seed`: 16 bytes for ids. `position`: the log position this decision will get.
 
     `namespace_ids`: name -> id of the other namespaces that the request's commands name, as far as they exist.
     """
@@ -48,6 +48,10 @@ class Context(msgspec.Struct, frozen=True):
     caller: Caller = Caller()
     search_attribute_types: Mapping[str, int] = {}
     namespace_ids: Mapping[str, str] = {}
+
+    def ahead(self, skipped_ns: int) -> "Context":
+        """The same for a run whose time is so far ahead."""
+        return msgspec.structs.replace(self, now_ns=self.now_ns + skipped_ns) if skipped_ns else self
 
     def new_id(self, *parts: str | int) -> str:
         """A UUID that is unique to this decision and `parts`."""

@@ -49,8 +49,8 @@ from perdure.workflow.deciders import (
     record_callback,
     record_child,
     record_external,
-    reset_activity,
     reset,
+    reset_activity,
     reset_sticky,
     signal,
     signal_with_start,
@@ -61,6 +61,7 @@ from perdure.workflow.deciders import (
     terminate,
     unpause_activity,
     update_activity_options,
+    update_options,
     wake_child,
 )
 from perdure.workflow.deciders import start_child as child_starting
@@ -150,6 +151,7 @@ MODULES = (
     unpause_activity,
     update_activity_options,
     update_events,
+    update_options,
     upsert_search_attributes,
     wake_child,
     workflow_events,

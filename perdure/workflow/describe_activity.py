@@ -5,21 +5,21 @@ time since 1970 (the reference subtracts the completion time of an attempt that 
 """
 
 from temporalio.api.activity.v1 import ActivityOptions
-from temporalio.api.common.v1 import Payloads, Priority, RetryPolicy
+from temporalio.api.common.v1 import Payloads, Priority
 from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.api.failure.v1 import Failure
-from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflow.v1 import PendingActivityInfo
 
 from perdure.base.clock import to_duration, to_timestamp
 from perdure.workflow.activity_attempts import expires_ns
+from perdure.workflow.activity_options import in_force, options_of
 from perdure.workflow.state import Activity, ActivityAttempt, Run
 
 
 def pending_activity_info(run: Run, scheduled_event_id: int) -> PendingActivityInfo:
     """What is known about a pending activity of `run`, which must have it."""
-    activity = run.facts.activities[scheduled_event_id]
     attempt = run.durable.attempts[scheduled_event_id]
+    activity = in_force(run.facts.activities[scheduled_event_id], attempt)
     info = PendingActivityInfo(
         activity_id=activity.activity_id,
         state=_state(activity, attempt),
@@ -40,6 +40,8 @@ def pending_activity_info(run: Run, scheduled_event_id: int) -> PendingActivityI
             info.heartbeat_details.CopyFrom(Payloads.FromString(attempt.heartbeat_details))
     if attempt.last_attempt_complete_time_ns:
         info.last_attempt_complete_time.CopyFrom(to_timestamp(attempt.last_attempt_complete_time_ns))
+    if attempt.paused:
+        info.pause_info.CopyFrom(PendingActivityInfo.PauseInfo.FromString(attempt.pause_info))
     if activity.retry_policy:
         _add_retries(info, activity, attempt)
     return info
@@ -70,14 +72,7 @@ def _state(activity: Activity, attempt: ActivityAttempt) -> PendingActivityState
 
 def _options(activity: Activity) -> ActivityOptions:
     """The options in force; non-retryable error types are not shown."""
-    policy = RetryPolicy.FromString(activity.retry_policy)
-    del policy.non_retryable_error_types[:]
-    return ActivityOptions(
-        task_queue=TaskQueue(name=activity.task_queue, normal_name=activity.task_queue),
-        schedule_to_close_timeout=to_duration(activity.schedule_to_close_ns),
-        schedule_to_start_timeout=to_duration(activity.schedule_to_start_ns),
-        start_to_close_timeout=to_duration(activity.start_to_close_ns),
-        heartbeat_timeout=to_duration(activity.heartbeat_ns),
-        retry_policy=policy,
-        priority=Priority.FromString(activity.priority) if activity.priority else None,
-    )
+    options = options_of(activity)
+    options.task_queue.normal_name = activity.task_queue
+    del options.retry_policy.non_retryable_error_types[:]
+    return options

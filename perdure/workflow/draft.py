@@ -58,6 +58,7 @@ _BUFFERED = frozenset(
         "WORKFLOW_EXECUTION_SIGNALED",
         "WORKFLOW_EXECUTION_CANCEL_REQUESTED",
         "WORKFLOW_EXECUTION_OPTIONS_UPDATED",
+        "WORKFLOW_EXECUTION_TIME_SKIPPING_TRANSITIONED",
         "WORKFLOW_EXECUTION_PAUSED",
         "WORKFLOW_EXECUTION_UNPAUSED",
         "START_CHILD_WORKFLOW_EXECUTION_FAILED",
@@ -97,7 +98,7 @@ class Draft:
 
     def __init__(self, run: Run, context: Context) -> None:
         self.run = run
-        self.context = context
+        self.context = context.ahead(run.ahead_ns)
         self.deleted = False
         self.holding = False  # the commands of a completion are at work: what may be buffered goes after their events
         self.woken = False  # `workflow_task.wake` was called while holding

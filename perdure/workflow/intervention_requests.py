@@ -2,7 +2,11 @@
 
 from dataclasses import dataclass
 
-from temporalio.api.workflowservice.v1 import PauseWorkflowExecutionRequest, UnpauseWorkflowExecutionRequest
+from temporalio.api.workflowservice.v1 import (
+    PauseWorkflowExecutionRequest,
+    UnpauseWorkflowExecutionRequest,
+    UpdateWorkflowExecutionOptionsRequest,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,3 +23,12 @@ class UnpauseWorkflow:
     """
 
     request: UnpauseWorkflowExecutionRequest
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateOptions:
+    """Reply: UpdateWorkflowExecutionOptionsResponse. Refusals: NotFound, InvalidArgument, FailedPrecondition (there is no
+    such version). Module `update_options`.
+    """
+
+    request: UpdateWorkflowExecutionOptionsRequest

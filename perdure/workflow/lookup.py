@@ -45,5 +45,5 @@ def check_parent(run: Run, external: External | None) -> None:
     """Raises NotFound if the caller is another run that means its own child, and is not this run's parent."""
     if external is not None and external.child_only:
         parent = WorkflowExecution.FromString(run.facts.parent)
-        if (parent.workflow_id, parent.run_id) != (external.workflow_id, external.run_id):
+        if parent.workflow_id != external.workflow_id or parent.run_id not in (external.run_id, *external.before):
             raise NotFound(OTHER_PARENT)

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 from google.protobuf.message import Message
-from temporalio.api.common.v1 import Memo, SearchAttributes, WorkflowExecution
+from temporalio.api.common.v1 import Memo, SearchAttributes, TimeSkippingStatePropagation, WorkflowExecution
 from temporalio.api.enums.v1 import ContinueAsNewInitiator, EventType, TaskQueueKind, WorkerVersioningMode
 from temporalio.api.history.v1 import WorkflowExecutionStartedEventAttributes
 from temporalio.api.workflow.v1 import ResetPoints
@@ -25,10 +25,19 @@ from perdure.workflow.durations import capped_ns
 from perdure.workflow.events.workflow import is_nothing
 from perdure.workflow.search_attributes import check_sizes, typed
 from perdure.workflow.state import RUNNING, CurrentRun, Durable, HistorySegment, RequestRecord
+from perdure.workflow.versioning import kept_override
 
 _NORMAL = TaskQueueKind.TASK_QUEUE_KIND_NORMAL
 _CRON = ContinueAsNewInitiator.CONTINUE_AS_NEW_INITIATOR_CRON_SCHEDULE
-_TAKEN_OVER = ("input", "header", "priority", "retry_policy", "last_completion_result", "continued_failure")
+_TAKEN_OVER = (
+    "time_skipping_config",
+    "input",
+    "header",
+    "priority",
+    "retry_policy",
+    "last_completion_result",
+    "continued_failure",
+)
 _CARRIED = frozenset(
     {
         "completion_callbacks",
@@ -49,7 +58,9 @@ _CARRIED = frozenset(
         "retry_policy",
         "search_attributes",
         "task_queue",
+        "time_skipping_config",
         "user_metadata",
+        "versioning_override",
         "workflow_execution_timeout",
         "workflow_id",
         "workflow_id_conflict_policy",
@@ -92,6 +103,12 @@ class Origin(msgspec.Struct, frozen=True):
     backoff_ns: int | None = None
     execution_expiration_ns: int | None = None
     auto_reset_points: bytes = b""  # temporal.api.workflow.v1.ResetPoints of the run before
+    time_skipping: TimeSkippingStatePropagation | None = None  # where time is ahead: by how much, and the rest of it
+
+    @property
+    def ahead_ns(self) -> int:
+        """By how much the run's time is ahead as it begins."""
+        return 0 if self.time_skipping is None else from_duration(self.time_skipping.initial_skipped_duration)
 
 
 CLIENT = Origin()
@@ -121,7 +138,7 @@ def create_run(work: Work, request: StartWorkflowExecutionRequest, origin: Origi
     """A new run with its Started event, which is the current one from now on; its first task is the caller's to
     schedule.
     """
-    context = work.context
+    context = work.context.ahead(origin.ahead_ns)
     run_id = origin.run_id or context.new_run_id()
     started = _started(request, run_id, origin, context)
     delay_ns = from_duration(started.first_workflow_task_backoff)
@@ -142,6 +159,7 @@ def create_run(work: Work, request: StartWorkflowExecutionRequest, origin: Origi
         auto_reset_points=origin.auto_reset_points,
     )
     draft = work.create(durable)
+    draft.context = context
     fields: dict[str, Any] = {}
     if request.HasField("user_metadata"):
         fields["user_metadata"] = request.user_metadata
@@ -196,6 +214,10 @@ def _started(
         attributes.workflow_execution_expiration_time.CopyFrom(to_timestamp(expiration_ns))
     if run_ns or (origin is not CLIENT and request.HasField("workflow_run_timeout")):
         attributes.workflow_run_timeout.CopyFrom(to_duration(run_ns))
+    if request.HasField("versioning_override"):
+        attributes.versioning_override.CopyFrom(kept_override(request.versioning_override))
+    if origin.time_skipping is not None:
+        attributes.time_skipping_state_propagation.CopyFrom(origin.time_skipping)
     if origin is not CLIENT:
         _descend(attributes, origin)
     elif request.cron_schedule:

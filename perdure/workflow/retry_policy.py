@@ -121,11 +121,19 @@ def next_attempt(
     cap_ns = from_duration(policy.maximum_interval) if maximum_ns is None else maximum_ns
     if cap_ns == 0 and interval_ns <= 0:
         return RetryState.RETRY_STATE_TIMEOUT, 0
-    if cap_ns and not 0 < interval_ns <= cap_ns:
-        interval_ns = cap_ns
+    interval_ns = _within(interval_ns, cap_ns)
     if expiration_ns and now_ns + interval_ns > expiration_ns:
         return RetryState.RETRY_STATE_TIMEOUT, 0
     return RetryState.RETRY_STATE_IN_PROGRESS, interval_ns
+
+
+def interval_after(policy: RetryPolicy, attempt: int) -> int:
+    """Nanoseconds between the end of attempt `attempt` and the next one, by the policy alone."""
+    return _within(_exponential_ns(policy, attempt), from_duration(policy.maximum_interval))
+
+
+def _within(interval_ns: int, cap_ns: int) -> int:
+    return cap_ns if cap_ns and not 0 < interval_ns <= cap_ns else interval_ns
 
 
 def _exponential_ns(policy: RetryPolicy, attempt: int) -> int:

@@ -78,7 +78,11 @@ class Drop(msgspec.Struct, frozen=True, array_like=True, tag="d"):
 
 
 class Delete(msgspec.Struct, frozen=True, array_like=True, tag="x"):
-    """The run is gone, with its history. Always the last step of its run."""
+    """The run is gone, with its history. Always the last step of its run. `branches`: those that no other run lies on
+    and that go with it; None = all of the run's, as before there were resets.
+    """
+
+    branches: tuple[str, ...] | None = None
 
 
 Step = Create | Append | Buffer | Unbuffer | Flush | Assign | Put | Drop | Delete
@@ -93,13 +97,16 @@ class Mutation(msgspec.Struct, array_like=True):
 
 
 class Record(msgspec.Struct, array_like=True):
-    """All mutations of one decision: all or nothing. `current` is the pointer afterwards, None if there is none."""
+    """All mutations of one decision: all or nothing. `current` is the pointer afterwards, None if there is none.
+    `shared`: the chain's shared branches afterwards; None = as before.
+    """
 
     key: ChainKey
     position: int
     time_ns: int
     mutations: list[Mutation]
     current: CurrentRun | None
+    shared: dict[str, int] | None = None
 
 
 def _encode_extra(value: Any) -> Any:

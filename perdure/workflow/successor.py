@@ -25,6 +25,7 @@ from perdure.workflow.new_run import Origin, Parent, create_run
 from perdure.workflow.reset_points import handed_on
 from perdure.workflow.retry_policy import is_retryable, next_attempt, requested_delay_ns
 from perdure.workflow.state import Run
+from perdure.workflow.time_skipping import for_next_run
 from perdure.workflow.workflow_task import wake
 
 _RETRY = ContinueAsNewInitiator.CONTINUE_AS_NEW_INITIATOR_RETRY
@@ -109,7 +110,7 @@ def repeat(
     if succession.is_retry:
         hand_on_callbacks(run, request)
     attempt = run.facts.attempt + 1 if succession.is_retry else 1
-    backoff_ns = _throttled_ns(run, work.context, succession.backoff_ns)
+    backoff_ns = _throttled_ns(run, work.context.ahead(run.ahead_ns), succession.backoff_ns)
     _follow(work, run, request, msgspec.structs.replace(succession, backoff_ns=backoff_ns), attempt)
 
 
@@ -143,7 +144,7 @@ def continue_as_new(
     request.cron_schedule = cron_schedule
     hand_on_callbacks(run, request)
     asked_ns = capped_ns(event.backoff_start_interval) if event.HasField("backoff_start_interval") else None
-    backoff_ns = _throttled_ns(run, work.context, asked_ns)
+    backoff_ns = _throttled_ns(run, work.context.ahead(run.ahead_ns), asked_ns)
     initiator = event.initiator or _WORKFLOW
     succession = Succession(event.new_execution_run_id, initiator, backoff_ns)
     _follow(work, run, request, succession, run.facts.attempt + 1 if initiator == _RETRY else 1)
@@ -190,6 +191,11 @@ def _follow(work: Work, run: Run, request: StartWorkflowExecutionRequest, succes
     if points != run.durable.auto_reset_points:
         work.draft(run.run_id).assign("auto_reset_points", points)
     parent = WorkflowExecution.FromString(facts.parent) if facts.parent else None
+    skipping = None
+    if facts.time_skipping is not None:
+        config, skipping = for_next_run(facts.time_skipping)
+        if config is not None:
+            request.time_skipping_config.CopyFrom(config)
     origin = Origin(
         run_id=succession.run_id,
         parent=None if parent is None else _parent(run, parent),
@@ -201,6 +207,7 @@ def _follow(work: Work, run: Run, request: StartWorkflowExecutionRequest, succes
         backoff_ns=succession.backoff_ns,
         execution_expiration_ns=run.durable.execution_expiration_ns,
         auto_reset_points=points,
+        time_skipping=skipping,
     )
     draft = create_run(work, request, origin)
     if run.durable.unclaimed is not None:

@@ -28,7 +28,7 @@ def taken_before(work: Work, run: Run, external: External, knows: Callable[[Run]
     since_ns = external.initiated_time_ns - _SKEW_NS
     while not knows(run):
         previous = run.durable.previous_run_id
-        if not previous or run.facts.start_time_ns < since_ns:
+        if not previous or run.start_time_ns < since_ns:
             return False
         earlier = work.chain.runs.get(previous)
         if earlier is None:

@@ -85,6 +85,7 @@ class TimerKind(IntEnum):
     PARENT_REPORT = 17
     CHILDREN_CLOSE = 18
     CALLBACK = 19
+    FAST_FORWARD = 20
 
 
 # Errands: work at another workflow id, or outside, for as long as the run's state wants it. They are timers so that
@@ -103,8 +104,8 @@ ERRANDS = frozenset(
 
 
 class Timer(msgspec.Struct, frozen=True, array_like=True, tag="t"):
-    """Wakes a run at `due_ns` (the run's workflow time). `event_id`, `attempt` and `stamp` say which entry it belongs
-    to.
+    """Wakes a run at `due_ns` (its shard's time, whatever the run has skipped). `event_id`, `attempt` and `stamp` say
+    which entry it belongs to.
     """
 
     due_ns: int

@@ -5,17 +5,15 @@ needed, and the run's timeout stands in for the rest. None exceeds the run's. An
 be ignored. Source: the reference (`chasm/lib/activity/validator.go`, `command_attr_validator.go`).
 """
 
-from google.protobuf.duration_pb2 import Duration
 from temporalio.api.command.v1 import Command, ScheduleActivityTaskCommandAttributes
 from temporalio.api.enums.v1 import CommandType, TaskQueueKind, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import ActivityTaskScheduledEventAttributes
 from temporalio.api.taskqueue.v1 import TaskQueue
 
-from perdure.base.clock import to_duration
 from perdure.base.errors import InvalidArgument
 from perdure.base.limits import Limits
+from perdure.workflow.activity_timeouts import timeouts
 from perdure.workflow.commands import BadCommand, Completion, commands, marks
-from perdure.workflow.durations import capped_ns, duration_fault
 from perdure.workflow.priorities import priority_fault
 from perdure.workflow.retry_policy import check, filled
 from perdure.workflow.state import ActivityAttempt
@@ -81,7 +79,7 @@ def _event(
             raise InvalidArgument(f"{name} exceeds length limit. Length={length} Limit={limits.id_bytes_max}")
     if fault := priority_fault(attributes.priority):
         raise InvalidArgument(f"invalid priorities: {fault}")
-    schedule_to_close, schedule_to_start, start_to_close, heartbeat = _timeouts(attributes, run_timeout_ns)
+    schedule_to_close, schedule_to_start, start_to_close, heartbeat = timeouts(attributes, run_timeout_ns)
     return ActivityTaskScheduledEventAttributes(
         activity_id=attributes.activity_id,
         activity_type=attributes.activity_type,
@@ -101,41 +99,3 @@ def _event(
 def _queue(given: TaskQueue) -> TaskQueue:
     kind = given.kind or _NORMAL
     return TaskQueue(name=given.name, kind=kind, normal_name=given.normal_name)
-
-
-def _timeouts(attributes: ScheduleActivityTaskCommandAttributes, run_timeout_ns: int) -> list[Duration]:
-    """[schedule to close, schedule to start, start to close, heartbeat]. Raises InvalidArgument."""
-    for name, timeout in (
-        ("ScheduleToCloseTimeout", attributes.schedule_to_close_timeout),
-        ("ScheduleToStartTimeout", attributes.schedule_to_start_timeout),
-        ("StartToCloseTimeout", attributes.start_to_close_timeout),
-        ("HeartbeatTimeout", attributes.heartbeat_timeout),
-    ):
-        if fault := duration_fault(timeout):
-            raise InvalidArgument(f"invalid {name}: {fault}")
-    schedule_to_close = capped_ns(attributes.schedule_to_close_timeout)
-    schedule_to_start = capped_ns(attributes.schedule_to_start_timeout)
-    start_to_close = capped_ns(attributes.start_to_close_timeout)
-    if schedule_to_close:
-        schedule_to_start = min(schedule_to_start or schedule_to_close, schedule_to_close)
-        start_to_close = min(start_to_close or schedule_to_close, schedule_to_close)
-    elif start_to_close:
-        schedule_to_close = run_timeout_ns
-        schedule_to_start = schedule_to_start or run_timeout_ns
-    else:
-        raise InvalidArgument(
-            "a valid StartToCloseTimeout or ScheduleToCloseTimeout must be set on the activity. "
-            f"ActivityId={attributes.activity_id} ActivityType={attributes.activity_type.name}"
-        )
-    bound = run_timeout_ns or max(schedule_to_close, schedule_to_start, start_to_close)
-    start_to_close = min(start_to_close, bound)
-    heartbeat = min(capped_ns(attributes.heartbeat_timeout), start_to_close)
-    return [
-        to_duration(timeout_ns)
-        for timeout_ns in (
-            min(schedule_to_close, bound),
-            min(schedule_to_start, bound),
-            start_to_close,
-            heartbeat,
-        )
-    ]

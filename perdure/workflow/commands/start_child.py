@@ -33,6 +33,7 @@ from perdure.workflow.retry_policy import check, filled
 from perdure.workflow.search_attributes import check_known, check_sizes, typed
 from perdure.workflow.state import Run
 from perdure.workflow.task_queue_names import check_task_queue
+from perdure.workflow.time_skipping import for_child
 
 _COMMAND = "StartChildWorkflowExecutionCommand"
 _BAD = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_BAD_START_CHILD_EXECUTION_ATTRIBUTES
@@ -70,6 +71,12 @@ def start_child(completion: Completion, command: Command, attributes: _Attribute
         what = "the number of pending child workflow executions"
         raise BadCommand(_TOO_MANY, f"{what}, {pending}, has reached the per-workflow limit of {limit}")
     event.namespace_id = namespace_id
+    if run.facts.time_skipping is not None:
+        config, handed_on = for_child(run.facts.time_skipping)
+        if config is not None:
+            event.time_skipping_config.CopyFrom(config)
+        if handed_on is not None:
+            event.time_skipping_state_propagation.CopyFrom(handed_on)
     event.workflow_task_completed_event_id = completion.completed_event_id
     draft.add(event, **marks(command))
     completion.children.add(event.workflow_id)

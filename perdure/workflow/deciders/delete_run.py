@@ -7,6 +7,7 @@ an open one is terminated first, and what waits for it is told as after any othe
 
 from temporalio.api.history.v1 import WorkflowExecutionTerminatedEventAttributes
 
+from perdure.workflow.branches import release
 from perdure.workflow.close import SERVER_IDENTITY, close_from_outside
 from perdure.workflow.decide import Work, decides
 from perdure.workflow.deciders.fire_timer import fires
@@ -40,6 +41,6 @@ def retention_over(work: Work, draft: Draft, timer: Timer) -> None:
 
 
 def _delete(work: Work, draft: Draft) -> None:
-    draft.delete()
+    draft.delete(release(work, draft.run))
     if work.current is not None and work.current.run_id == draft.run.run_id:
         work.current = None

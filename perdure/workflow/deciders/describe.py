@@ -25,6 +25,7 @@ from perdure.workflow.lookup import find_run
 from perdure.workflow.requests import Describe
 from perdure.workflow.state import Run, WorkflowTask
 from perdure.workflow.time_skipping import shown
+from perdure.workflow.versioning import shown_versioning
 
 _GO_ZERO_TIME_S = -62_135_596_800  # the reference shows 0001-01-01 for a run that never times out
 
@@ -86,6 +87,8 @@ def execution_info(run: Run) -> WorkflowExecutionInfo:
     if facts.parent:
         info.parent_execution.CopyFrom(WorkflowExecution.FromString(facts.parent))
         info.parent_namespace_id = facts.parent_namespace_id
+    if facts.versioning is not None:
+        info.versioning_info.CopyFrom(shown_versioning(facts.versioning))
     if facts.priority:
         info.priority.CopyFrom(Priority.FromString(facts.priority))
     if durable.most_recent_worker_version:

@@ -12,6 +12,7 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import ActivityTaskTimedOutEventAttributes
 
 from perdure.workflow.activity_attempts import end, retry
+from perdure.workflow.activity_options import in_force
 from perdure.workflow.decide import Work
 from perdure.workflow.deciders.fire_timer import fires
 from perdure.workflow.deriving.activity import deadlines
@@ -61,7 +62,7 @@ def _passed(run: Run, now_ns: int) -> list[tuple[int, int, TimeoutType.ValueType
         attempt = run.durable.attempts.get(scheduled_event_id)
         if attempt is None or attempt.paused:
             continue
-        for due_ns, kind in deadlines(activity, attempt):
+        for due_ns, kind in deadlines(in_force(activity, attempt), attempt):
             if due_ns <= now_ns and kind in _TIMEOUTS:
                 passed.append((due_ns, scheduled_event_id, _TIMEOUTS[kind], attempt.attempt))
     return sorted(passed)

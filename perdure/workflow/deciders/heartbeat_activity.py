@@ -18,4 +18,5 @@ def heartbeat_activity(work: Work, request: HeartbeatActivity) -> HeartbeatRecor
     return HeartbeatRecorded(
         cancel_requested=bool(activity.cancel_requested_event_id),
         activity_paused=attempt.paused,
+        activity_reset=attempt.reset,
     )

@@ -37,6 +37,13 @@ class ParentReport(msgspec.Struct, frozen=True):
     is_claimed: bool
 
 
+class ChildrenClose(msgspec.Struct, frozen=True):
+    """Children to end. `before`: the runs that their parent was reset from; some are those'."""
+
+    children: tuple[PendingChild, ...]
+    before: tuple[str, ...] = ()
+
+
 @plans(TimerKind.CHILD_START)
 def child_start(run: Run, timer: Timer) -> ChildStart:
     """The pending child, and what it inherits."""
@@ -65,6 +72,7 @@ def parent_report(run: Run, timer: Timer) -> ParentReport:
 
 
 @plans(TimerKind.CHILDREN_CLOSE)
-def children_close(run: Run, timer: Timer) -> tuple[PendingChild, ...]:
+def children_close(run: Run, timer: Timer) -> ChildrenClose:
     """The children that may not outlive the run unasked."""
-    return tuple(child for child in run.facts.children.values() if child.parent_close_policy != _ABANDON)
+    children = tuple(child for child in run.facts.children.values() if child.parent_close_policy != _ABANDON)
+    return ChildrenClose(children, run.writers)

@@ -28,7 +28,7 @@ def record_callback(work: Work, request: RecordCallback) -> None:
     run = work.chain.runs.get(timer.run_id)
     if run is None or timer not in wanted(run, timer):
         return
-    now_ns, attempt = work.context.now_ns, timer.attempt + 1
+    now_ns, attempt = work.context.now_ns + run.ahead_ns, timer.attempt + 1
     calls = CallbackAttempts(_SUCCEEDED, attempt, now_ns)
     if request.failure:
         failure = Failure(

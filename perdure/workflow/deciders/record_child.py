@@ -22,10 +22,18 @@ from temporalio.api.history.v1 import (
 from perdure.workflow.decide import Work, decides
 from perdure.workflow.draft import Draft
 from perdure.workflow.evolve import attributes_of
-from perdure.workflow.requests import Claim, RecordChildClosed, RecordChildNotStarted, RecordChildStarted
-from perdure.workflow.state import PendingChild
+from perdure.workflow.requests import (
+    Claim,
+    EarlierRun,
+    RecordChildClosed,
+    RecordChildNotStarted,
+    RecordChildStarted,
+)
+from perdure.workflow.state import PendingChild, Run
 from perdure.workflow.workflow_task import wake
 
+# So many resets after one another a child's news follows.
+_RESETS_MAX = 100
 # Terminal event -> the parent's event, and what it takes over.
 _ENDS: dict[int, tuple[type[Any], tuple[str, ...]]] = {
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED: (ChildWorkflowExecutionCompletedEventAttributes, ("result",)),
@@ -43,11 +51,13 @@ _ENDS: dict[int, tuple[type[Any], tuple[str, ...]]] = {
 
 
 @decides(RecordChildStarted)
-def record_child_started(work: Work, request: RecordChildStarted) -> Claim:
+def record_child_started(work: Work, request: RecordChildStarted) -> Claim | EarlierRun:
     """The child was created; it waits for this answer."""
-    run = work.chain.runs.get(request.run_id)
+    run = heir(work, request.run_id, request.initiated_event_id, request.child_run_id, request.seen)
     if run is None:
         return Claim.ORPHANED
+    if isinstance(run, EarlierRun):
+        return run
     child = run.facts.children.get(request.initiated_event_id)
     if child is None or child.run_id != request.child_run_id:
         return Claim.UNKNOWN
@@ -83,19 +93,43 @@ def record_child_not_started(work: Work, request: RecordChildNotStarted) -> None
 
 
 @decides(RecordChildClosed)
-def record_child_closed(work: Work, request: RecordChildClosed) -> None:
+def record_child_closed(work: Work, request: RecordChildClosed) -> EarlierRun | None:
     """The child ended, by whatever run of its chain."""
-    found = _pending(work, request.run_id, request.initiated_event_id)
+    parent = heir(work, request.run_id, request.initiated_event_id, request.first_run_id, request.seen)
+    if isinstance(parent, EarlierRun):
+        return parent
+    found = _pending(work, parent.run_id, request.initiated_event_id) if parent is not None else None
     if found is None:
-        return
+        return None
     draft, child = found
     if (child.workflow_id, child.run_id) != (request.child.workflow_id, request.first_run_id):
-        return
+        return None
     if not child.started:
         _add_started(draft, child, None)
         child = draft.run.facts.children[child.initiated_event_id]
     draft.add(_closed(work, child, request.child, request.event))
     wake(draft)
+    return None
+
+
+def heir(
+    work: Work, run_id: str, initiated_event_id: int, child_run_id: str, seen: tuple[str, ...]
+) -> Run | EarlierRun | None:
+    """The parent, or the open run that it was reset to, perhaps over several, if that has the child too: none has one
+    that was initiated after the point of its reset.
+    """
+    parent = run = work.chain.runs.get(run_id)
+    for _ in range(_RESETS_MAX):
+        if run is None or run.is_open or not run.durable.reset_run_id:
+            break
+        following = run.durable.reset_run_id
+        run = work.chain.runs.get(following)
+        if run is None and following not in seen:
+            return EarlierRun(following)
+    if run is None or not run.is_open:
+        return parent
+    child = run.facts.children.get(initiated_event_id)
+    return run if child is not None and child.run_id == child_run_id else parent
 
 
 def _pending(work: Work, run_id: str, initiated_event_id: int) -> tuple[Draft, PendingChild] | None:

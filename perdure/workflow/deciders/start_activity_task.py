@@ -9,6 +9,7 @@ from temporalio.api.common.v1 import WorkerVersionCapabilities, WorkerVersionSta
 from perdure.base.errors import NotFound
 from perdure.workflow.activity_attempts import start
 from perdure.workflow.activity_lookup import NOT_FOUND
+from perdure.workflow.activity_options import in_force
 from perdure.workflow.decide import Work, decides
 from perdure.workflow.lookup import COMPLETED, find_run
 from perdure.workflow.priorities import merge
@@ -42,7 +43,8 @@ def start_activity_task(work: Work, request: StartActivityTask) -> ActivityTaskS
 
 
 def started_reply(run: Run, activity: Activity, attempt: ActivityAttempt) -> ActivityTaskStarted:
-    """What a worker gets of the started `attempt`."""
+    """What a worker gets of the started `attempt`, by the options in force."""
+    activity = in_force(activity, attempt)
     return ActivityTaskStarted(
         run_id=run.run_id,
         workflow_type=run.facts.workflow_type,

@@ -15,4 +15,4 @@ def start_child(work: Work, request: StartChild) -> None:
     if work.current is not None:
         make_room(work, work.current, request.request)
     draft = create_run(work, request.request, request.origin)
-    draft.assign("unclaimed", Unclaimed(work.context.now_ns, request.parent_close_policy))
+    draft.assign("unclaimed", Unclaimed(draft.context.now_ns, request.parent_close_policy))

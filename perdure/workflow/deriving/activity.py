@@ -7,6 +7,7 @@ fires it looks at all of them, and the next nearest follows from the state after
 from collections.abc import Iterable
 
 from perdure.base.slots import ChainKey
+from perdure.workflow.activity_options import in_force
 from perdure.workflow.outstanding import derives
 from perdure.workflow.priorities import merge, rank
 from perdure.workflow.state import Activity, ActivityAttempt, Run
@@ -29,6 +30,7 @@ def tasks_of_activity(run: Run, scheduled_event_id: int) -> Iterable[Task]:
     attempt = run.durable.attempts.get(scheduled_event_id)
     if activity is None or attempt is None or attempt.paused or not run.is_open:
         return ()
+    activity = in_force(activity, attempt)
     key = ChainKey(run.durable.namespace_id, run.durable.workflow_id)
     tasks: list[Task] = []
     if not (attempt.started_time_ns or attempt.waiting or run.durable.paused):
@@ -52,7 +54,7 @@ def tasks_of_activity(run: Run, scheduled_event_id: int) -> Iterable[Task]:
 
 
 def deadlines(activity: Activity, attempt: ActivityAttempt) -> list[tuple[int, TimerKind]]:
-    """(due in ns, kind) of everything that time does to the attempt, unordered.
+    """(due in ns, kind) of everything that time does to the attempt by the options of `activity`, unordered.
 
     Schedule-to-close spans all attempts, from the first schedule on. The others belong to the current attempt; its
     schedule-to-start begins when it is due.

@@ -51,4 +51,4 @@ def _errand(
 def _plan(run: Run, pending: PendingExternal, purpose: str) -> ExternalPlan:
     segments = tuple((segment.branch, segment.first, segment.end) for segment in run.durable.segments)
     request_id = errand_id(run.run_id, purpose, pending.initiated_event_id)
-    return ExternalPlan(pending, request_id, segments)
+    return ExternalPlan(pending, request_id, segments, run.writers)

@@ -35,7 +35,7 @@ def task_completed(run: Run, event: HistoryEvent, attributes: Any) -> None:
     facts.last_completed_started_event_id = attributes.started_event_id
     facts.completed_workflow_tasks += 1
     stamp = attributes.worker_version
-    if not attributes.versioning_behavior and not stamp.use_versioning:
+    if not attributes.versioning_behavior and not stamp.use_versioning and not facts.versioning:
         _note_build_id(run, stamp)
     if attributes.binary_checksum:
         _note_checksum(run, attributes.binary_checksum)

@@ -11,9 +11,11 @@ from temporalio.api.enums.v1 import EventType, RetryState, WorkflowExecutionStat
 from temporalio.api.history.v1 import HistoryEvent, WorkflowExecutionStartedEventAttributes
 
 from perdure.base.clock import from_duration, from_timestamp
+from perdure.workflow.events.options import no_longer_overridden, overridden
 from perdure.workflow.evolve import arrives, numbers
 from perdure.workflow.state import Callback as Attached
 from perdure.workflow.state import Run
+from perdure.workflow.time_skipping import begun, reconfigured, transitioned
 
 _CONTINUED = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_CONTINUED_AS_NEW
 _NOTHING = (b"", b"null", b"[]")
@@ -63,10 +65,14 @@ def started(run: Run, event: HistoryEvent, attributes: Any) -> None:
     facts.parent_namespace = attributes.parent_workflow_namespace
     if event.links:
         facts.start_links = tuple(link.SerializeToString() for link in event.links)
+    if attributes.HasField("time_skipping_config") or attributes.HasField("time_skipping_state_propagation"):
+        facts.time_skipping = begun(attributes, facts.start_time_ns)
     if facts.retry_policy or facts.cron_schedule:
         facts.blueprint = _blueprint(attributes)
     if attributes.completion_callbacks:
         _attach(run, event, attributes.completion_callbacks)
+    if attributes.HasField("versioning_override"):
+        overridden(run, attributes.versioning_override)
     if attributes.HasField("memo"):
         _merge(run, "memo", attributes.memo.fields)
     if attributes.HasField("search_attributes"):
@@ -99,9 +105,27 @@ def properties_modified(run: Run, event: HistoryEvent, attributes: Any) -> None:
 
 @arrives(EventType.EVENT_TYPE_WORKFLOW_EXECUTION_OPTIONS_UPDATED)
 def options_updated(run: Run, event: HistoryEvent, attributes: Any) -> None:
-    """A later start attached itself, perhaps with callbacks; its request id is a delta."""
+    """An operator changed the run's options, or a later start attached itself, perhaps with callbacks; a request id is a
+    delta.
+    """
+    if attributes.HasField("versioning_override"):
+        overridden(run, attributes.versioning_override)
+    elif attributes.unset_versioning_override:
+        no_longer_overridden(run)
+    if attributes.HasField("priority"):
+        run.facts.priority = attributes.priority.SerializeToString()
     if attributes.attached_completion_callbacks:
         _attach(run, event, attributes.attached_completion_callbacks, attributes.attached_request_id)
+    if attributes.time_skipping_config_updated:
+        config = attributes.time_skipping_config if attributes.HasField("time_skipping_config") else None
+        run.facts.time_skipping = reconfigured(run.facts.time_skipping, config, from_timestamp(event.event_time))
+
+
+@arrives(EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TIME_SKIPPING_TRANSITIONED)
+def time_skipped(run: Run, event: HistoryEvent, attributes: Any) -> None:
+    """The run's time jumped, or a fast-forward has come to its end."""
+    assert run.facts.time_skipping is not None
+    run.facts.time_skipping = transitioned(run.facts.time_skipping, attributes, from_timestamp(event.event_time))
 
 
 def _blueprint(attributes: WorkflowExecutionStartedEventAttributes) -> bytes:
