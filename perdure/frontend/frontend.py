@@ -26,6 +26,7 @@ from perdure.frontend.services import FrontendOptions, Services
 from perdure.frontend.system import System
 from perdure.frontend.tasks import Tasks
 from perdure.frontend.time_skipping import TimeSkippingCalls
+from perdure.frontend.updates import Updates
 from perdure.frontend.workers import WorkerCalls
 from perdure.frontend.workflows import Workflows
 from perdure.rpc.call import Method
@@ -36,6 +37,7 @@ TOPICS: tuple[type, ...] = (
     NamespaceCalls,
     NamespaceUpdates,
     Workflows,
+    Updates,
     Interventions,
     Resets,
     Histories,

@@ -1,13 +1,18 @@
-"""What operators do to a run from outside: pause it, let it go on.
+"""What operators do to a run from outside: pause it, let it go on, change its options.
 
 The order of checks is the reference's, because a request may have more than one fault.
 """
 
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.field_mask_pb2 import FieldMask
+from temporalio.api.workflow.v1 import WorkflowExecutionOptions
 from temporalio.api.workflowservice.v1 import (
     PauseWorkflowExecutionRequest,
     PauseWorkflowExecutionResponse,
     UnpauseWorkflowExecutionRequest,
     UnpauseWorkflowExecutionResponse,
+    UpdateWorkflowExecutionOptionsRequest,
+    UpdateWorkflowExecutionOptionsResponse,
 )
 
 from perdure.base.errors import InvalidArgument, Unimplemented
@@ -15,10 +20,11 @@ from perdure.base.slots import ChainKey
 from perdure.base.uuids import is_uuid
 from perdure.cluster.namespaces import Namespace
 from perdure.cluster.roles import Call
-from perdure.frontend.checks import too_long
+from perdure.frontend.checks import check_priority, too_long
 from perdure.frontend.methods import rpc
 from perdure.frontend.services import Services
-from perdure.workflow.intervention_requests import PauseWorkflow, UnpauseWorkflow
+from perdure.frontend.time_skipping import fill_time_skipping
+from perdure.workflow.intervention_requests import PauseWorkflow, UnpauseWorkflow, UpdateOptions
 
 
 class Interventions:
@@ -52,6 +58,28 @@ class Interventions:
         )
         return reply
 
+    @rpc(UpdateWorkflowExecutionOptionsRequest)
+    async def UpdateWorkflowExecutionOptions(
+        self, request: UpdateWorkflowExecutionOptionsRequest, namespace: Namespace, call: Call
+    ) -> UpdateWorkflowExecutionOptionsResponse:
+        execution, options = request.workflow_execution, request.workflow_execution_options
+        if not execution.workflow_id:
+            raise InvalidArgument("WorkflowId is not set on request.")
+        if not request.HasField("update_mask"):
+            raise InvalidArgument("UpdateMask is required")
+        if not request.HasField("workflow_execution_options"):
+            raise InvalidArgument("WorkflowExecutionOptions is required")
+        check_mask(request.update_mask, WorkflowExecutionOptions.DESCRIPTOR)
+        if options.HasField("priority"):
+            check_priority(options.priority)
+        fill_time_skipping(options, self._limits)
+        _check_run_id(execution.run_id)
+        key = ChainKey(namespace.id, execution.workflow_id)
+        reply: UpdateWorkflowExecutionOptionsResponse = await self._services.routing.transact(
+            key, UpdateOptions(request), call, repeatable=True
+        )
+        return reply
+
     def _check_pause(self, request: PauseWorkflowExecutionRequest | UnpauseWorkflowExecutionRequest) -> None:
         longest = self._limits.id_bytes_max
         for text, name in (
@@ -63,5 +91,21 @@ class Interventions:
                 raise InvalidArgument(f"{name} is too long.")
         if not request.workflow_id:
             raise InvalidArgument("Can't load workflow execution.  WorkflowId not set.")
-        if request.run_id and not is_uuid(request.run_id):
-            raise InvalidArgument("RunId is not valid UUID.")
+        _check_run_id(request.run_id)
+
+
+def check_mask(mask: FieldMask, message: Descriptor) -> None:
+    """Raises InvalidArgument for a path that leads nowhere in messages of this kind."""
+    for path in mask.paths:
+        within: Descriptor | None = message
+        for name in path.split("."):
+            field = within.fields_by_name.get(name) if within is not None else None
+            if field is None:
+                text = f'error parsing UpdateMask: proto: invalid path "{path}" for message "{message.full_name}"'
+                raise InvalidArgument(text)
+            within = None if field.is_repeated else field.message_type
+
+
+def _check_run_id(run_id: str) -> None:
+    if run_id and not is_uuid(run_id):
+        raise InvalidArgument("RunId is not valid UUID.")

@@ -3,7 +3,6 @@
 The order of checks is the reference's, because a request may have more than one fault.
 """
 
-from google.protobuf.message import Message
 from temporalio.api.enums.v1 import QueryRejectCondition, WorkflowIdConflictPolicy, WorkflowIdReusePolicy
 from temporalio.api.workflowservice.v1 import (
     DeleteWorkflowExecutionRequest,
@@ -25,7 +24,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from perdure.base.entropy import new_id
-from perdure.base.errors import DeadlineExceeded, InvalidArgument, QueryFailed, Unimplemented
+from perdure.base.errors import DeadlineExceeded, InvalidArgument, QueryFailed
 from perdure.base.slots import ChainKey
 from perdure.cluster.namespaces import Namespace
 from perdure.cluster.roles import Call
@@ -44,6 +43,7 @@ from perdure.frontend.checks import (
 from perdure.frontend.methods import rpc
 from perdure.frontend.search_attributes import fill_search_attributes
 from perdure.frontend.services import Services
+from perdure.frontend.time_skipping import fill_time_skipping
 from perdure.workflow import cron
 from perdure.workflow.failures import cut
 from perdure.workflow.requests import (
@@ -55,6 +55,7 @@ from perdure.workflow.requests import (
     StartWorkflow,
     Terminate,
 )
+from perdure.workflow.versioning import check_override
 
 _Conflict = WorkflowIdConflictPolicy
 _Reuse = WorkflowIdReusePolicy
@@ -74,7 +75,7 @@ class Workflows:
     async def StartWorkflowExecution(
         self, request: StartWorkflowExecutionRequest, namespace: Namespace, call: Call
     ) -> StartWorkflowExecutionResponse:
-        self._check_start(request, namespace)
+        self.check_start(request, namespace)
         if not self._limits.eager_starts:
             request.request_eager_execution = False
         key = ChainKey(namespace.id, request.workflow_id)
@@ -83,7 +84,8 @@ class Workflows:
         )
         return reply
 
-    def _check_start(self, request: StartWorkflowExecutionRequest, namespace: Namespace) -> None:
+    def check_start(self, request: StartWorkflowExecutionRequest, namespace: Namespace) -> None:
+        """What makes a start impossible in any state; what it leaves out is filled in. Raises Refused."""
         limits = self._limits
         _default_policies(request, _Conflict.WORKFLOW_ID_CONFLICT_POLICY_FAIL)
         check_workflow_id(request.workflow_id, limits)
@@ -113,7 +115,9 @@ class Workflows:
             refuse_internal(request.completion_callbacks)
         elif request.links:
             check_links(request.links, limits)
-        _refuse_time_skipping(request)
+        if request.HasField("versioning_override"):
+            check_override(request.versioning_override, request.task_queue.name)
+        fill_time_skipping(request, limits)
 
     @rpc(SignalWithStartWorkflowExecutionRequest, begins=True)
     async def SignalWithStartWorkflowExecution(
@@ -155,7 +159,9 @@ class Workflows:
             check_priority(request.priority)
         if request.links:
             check_links(request.links, limits)
-        _refuse_time_skipping(request)
+        if request.HasField("versioning_override"):
+            check_override(request.versioning_override, request.task_queue.name)
+        fill_time_skipping(request, limits)
 
     @rpc(SignalWorkflowExecutionRequest)
     async def SignalWorkflowExecution(
@@ -325,8 +331,3 @@ def _check_cron(schedule: str) -> None:
 def _check_length(what: str, text: str, longest: int) -> None:
     if too_long(text, longest):
         raise InvalidArgument(f"{what} exceeds maximum allowed length ({len(text.encode())}/{longest})")
-
-
-def _refuse_time_skipping(request: Message) -> None:
-    if request.HasField("time_skipping_config"):
-        raise Unimplemented("The Time-Skipping feature is not enabled for namespace.")

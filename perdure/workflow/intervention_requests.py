@@ -27,8 +27,8 @@ class UnpauseWorkflow:
 
 @dataclass(frozen=True, slots=True)
 class UpdateOptions:
-    """Reply: UpdateWorkflowExecutionOptionsResponse. Refusals: NotFound, InvalidArgument, FailedPrecondition (there is no
-    such version). Module `update_options`.
+    """Reply: UpdateWorkflowExecutionOptionsResponse. Refusals: NotFound, InvalidArgument, FailedPrecondition (no such
+    version). Module `update_options`.
     """
 
     request: UpdateWorkflowExecutionOptionsRequest

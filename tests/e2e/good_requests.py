@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.common.v1 import message_pb2 as common
@@ -245,6 +246,14 @@ GOOD: dict[str, Build] = {
     ),
     "PauseWorkflowExecution": _plain(
         ws.PauseWorkflowExecutionRequest(**_WORKER, workflow_id="gone", reason="r", request_id="p")
+    ),
+    "UpdateWorkflowExecutionOptions": _plain(
+        ws.UpdateWorkflowExecutionOptionsRequest(
+            **_WORKER,
+            workflow_execution=_TARGET,
+            workflow_execution_options=workflow.WorkflowExecutionOptions(priority=common.Priority(priority_key=2)),
+            update_mask=FieldMask(paths=["priority", "versioning_override"]),
+        )
     ),
     "UnpauseWorkflowExecution": _plain(ws.UnpauseWorkflowExecutionRequest(**_WORKER, workflow_id="gone", reason="r")),
     "DescribeWorkflowExecution": _plain(ws.DescribeWorkflowExecutionRequest(**_NAMESPACE, execution=_TARGET)),

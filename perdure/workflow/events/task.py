@@ -55,6 +55,11 @@ def _note_build_id(run: Run, stamp: WorkerVersionStamp) -> None:
         _put_keywords(run, BUILD_IDS, builds)
 
 
+def note_unversioned(run: Run) -> None:
+    """The run is, from now on, for workers of no version."""
+    _put_keywords(run, BUILD_IDS, [_UNVERSIONED])
+
+
 def _note_checksum(run: Run, checksum: str) -> None:
     """The same for workers that say which build they are by a checksum."""
     known = _keywords(run, BINARY_CHECKSUMS)

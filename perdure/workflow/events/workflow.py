@@ -105,8 +105,8 @@ def properties_modified(run: Run, event: HistoryEvent, attributes: Any) -> None:
 
 @arrives(EventType.EVENT_TYPE_WORKFLOW_EXECUTION_OPTIONS_UPDATED)
 def options_updated(run: Run, event: HistoryEvent, attributes: Any) -> None:
-    """An operator changed the run's options, or a later start attached itself, perhaps with callbacks; a request id is a
-    delta.
+    """An operator changed the run's options, or a later start attached itself, perhaps with callbacks; its request id
+    is a delta.
     """
     if attributes.HasField("versioning_override"):
         overridden(run, attributes.versioning_override)

@@ -1,0 +1,95 @@
+"""UpdateWorkflowOptions: an operator changes the priority or the versioning override of an open run.
+
+What changes nothing writes nothing. The paths of the mask were checked against the API by the caller. Source: the
+reference (`updateworkflowoptions/api.go`). Like there, a priority can be changed, and not be taken away.
+"""
+
+from temporalio.api.common.v1 import Priority
+from temporalio.api.history.v1 import WorkflowExecutionOptionsUpdatedEventAttributes
+from temporalio.api.workflow.v1 import WorkflowExecutionOptions, WorkflowExecutionVersioningInfo
+from temporalio.api.workflowservice.v1 import (
+    UpdateWorkflowExecutionOptionsRequest,
+    UpdateWorkflowExecutionOptionsResponse,
+)
+
+from perdure.base.errors import FailedPrecondition, InvalidArgument
+from perdure.workflow.close import show
+from perdure.workflow.decide import Work, decides
+from perdure.workflow.intervention_requests import UpdateOptions
+from perdure.workflow.lookup import open_draft
+from perdure.workflow.state import Run
+from perdure.workflow.versioning import behavior_name, check_override, kept_override
+
+_FAULT = "error applying update_options: {}"
+_OLD_PARTS = ("versioning_override.behavior", "versioning_override.deployment")
+_PRIORITY_PARTS = ("priority_key", "fairness_key", "fairness_weight")
+
+
+@decides(UpdateOptions)
+def update_options(work: Work, request: UpdateOptions) -> UpdateWorkflowExecutionOptionsResponse:
+    """Merge what the mask names into the run's options."""
+    asked = request.request
+    draft = open_draft(work, asked.workflow_execution.run_id)
+    run = draft.run
+    if asked.workflow_execution_options.HasField("versioning_override"):
+        _check_override(run, asked)
+    before = _options(run)
+    merged = _merged(before, asked)
+    response = UpdateWorkflowExecutionOptionsResponse(workflow_execution_options=merged)
+    if merged == before:
+        return response
+    attributes = WorkflowExecutionOptionsUpdatedEventAttributes(
+        identity=asked.identity, unset_versioning_override=not merged.HasField("versioning_override")
+    )
+    if merged.HasField("versioning_override"):
+        attributes.versioning_override.CopyFrom(kept_override(merged.versioning_override))
+    if merged.HasField("priority"):
+        attributes.priority.CopyFrom(merged.priority)
+    draft.add(attributes, worker_may_ignore=True)
+    show(draft)
+    return response
+
+
+def _check_override(run: Run, asked: UpdateWorkflowExecutionOptionsRequest) -> None:
+    override = asked.workflow_execution_options.versioning_override
+    if override.pinned.behavior and not override.pinned.HasField("version"):
+        raise FailedPrecondition(
+            f"must specify a specific pinned override version because workflow with id {run.durable.workflow_id} has "
+            f"behavior {behavior_name(run.facts.versioning)} and is not yet pinned to any version"
+        )
+    check_override(override, run.facts.task_queue)
+
+
+def _options(run: Run) -> WorkflowExecutionOptions:
+    """What the run has now."""
+    options = WorkflowExecutionOptions()
+    if run.facts.versioning:
+        info = WorkflowExecutionVersioningInfo.FromString(run.facts.versioning)
+        options.versioning_override.CopyFrom(info.versioning_override)
+    if run.facts.priority:
+        options.priority.CopyFrom(Priority.FromString(run.facts.priority))
+    return options
+
+
+def _merged(before: WorkflowExecutionOptions, asked: UpdateWorkflowExecutionOptionsRequest) -> WorkflowExecutionOptions:
+    given, paths = asked.workflow_execution_options, set(asked.update_mask.paths)
+    merged = WorkflowExecutionOptions()
+    merged.CopyFrom(before)
+    old = [path in paths for path in _OLD_PARTS]
+    if any(old) and not all(old):
+        raise InvalidArgument(_FAULT.format("versioning_override fields must be updated together"))
+    if any(path.startswith("versioning_override.") and path not in _OLD_PARTS for path in paths):
+        raise InvalidArgument(_FAULT.format("versioning_override doesn't support partial updates"))
+    if "versioning_override" in paths or any(old):
+        merged.ClearField("versioning_override")
+        if given.HasField("versioning_override"):
+            merged.versioning_override.CopyFrom(given.versioning_override)
+    if "priority" in paths:
+        merged.ClearField("priority")
+        if given.HasField("priority"):
+            merged.priority.CopyFrom(given.priority)
+    for part in _PRIORITY_PARTS:
+        if f"priority.{part}" in paths:
+            merged.priority.SetInParent()
+            setattr(merged.priority, part, getattr(given.priority, part))
+    return merged
