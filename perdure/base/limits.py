@@ -79,6 +79,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     workflow_retry: RetryDefaults = RetryDefaults()
     eager_activities: bool = True
     eager_starts: bool = True
+    time_skipping: bool = False  # of executions that ask for it
+    time_skips_max: int = 200  # without new configuration, where that gives no number
     workflow_pause: bool = False
     waiting_polls_max: int = 1_200
     host_rps: int = 2_400

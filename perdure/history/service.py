@@ -4,6 +4,7 @@ Invariant (rules of the log, L10): every answer, also of reads and refusals, wai
 state saw is durable; if that is lost, the call answers Unavailable.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -25,6 +26,7 @@ from perdure.base.entropy import Entropy
 from perdure.base.errors import Bug, NamespaceNotFound, ShardLost
 from perdure.base.limits import Limits
 from perdure.base.slots import ChainKey, SlotRange
+from perdure.base.tasks import Background
 from perdure.cluster.namespaces import Namespace, Namespaces
 from perdure.cluster.roles import Call, Directory, HistoryPage, HistoryRead, Pulled, QueryTask
 from perdure.history import callback_errands, child_errands, external_errands
@@ -38,6 +40,7 @@ from perdure.history.other_namespaces import other_namespace
 from perdure.history.queries import Queries
 from perdure.history.reading import Reading
 from perdure.history.resetting import reset
+from perdure.history.speculative import Speculative
 from perdure.history.targets import NEW_WORK, runs_of
 from perdure.history.updates import Addressed, Updates
 from perdure.shards.contract import Shard, Transition
@@ -112,10 +115,14 @@ class HistoryService:
         self._queries = Queries(self, directory, clock, entropy, options.query_timeout_ns)
         self._updates = Updates(self, self._reading, clock, options.limits)
         self.callbacks = Callbacks(clock, options.limits.callback_timeout_ns)
+        self._speculative = Speculative(self, executions)
+        self._background = Background(lambda error: None)  # a lost shard, of which those who wait are told elsewhere
         executions.service = self
 
     async def close(self) -> None:
         """End what runs in the background."""
+        await self._speculative.close()
+        await self._background.close()
         await self._queries.background.close()
 
     async def transact(self, key: ChainKey, request: Any, call: Call) -> Any:
@@ -153,6 +160,7 @@ class HistoryService:
         """The shard of these slots is gone, and the queries and updates that waited there."""
         self._queries.lost(slots, error)
         self._updates.lost(slots, error)
+        self._speculative.lost(slots)
 
     async def _settle(
         self, shard: Shard, key: ChainKey, request: Any, call: Call, decided: Callable[[Any], None] | None = None
@@ -166,9 +174,15 @@ class HistoryService:
             decided(decision.reply)
         if self._executions.watcher is not None:
             self._executions.watcher(decision.chain)
-        await shard.durable(entry.position if decision.record is None else decision.record.position)
+        position = entry.position
+        try:
+            await shard.durable(position)
+        except asyncio.CancelledError:
+            if decision.record is None:  # the caller is gone, others wait for what it decided
+                self._background.spawn(self._follow(chains, entry, decision, letters, position))
+            raise
         if decision.record is None:
-            self._notify(decision, letters)
+            self._act(chains, entry, decision, letters)
         if decision.refusal is not None:
             raise decision.refusal
         return decision.reply, chains
@@ -227,7 +241,7 @@ class HistoryService:
             body=body,
             added=[*decision.added, *deletions(record)],
             removed=decision.removed,
-            committed=lambda: self._committed(entry, decision, letters, before, request),
+            committed=lambda: self._committed(chains, entry, decision, letters, before, request),
         )
         position = shard.append(transition, urgent=type(request) not in NEW_WORK)
         try:
@@ -242,13 +256,28 @@ class HistoryService:
         return decision, letters
 
     def _committed(
-        self, entry: Entry, decision: Decision, letters: list[Addressed], before: Chain, request: Any
+        self,
+        chains: ShardChains,
+        entry: Entry,
+        decision: Decision,
+        letters: list[Addressed],
+        before: Chain,
+        request: Any,
     ) -> None:
         entry.wake()
-        self._notify(decision, letters)
+        self._act(chains, entry, decision, letters)
         self._executions.outcomes.committed(before, decision, request)
 
-    def _notify(self, decision: Decision, letters: list[Addressed]) -> None:
+    async def _follow(
+        self, chains: ShardChains, entry: Entry, decision: Decision, letters: list[Addressed], position: int
+    ) -> None:
+        await chains.shard.durable(position)
+        self._act(chains, entry, decision, letters)
+
+    def _act(self, chains: ShardChains, entry: Entry, decision: Decision, letters: list[Addressed]) -> None:
+        """The state after the decision is durable: tell those who wait, and see to what is in memory only."""
+        if decision.volatile or decision.lapsed:
+            self._speculative.see_to(chains.shard, decision, entry.chain)
         for notice in decision.notices:
             if not isinstance(notice, UpdateMoved):
                 self._queries.notify(notice)

@@ -155,6 +155,8 @@ KEYS: dict[str, tuple[str, str, _Read]] = {
     "history.defaultworkflowretrypolicy": ("limits", "workflow_retry", _retry),
     "history.hostlevelcachemaxsizebytes": ("", "cache_bytes_max", _whole),
     "matching.longpollexpirationinterval": ("limits", "matching_poll_ns", _duration_ns),
+    "frontend.workflowtimeskippingenabled": ("limits", "time_skipping", _flag),
+    "frontend.workflowtimeskippingmaxskippersession": ("limits", "time_skips_max", _whole),
     "frontend.rps": ("limits", "host_rps", _whole),
     "frontend.namespacerps": ("limits", "namespace_rps", _whole),
     "frontend.namespacerps.visibility": ("limits", "visibility_rps", _whole),
