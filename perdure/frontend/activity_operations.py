@@ -39,8 +39,8 @@ from perdure.frontend.checks import check_identity, check_priority, too_long
 from perdure.frontend.methods import rpc
 from perdure.frontend.services import Services
 from perdure.workflow.activity_options import KNOWN_PATHS, camel_case
+from perdure.workflow.activity_requests import PauseActivity, ResetActivity, UnpauseActivity, UpdateActivityOptions
 from perdure.workflow.durations import duration_fault
-from perdure.workflow.requests import PauseActivity, ResetActivity, UnpauseActivity, UpdateActivityOptions
 from perdure.workflow.retry_policy import check, filled
 from perdure.workflow.task_queue_names import check_task_queue
 

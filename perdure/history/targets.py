@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from perdure.workflow.activity_requests import PauseActivity, ResetActivity, UnpauseActivity, UpdateActivityOptions
 from perdure.workflow.intervention_requests import PauseWorkflow, UnpauseWorkflow, UpdateOptions
 from perdure.workflow.requests import (
     AbandonQuery,
@@ -20,7 +21,6 @@ from perdure.workflow.requests import (
     FireTimer,
     HeartbeatActivity,
     Look,
-    PauseActivity,
     PlanErrand,
     RecordCallback,
     RecordChildClosed,
@@ -28,7 +28,6 @@ from perdure.workflow.requests import (
     RecordChildStarted,
     RecordExternal,
     RequestCancel,
-    ResetActivity,
     ResetSticky,
     SignalWithStart,
     SignalWorkflow,
@@ -38,8 +37,6 @@ from perdure.workflow.requests import (
     StartWorkflow,
     StartWorkflowTask,
     Terminate,
-    UnpauseActivity,
-    UpdateActivityOptions,
     WakeChild,
 )
 from perdure.workflow.reset_requests import PlanReset, Reset

@@ -15,9 +15,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.query.v1 import WorkflowQuery
 from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionRequest,
-    PauseActivityRequest,
     RequestCancelWorkflowExecutionRequest,
-    ResetActivityRequest,
     RespondWorkflowTaskCompletedRequest,
     RespondWorkflowTaskFailedRequest,
     SignalWithStartWorkflowExecutionRequest,
@@ -25,8 +23,6 @@ from temporalio.api.workflowservice.v1 import (
     StartWorkflowExecutionRequest,
     StartWorkflowExecutionResponse,
     TerminateWorkflowExecutionRequest,
-    UnpauseActivityRequest,
-    UpdateActivityOptionsRequest,
     UpdateWorkflowExecutionRequest,
 )
 
@@ -306,40 +302,6 @@ class HeartbeatRecorded(msgspec.Struct, frozen=True):
     cancel_requested: bool
     activity_paused: bool = False
     activity_reset: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class PauseActivity:
-    """An operator withholds activities. Reply: PauseActivityResponse. Refusals: NotFound, FailedPrecondition (another
-    pause is on). Module `pause_activity`.
-    """
-
-    request: PauseActivityRequest
-
-
-@dataclass(frozen=True, slots=True)
-class UnpauseActivity:
-    """Paused activities go on. Reply: UnpauseActivityResponse. Refusals: NotFound. Module `unpause_activity`."""
-
-    request: UnpauseActivityRequest
-
-
-@dataclass(frozen=True, slots=True)
-class ResetActivity:
-    """Activities begin again with their first attempt. Reply: ResetActivityResponse. Refusals: NotFound. Module
-    `reset_activity`.
-    """
-
-    request: ResetActivityRequest
-
-
-@dataclass(frozen=True, slots=True)
-class UpdateActivityOptions:
-    """Reply: UpdateActivityOptionsResponse with the options of the last one. Refusals: NotFound, InvalidArgument.
-    Module `update_activity_options`.
-    """
-
-    request: UpdateActivityOptionsRequest
 
 
 @dataclass(frozen=True, slots=True)

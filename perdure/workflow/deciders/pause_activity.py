@@ -11,9 +11,9 @@ from temporalio.api.workflowservice.v1 import PauseActivityResponse
 from perdure.base.clock import set_timestamp
 from perdure.base.errors import FailedPrecondition
 from perdure.workflow.activity_lookup import addressed
+from perdure.workflow.activity_requests import PauseActivity
 from perdure.workflow.decide import Work, decides
 from perdure.workflow.lookup import find_run
-from perdure.workflow.requests import PauseActivity
 from perdure.workflow.server_attributes import note_pauses
 
 

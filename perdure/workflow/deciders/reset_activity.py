@@ -13,10 +13,10 @@ from temporalio.api.workflowservice.v1 import ResetActivityResponse
 from perdure.workflow.activity_attempts import due
 from perdure.workflow.activity_lookup import addressed, jittered_ns, unpaused
 from perdure.workflow.activity_options import in_force, options_of
+from perdure.workflow.activity_requests import ResetActivity
 from perdure.workflow.context import Context
 from perdure.workflow.decide import Work, decides
 from perdure.workflow.lookup import find_run
-from perdure.workflow.requests import ResetActivity
 from perdure.workflow.server_attributes import note_pauses
 from perdure.workflow.state import Activity, ActivityAttempt
 

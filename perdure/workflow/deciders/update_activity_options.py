@@ -16,10 +16,10 @@ from perdure.base.errors import InvalidArgument
 from perdure.workflow.activity_attempts import due
 from perdure.workflow.activity_lookup import addressed, check_open
 from perdure.workflow.activity_options import camel_case, in_force, options_of, updated
+from perdure.workflow.activity_requests import UpdateActivityOptions
 from perdure.workflow.context import Context
 from perdure.workflow.decide import Work, decides
 from perdure.workflow.lookup import find_run
-from perdure.workflow.requests import UpdateActivityOptions
 from perdure.workflow.retry_policy import interval_after
 from perdure.workflow.state import Activity, ActivityAttempt, Run
 
