@@ -108,7 +108,10 @@ class Entry:
             bool(self.waiters)
             or self.loaders > 0
             or self.quarantine is not None
-            or any(run.ephemeral.queries for run in self.chain.runs.values())
+            or any(
+                run.ephemeral.queries or run.ephemeral.admitted_updates or run.ephemeral.speculative_task is not None
+                for run in self.chain.runs.values()
+            )
         )
 
     @property

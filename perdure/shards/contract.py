@@ -84,6 +84,10 @@ class Shard(Protocol):
         """
         ...
 
+    def backlog(self, partition: QueueKey) -> Backlog:
+        """This shard's figures of a partition."""
+        ...
+
 
 class ChainRows(msgspec.Struct):
     """What a chain wants written, as of `position` (the newest transition its state saw)."""

@@ -115,6 +115,10 @@ class OwnedShard:
             raise ShardLost(self.log.failure)
         return page
 
+    def backlog(self, partition: QueueKey) -> Backlog:
+        """This shard's figures of a partition."""
+        return self.offers.backlog(partition)
+
     async def recover(self) -> None:
         """Replay the tail, build the indexes, and begin to serve. Raises Unavailable; the shard must be closed then."""
         self.log.start()
