@@ -5,6 +5,7 @@
     │   ├── InvalidArgument       3
     │   ├── NotFound              5    NamespaceNotFound
     │   ├── AlreadyExists         6    WorkflowAlreadyStarted, NamespaceAlreadyExists
+    │   ├── PermissionDenied      7
     │   ├── ResourceExhausted     8
     │   ├── FailedPrecondition    9    WorkflowNotReady, NamespaceInvalidState
     │   ├── QueryFailed           3
@@ -15,33 +16,37 @@
     │   └── StoreUnavailable      the store refused or could not be reached
     ├── Aborted               10  the call lost to another one; try again
     ├── DeadlineExceeded       4  the caller's time is over
+    ├── OperationsFailed       -  operations that belong together were not done; the status is that of the culprit
     └── Bug                   13  ours; fails its request and unloads its shard, never the process
 
 Each class carries the gRPC status code it becomes (`status`, google.rpc.Code) and, where the API defines one, the
 detail message that SDKs branch on. Only `perdure.rpc` turns these into a wire status.
 """
 
-from typing import ClassVar
+from collections.abc import Sequence
 
+from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
 from temporalio.api.enums.v1 import NamespaceState, ResourceExhaustedCause, ResourceExhaustedScope
 from temporalio.api.errordetails.v1 import (
+    MultiOperationExecutionFailure,
     NamespaceAlreadyExistsFailure,
     NamespaceInvalidStateFailure,
     NamespaceNotFoundFailure,
     NotFoundFailure,
+    PermissionDeniedFailure,
     QueryFailedFailure,
     ResourceExhaustedFailure,
     WorkflowExecutionAlreadyStartedFailure,
     WorkflowNotReadyFailure,
 )
-from temporalio.api.failure.v1 import Failure
+from temporalio.api.failure.v1 import Failure, MultiOperationExecutionAborted
 
 
 class PerdureError(Exception):
     """Root of the tree. `status` is the google.rpc.Code of the class; `message` is what the caller reads."""
 
-    status: ClassVar[int] = 2
+    status: int = 2
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -161,6 +166,15 @@ class QueryFailed(Refused):
         return QueryFailedFailure(failure=self.failure)
 
 
+class PermissionDenied(Refused):
+    """This server does not do that, for anybody."""
+
+    status = 7
+
+    def details(self) -> Message:
+        return PermissionDeniedFailure()
+
+
 class ResourceExhausted(Refused):
     """A limit was met. `cause` and `scope` are the API's enums; SDKs back off on this status."""
 
@@ -202,6 +216,42 @@ class Aborted(PerdureError):
     """The call lost to a concurrent one, or to a change of owner; the caller may repeat it."""
 
     status = 10
+
+
+class OperationAborted(Aborted):
+    """One of several operations was not done, because another one could not be."""
+
+    def __init__(self) -> None:
+        super().__init__("Operation was aborted.")
+
+    def details(self) -> Message:
+        return MultiOperationExecutionAborted()
+
+
+class OperationsFailed(PerdureError):
+    """Operations that belong together were not all done. `errors`: what became of each, in order; None = it was done,
+    `OperationAborted` = it was not the one at fault. The status is that of the first one that was.
+    """
+
+    def __init__(self, errors: Sequence[PerdureError | None]) -> None:
+        super().__init__("Update-with-Start could not be executed.")
+        self.errors = tuple(errors)
+        faults = [error.status for error in errors if error is not None and error.status != Aborted.status]
+        self.status = faults[0] if faults else Aborted.status
+
+    def details(self) -> Message:
+        failure = MultiOperationExecutionFailure()
+        for error in self.errors:
+            status = failure.statuses.add()
+            if error is None:
+                continue
+            status.code, status.message = error.status, error.message
+            details = error.details()
+            if details is not None:
+                packed = Any()
+                packed.Pack(details)
+                status.details.append(packed)
+        return failure
 
 
 class DeadlineExceeded(PerdureError):

@@ -9,10 +9,15 @@ from typing import Any, TypeVar
 
 from temporalio.api.worker.v1 import WorkerHeartbeat
 from temporalio.api.workflowservice.v1 import (
+    ExecuteMultiOperationResponse,
+    PollWorkflowExecutionUpdateRequest,
+    PollWorkflowExecutionUpdateResponse,
     QueryWorkflowRequest,
     QueryWorkflowResponse,
     RespondQueryTaskCompletedRequest,
     UpdateTaskQueueConfigRequest,
+    UpdateWorkflowExecutionRequest,
+    UpdateWorkflowExecutionResponse,
 )
 
 from perdure.base.clock import Clock
@@ -34,7 +39,7 @@ from perdure.cluster.roles import (
     WorkerSearch,
     WorkersFound,
 )
-from perdure.workflow.requests import CompleteWorkflowTask, StartActivityTask, StartWorkflowTask
+from perdure.workflow.requests import CompleteWorkflowTask, StartActivityTask, StartWithUpdate, StartWorkflowTask
 from perdure.workflow.tasks import Backlog, Offer, QueueKey, QueueKind
 from perdure.workflow.tokens import QueryToken
 
@@ -123,6 +128,23 @@ class MeasuredHistory:
         self, key: ChainKey, request: QueryWorkflowRequest, call: Call
     ) -> Coroutine[Any, Any, QueryWorkflowResponse]:
         return self._link.follow("QueryWorkflow", key.namespace_id, self._role.query(key, request, call))
+
+    def update(
+        self, key: ChainKey, request: UpdateWorkflowExecutionRequest, call: Call
+    ) -> Coroutine[Any, Any, UpdateWorkflowExecutionResponse]:
+        return self._link.follow("UpdateWorkflowExecution", key.namespace_id, self._role.update(key, request, call))
+
+    def poll_update(
+        self, key: ChainKey, request: PollWorkflowExecutionUpdateRequest, call: Call
+    ) -> Coroutine[Any, Any, PollWorkflowExecutionUpdateResponse]:
+        work = self._role.poll_update(key, request, call)
+        return self._link.follow("PollWorkflowExecutionUpdate", key.namespace_id, work)
+
+    def start_with_update(
+        self, key: ChainKey, request: StartWithUpdate, call: Call
+    ) -> Coroutine[Any, Any, ExecuteMultiOperationResponse]:
+        work = self._role.start_with_update(key, request, call)
+        return self._link.follow("ExecuteMultiOperation", key.namespace_id, work)
 
     def query_task(self, key: ChainKey, task: QueryTask, sticky: bool, call: Call) -> Coroutine[Any, Any, bytes]:
         return self._link.follow("QueryTask", key.namespace_id, self._role.query_task(key, task, sticky, call))

@@ -11,15 +11,20 @@ from temporalio.api.enums.v1 import RateLimitSource
 from temporalio.api.taskqueue.v1 import PollerInfo
 from temporalio.api.worker.v1 import WorkerHeartbeat
 from temporalio.api.workflowservice.v1 import (
+    ExecuteMultiOperationResponse,
+    PollWorkflowExecutionUpdateRequest,
+    PollWorkflowExecutionUpdateResponse,
     QueryWorkflowRequest,
     QueryWorkflowResponse,
     RespondQueryTaskCompletedRequest,
     UpdateTaskQueueConfigRequest,
+    UpdateWorkflowExecutionRequest,
+    UpdateWorkflowExecutionResponse,
 )
 
 from perdure.base.slots import ChainKey
 from perdure.workflow.context import Caller
-from perdure.workflow.requests import CompleteWorkflowTask, StartActivityTask, StartWorkflowTask
+from perdure.workflow.requests import CompleteWorkflowTask, StartActivityTask, StartWithUpdate, StartWorkflowTask
 from perdure.workflow.tasks import Backlog, Offer, QueueKey, QueueKind
 from perdure.workflow.tokens import QueryToken
 
@@ -77,6 +82,24 @@ class HistoryRole(Protocol):
 
     async def query(self, key: ChainKey, request: QueryWorkflowRequest, call: Call) -> QueryWorkflowResponse:
         """Answer a query by whatever way is open: direct, or with a workflow task."""
+        ...
+
+    async def update(
+        self, key: ChainKey, request: UpdateWorkflowExecutionRequest, call: Call
+    ) -> UpdateWorkflowExecutionResponse:
+        """Admit an update and wait for its stage, for as long as the call and a long poll may take."""
+        ...
+
+    async def poll_update(
+        self, key: ChainKey, request: PollWorkflowExecutionUpdateRequest, call: Call
+    ) -> PollWorkflowExecutionUpdateResponse:
+        """Wait for the stage of an update."""
+        ...
+
+    async def start_with_update(
+        self, key: ChainKey, request: StartWithUpdate, call: Call
+    ) -> ExecuteMultiOperationResponse:
+        """Start a workflow, or use the one that runs, and wait for the stage of its update."""
         ...
 
     async def query_task(self, key: ChainKey, task: "QueryTask", sticky: bool, call: Call) -> bytes:

@@ -124,6 +124,8 @@ def described(namespace: Namespace, options: FrontendOptions) -> DescribeNamespa
             data=namespace.data,
             id=namespace.id,
             capabilities=NamespaceInfo.Capabilities(
+                sync_update=True,
+                async_update=True,
                 worker_poll_complete_on_shutdown=True,
                 poller_autoscaling=True,
                 eager_workflow_start=True,

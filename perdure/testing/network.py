@@ -14,10 +14,15 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 from temporalio.api.worker.v1 import WorkerHeartbeat
 from temporalio.api.workflowservice.v1 import (
+    ExecuteMultiOperationResponse,
+    PollWorkflowExecutionUpdateRequest,
+    PollWorkflowExecutionUpdateResponse,
     QueryWorkflowRequest,
     QueryWorkflowResponse,
     RespondQueryTaskCompletedRequest,
     UpdateTaskQueueConfigRequest,
+    UpdateWorkflowExecutionRequest,
+    UpdateWorkflowExecutionResponse,
 )
 
 from perdure.base.clock import Clock
@@ -40,7 +45,7 @@ from perdure.cluster.roles import (
     WorkersFound,
 )
 from perdure.testing.entropy import SeededEntropy
-from perdure.workflow.requests import CompleteWorkflowTask, StartActivityTask, StartWorkflowTask
+from perdure.workflow.requests import CompleteWorkflowTask, StartActivityTask, StartWithUpdate, StartWorkflowTask
 from perdure.workflow.tasks import Backlog, Offer, QueueKey
 from perdure.workflow.tokens import QueryToken
 
@@ -199,6 +204,21 @@ class RemoteHistory:
 
     async def query(self, key: ChainKey, request: QueryWorkflowRequest, call: Call) -> QueryWorkflowResponse:
         return await self._call("query", lambda: self._role.query(key, request, call), key.workflow_id)
+
+    async def update(
+        self, key: ChainKey, request: UpdateWorkflowExecutionRequest, call: Call
+    ) -> UpdateWorkflowExecutionResponse:
+        return await self._call("update", lambda: self._role.update(key, request, call), key.workflow_id)
+
+    async def poll_update(
+        self, key: ChainKey, request: PollWorkflowExecutionUpdateRequest, call: Call
+    ) -> PollWorkflowExecutionUpdateResponse:
+        return await self._call("update", lambda: self._role.poll_update(key, request, call), key.workflow_id)
+
+    async def start_with_update(
+        self, key: ChainKey, request: StartWithUpdate, call: Call
+    ) -> ExecuteMultiOperationResponse:
+        return await self._call("update", lambda: self._role.start_with_update(key, request, call), key.workflow_id)
 
     async def query_task(self, key: ChainKey, task: QueryTask, sticky: bool, call: Call) -> bytes:
         return await self._call("query", lambda: self._role.query_task(key, task, sticky, call), key.workflow_id)

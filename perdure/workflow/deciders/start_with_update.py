@@ -20,7 +20,6 @@ from perdure.workflow.state import CurrentRun, Run
 from perdure.workflow.updates import seen
 
 _USE_EXISTING = WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING
-FAILED = "Update-with-Start could not be executed."
 
 
 @decides(StartWithUpdate)
@@ -43,11 +42,11 @@ def start_with_update(work: Work, request: StartWithUpdate) -> StartedWithUpdate
             return StartedWithUpdate(_used(work, current), _admitted(work, run, request))
         if repeated:
             # The reference calls it unavailable for ever.
-            raise OperationsFailed(FAILED, [OperationAborted(), NotFound(COMPLETED)])
+            raise OperationsFailed([OperationAborted(), NotFound(COMPLETED)])
     try:
         started = start(work, StartWorkflow(request.start))
     except PerdureError as error:
-        raise OperationsFailed(FAILED, [error, OperationAborted()]) from error
+        raise OperationsFailed([error, OperationAborted()]) from error
     assert isinstance(started, StartWorkflowExecutionResponse)
     return StartedWithUpdate(started, _admitted(work, work.draft(started.run_id).run, request))
 
@@ -61,7 +60,7 @@ def _admitted(work: Work, run: Run, request: StartWithUpdate) -> UpdateSeen:
     try:
         return admit(work, run, request.update)
     except PerdureError as error:
-        raise OperationsFailed(FAILED, [OperationAborted(), error]) from error
+        raise OperationsFailed([OperationAborted(), error]) from error
 
 
 def _used(work: Work, current: CurrentRun) -> StartWorkflowExecutionResponse:

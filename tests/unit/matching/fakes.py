@@ -115,6 +115,15 @@ class FakeHistory:
     async def query(self, key: ChainKey, request: QueryWorkflowRequest, call: Call) -> QueryWorkflowResponse:
         raise NotFound("not part of these tests")
 
+    async def update(self, key: ChainKey, request: Any, call: Call) -> Any:
+        raise NotFound("not part of these tests")
+
+    async def poll_update(self, key: ChainKey, request: Any, call: Call) -> Any:
+        raise NotFound("not part of these tests")
+
+    async def start_with_update(self, key: ChainKey, request: Any, call: Call) -> Any:
+        raise NotFound("not part of these tests")
+
 
 class FakeDirectory:
     """One history role owns everything."""
