@@ -28,7 +28,11 @@ START_SECONDS = 60.0
 STOP_SECONDS = 10.0
 NAMESPACE = "default"
 # What the reference has, but not unless it is switched on.
-SETTINGS = ("frontend.WorkflowPauseEnabled=true", "frontend.WorkflowTimeSkippingEnabled=true")
+SETTINGS = (
+    "frontend.WorkflowPauseEnabled=true",
+    "frontend.WorkflowTimeSkippingEnabled=true",
+    'callback.allowedAddresses=[{"Pattern":"127.0.0.1:*","AllowInsecure":true},{"Pattern":"*.secure.test"}]',
+)
 SEARCH_ATTRIBUTES = {
     "CustomKeywordField": enums.INDEXED_VALUE_TYPE_KEYWORD,
     "CustomIntField": enums.INDEXED_VALUE_TYPE_INT,
