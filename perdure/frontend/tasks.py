@@ -112,8 +112,6 @@ class Tasks:
     ) -> bytes:
         check_identity(request.identity, self._limits)
         refuse_versioned(request.deployment_options, request.worker_version_stamp.use_versioning)
-        if request.messages:
-            raise Unimplemented("RespondWorkflowTaskCompletedRequest.messages is not supported yet")
         if request.intermediate_page or request.page_number:
             raise FailedPrecondition("Workflow task completions in several pages are not enabled for this namespace.")
         key = ChainKey(namespace.id, token.workflow_id)
