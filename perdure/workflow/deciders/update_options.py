@@ -1,8 +1,10 @@
-"""UpdateWorkflowOptions: an operator changes the priority or the versioning override of an open run.
+"""UpdateWorkflowOptions: an operator changes priority, versioning override or time skipping of an open run.
 
 What changes nothing writes nothing. The paths of the mask were checked against the API by the caller. Source: the
 reference (`updateworkflowoptions/api.go`). Like there, a priority can be changed, and not be taken away.
 """
+
+from typing import Literal
 
 from temporalio.api.common.v1 import Priority
 from temporalio.api.history.v1 import WorkflowExecutionOptionsUpdatedEventAttributes
@@ -18,10 +20,12 @@ from perdure.workflow.decide import Work, decides
 from perdure.workflow.intervention_requests import UpdateOptions
 from perdure.workflow.lookup import open_draft
 from perdure.workflow.state import Run
+from perdure.workflow.time_skipping import effective
 from perdure.workflow.versioning import behavior_name, check_override, kept_override
 
 _FAULT = "error applying update_options: {}"
 _OLD_PARTS = ("versioning_override.behavior", "versioning_override.deployment")
+_TIME: Literal["time_skipping_config"] = "time_skipping_config"
 _PRIORITY_PARTS = ("priority_key", "fairness_key", "fairness_weight")
 
 
@@ -36,7 +40,8 @@ def update_options(work: Work, request: UpdateOptions) -> UpdateWorkflowExecutio
     before = _options(run)
     merged = _merged(before, asked)
     response = UpdateWorkflowExecutionOptionsResponse(workflow_execution_options=merged)
-    if merged == before:
+    reconfigured = _reconfigures(before, merged, asked)
+    if merged == before and not reconfigured:
         return response
     attributes = WorkflowExecutionOptionsUpdatedEventAttributes(
         identity=asked.identity, unset_versioning_override=not merged.HasField("versioning_override")
@@ -45,6 +50,9 @@ def update_options(work: Work, request: UpdateOptions) -> UpdateWorkflowExecutio
         attributes.versioning_override.CopyFrom(kept_override(merged.versioning_override))
     if merged.HasField("priority"):
         attributes.priority.CopyFrom(merged.priority)
+    if merged.HasField("time_skipping_config"):
+        attributes.time_skipping_config.CopyFrom(merged.time_skipping_config)
+    attributes.time_skipping_config_updated = reconfigured
     draft.add(attributes, worker_may_ignore=True)
     show(draft)
     return response
@@ -60,6 +68,18 @@ def _check_override(run: Run, asked: UpdateWorkflowExecutionOptionsRequest) -> N
     check_override(override, run.facts.task_queue)
 
 
+def _reconfigures(
+    before: WorkflowExecutionOptions, merged: WorkflowExecutionOptions, asked: UpdateWorkflowExecutionOptionsRequest
+) -> bool:
+    """Whether time skipping begins anew: with another configuration, or with the same fast-forward from now on."""
+    if _TIME not in asked.update_mask.paths:
+        return False
+    if asked.workflow_execution_options.time_skipping_config.HasField("fast_forward_config"):
+        return True
+    had, has = before.HasField(_TIME), merged.HasField(_TIME)
+    return had != has or before.time_skipping_config != merged.time_skipping_config
+
+
 def _options(run: Run) -> WorkflowExecutionOptions:
     """What the run has now."""
     options = WorkflowExecutionOptions()
@@ -68,6 +88,9 @@ def _options(run: Run) -> WorkflowExecutionOptions:
         options.versioning_override.CopyFrom(info.versioning_override)
     if run.facts.priority:
         options.priority.CopyFrom(Priority.FromString(run.facts.priority))
+    skipping = run.facts.time_skipping
+    if skipping is not None and skipping.config is not None:
+        options.time_skipping_config.CopyFrom(effective(skipping))
     return options
 
 
@@ -84,6 +107,12 @@ def _merged(before: WorkflowExecutionOptions, asked: UpdateWorkflowExecutionOpti
         merged.ClearField("versioning_override")
         if given.HasField("versioning_override"):
             merged.versioning_override.CopyFrom(given.versioning_override)
+    if any(path.startswith(f"{_TIME}.") for path in paths):
+        raise InvalidArgument(_FAULT.format("time_skipping_config doesn't support partial update"))
+    if _TIME in paths:
+        merged.ClearField(_TIME)
+        if given.HasField(_TIME):
+            merged.time_skipping_config.CopyFrom(given.time_skipping_config)
     if "priority" in paths:
         merged.ClearField("priority")
         if given.HasField("priority"):
