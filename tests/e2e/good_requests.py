@@ -35,6 +35,7 @@ from tests.conformance.harness.payloads import (
     retry_policy,
     search_attributes,
 )
+from tests.e2e.good_operations import OPERATIONS
 from tests.e2e.siege import IDENTITY, Siege, fresh
 
 Build = Callable[[Siege], Awaitable[Message]]
@@ -229,6 +230,7 @@ async def describe_worker(siege: Siege) -> Message:
 
 
 GOOD: dict[str, Build] = {
+    **OPERATIONS,
     "StartWorkflowExecution": start,
     "SignalWithStartWorkflowExecution": signal_with_start,
     "SignalWorkflowExecution": _plain(

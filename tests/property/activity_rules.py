@@ -1,11 +1,22 @@
 """Rules for activities and user timers, added to the machine's list by importing this file."""
 
+from typing import Any
+
+from google.protobuf.field_mask_pb2 import FieldMask
+from temporalio.api.activity.v1 import ActivityOptions
 from temporalio.api.command.v1 import Command
-from temporalio.api.common.v1 import ActivityType, Payloads, RetryPolicy
+from temporalio.api.common.v1 import ActivityType, Payloads, RetryPolicy, WorkflowExecution
 from temporalio.api.failure.v1 import ApplicationFailureInfo, Failure
 from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import (
+    PauseActivityRequest,
+    ResetActivityRequest,
+    UnpauseActivityRequest,
+    UpdateActivityOptionsRequest,
+)
 
 from perdure.base.clock import SECOND_NS, to_duration
+from perdure.workflow.activity_requests import PauseActivity, ResetActivity, UnpauseActivity, UpdateActivityOptions
 from perdure.workflow.outstanding import outstanding
 from perdure.workflow.requests import (
     ActivityRef,
@@ -80,3 +91,39 @@ def activity_answers(stage: Stage, draw: Draw) -> None:
             ]
         )
     )
+
+
+@rule
+def operator_acts(stage: Stage, draw: Draw) -> None:
+    """Pause, unpause, reset, other options; by id, by type, or all."""
+    if stage.chain.current is None:
+        return
+    known = [activity.activity_id for activity in stage.run.facts.activities.values()]
+    by: dict[str, Any] = draw.of([{"id": draw.of([*known, "1"])}, {"type": "work"}, {"match_all": True}])
+    given: dict[str, Any] = {"execution": WorkflowExecution(workflow_id="wf", run_id=stage.run.run_id)}
+    jitter = to_duration(draw.of([0, 5]) * SECOND_NS)
+    yes = draw.of([False, True])
+    kind = draw.of(["pause", "unpause", "reset", "update"])
+    if kind == "pause":
+        of = {"type": "work"} if "match_all" in by else by
+        stage.decide(PauseActivity(PauseActivityRequest(**given, **of, request_id=draw.of(["p", "q"]))))
+    elif kind == "unpause":
+        of = {"unpause_all": True} if "match_all" in by else by
+        asked = UnpauseActivityRequest(**given, **of, reset_attempts=yes, reset_heartbeat=yes, jitter=jitter)
+        stage.decide(UnpauseActivity(asked))
+    elif kind == "reset":
+        kept = draw.of([False, True])
+        again = ResetActivityRequest(**given, **by, keep_paused=kept, reset_heartbeat=yes, jitter=jitter)
+        again.restore_original_options = draw.of([False, True])
+        stage.decide(ResetActivity(again))
+    else:
+        options = ActivityOptions(
+            task_queue=TaskQueue(name=draw.of(["queue", "other"])),
+            heartbeat_timeout=jitter,
+            retry_policy=RetryPolicy(initial_interval=to_duration(draw.of([1, 9]) * SECOND_NS)),
+        )
+        mask = FieldMask(paths=[draw.of(["task_queue.name", "heartbeat_timeout", "retry_policy", "no such path"])])
+        other = UpdateActivityOptionsRequest(**given, **by, activity_options=options, update_mask=mask)
+        if yes:
+            other = UpdateActivityOptionsRequest(**given, **by, restore_original=True)
+        stage.decide(UpdateActivityOptions(other))

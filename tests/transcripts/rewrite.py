@@ -3,12 +3,12 @@
 import sys
 from pathlib import Path
 
-from tests.transcripts import activity_scenarios, child_scenarios, successor_scenarios
+from tests.transcripts import activity_scenarios, child_scenarios, operation_scenarios, successor_scenarios
 from tests.transcripts.rendering import Renderer
 from tests.transcripts.scenarios import SCENARIOS
 from tests.transcripts.stage import Stage
 
-__all__ = ["activity_scenarios", "child_scenarios", "main", "successor_scenarios", "transcript"]
+__all__ = ["activity_scenarios", "child_scenarios", "main", "operation_scenarios", "successor_scenarios", "transcript"]
 
 EXPECTED = Path(__file__).parent / "expected"
 

@@ -7,7 +7,6 @@ any more, and it ends by a timeout. No event says so. Source: the reference (`re
 
 import msgspec
 from google.protobuf.duration_pb2 import Duration
-from temporalio.api.common.v1 import Priority
 from temporalio.api.workflowservice.v1 import ResetActivityResponse
 
 from perdure.workflow.activity_attempts import due
@@ -58,7 +57,6 @@ def _with_original_options(activity: Activity, attempt: ActivityAttempt) -> Acti
     priority = in_force(activity, attempt).priority
     encoded = b""
     if priority != activity.priority:
-        options = options_of(activity)
-        options.priority.CopyFrom(Priority.FromString(priority))
+        options = options_of(msgspec.structs.replace(activity, priority=priority))
         encoded = options.SerializeToString()
     return msgspec.structs.replace(attempt, options=encoded, stamp=attempt.stamp + 1)
