@@ -330,7 +330,10 @@ async def update_and_continue_as_new(s: Session) -> None:
     asked = s.begin(update_request(s))
     await _arrived(s)
     await s.complete(task, continue_as_new())
-    await s.poll(seconds=2)
+    task = await s.take()
+    s.note(f"updates with the new run's task: {len(task.messages)}")
+    done = [part(message) for message in task.messages for part in (accept, respond)]
+    await answer(s, task, *done)
     await s.finish(asked, "update")
 
 
