@@ -5,6 +5,8 @@ their Scheduled and Started events are written only when they are answered, so t
 not fill its history. Source: the reference's workflow task state machine.
 """
 
+import math
+
 import msgspec
 from temporalio.api.enums.v1 import EventType, SuggestContinueAsNewReason
 from temporalio.api.history.v1 import HistoryEvent
@@ -214,4 +216,9 @@ def _suggest_continue(draft: Draft, size: int) -> tuple[int, ...]:
         reasons.append(SuggestContinueAsNewReason.SUGGEST_CONTINUE_AS_NEW_REASON_HISTORY_SIZE_TOO_LARGE)
     if draft.run.facts.next_event_id >= limits.history_events_suggest_continue:
         reasons.append(SuggestContinueAsNewReason.SUGGEST_CONTINUE_AS_NEW_REASON_TOO_MANY_HISTORY_EVENTS)
+    run = draft.run
+    if run.facts.updates or run.ephemeral.admitted_updates:
+        updates = len(run.facts.updates) + len(run.ephemeral.admitted_updates)
+        if updates >= math.ceil(limits.updates_max * limits.updates_suggest_continue_ratio) > 0:
+            reasons.append(SuggestContinueAsNewReason.SUGGEST_CONTINUE_AS_NEW_REASON_TOO_MANY_UPDATES)
     return tuple(int(reason) for reason in reasons)

@@ -23,7 +23,7 @@ from perdure.base.slots import ChainKey
 from perdure.workflow.context import Context, NamespaceView
 from perdure.workflow.core import Decision, decide, replay
 from perdure.workflow.evolve import history_batches
-from perdure.workflow.outstanding import outstanding
+from perdure.workflow.outstanding import outstanding, volatile
 from perdure.workflow.requests import (
     BeginQuery,
     CompleteWorkflowTask,
@@ -32,7 +32,7 @@ from perdure.workflow.requests import (
     StartWorkflowTask,
     WorkflowTaskStarted,
 )
-from perdure.workflow.state import Chain, Run
+from perdure.workflow.state import Chain, Ephemeral, Run
 from perdure.workflow.steps import decode_record, encode_record
 from perdure.workflow.tasks import ERRANDS, Offer, QueueKind, Task, Timer
 from perdure.workflow.tokens import TaskToken
@@ -157,9 +157,14 @@ class Stage:
         query = WorkflowQuery(query_type="state")
         return self.decide(BeginQuery(fields.pop("run_id", ""), query, query_id, **fields))
 
+    def lose(self) -> None:
+        """The owner of the chain is lost, with everything that is in memory only."""
+        runs = {run_id: Run(run.facts, run.durable, Ephemeral()) for run_id, run in self.chain.runs.items()}
+        self.chain = Chain(self.chain.key, self.chain.current, runs)
+
     def offers(self) -> list[Offer]:
         """The workflow tasks on offer, over all runs."""
-        tasks = [task for run in self.chain.runs.values() for task in outstanding(run)]
+        tasks = [task for run in self.chain.runs.values() for task in outstanding(run) | volatile(run)]
         offers = [task for task in tasks if isinstance(task, Offer) and task.queue.kind == QueueKind.WORKFLOW]
         return sorted(offers, key=lambda offer: offer.order)
 
@@ -172,7 +177,7 @@ class Stage:
         return [timer for timer in self._timers() if timer.kind in ERRANDS]
 
     def _timers(self) -> list[Timer]:
-        tasks = [task for run in self.chain.runs.values() for task in outstanding(run)]
+        tasks = [task for run in self.chain.runs.values() for task in outstanding(run) | volatile(run)]
         timers = [task for task in tasks if isinstance(task, Timer)]
         return sorted(timers, key=lambda timer: (timer.due_ns, timer.kind, timer.run_id, timer.event_id, timer.attempt))
 
@@ -225,6 +230,18 @@ class Stage:
         assert len(gone) <= sum(run_id not in decision.chain.runs for run_id in self.chain.runs)
         assert (before | set(decision.added) - gone) - set(decision.removed) == after, "task changes do not add up"
         assert set(decision.removed) <= before
+        self._check_volatile(decision)
+
+    def _check_volatile(self, decision: Decision) -> None:
+        for run_id in {*self.chain.runs, *decision.chain.runs}:
+            old, new = self.chain.runs.get(run_id), decision.chain.runs.get(run_id)
+            had = set() if old is None else volatile(old)
+            has = set() if new is None else volatile(new)
+            assert {task for task in decision.volatile if task.run_id == run_id} == has - had
+            assert (run_id in decision.lapsed) == bool(had and not has)
+            if new is not None and new.ephemeral.speculative_task is not None:
+                assert new.durable.workflow_task is None, "a run has two workflow tasks"
+                assert new.is_open
 
 
 def durable(run: Run) -> Any:
