@@ -21,6 +21,7 @@ from temporalio.api.query.v1 import message_pb2 as query
 from temporalio.api.replication.v1 import message_pb2 as replication
 from temporalio.api.sdk.v1 import user_metadata_pb2 as sdk
 from temporalio.api.taskqueue.v1 import message_pb2 as taskqueue
+from temporalio.api.update.v1 import message_pb2 as update_messages
 from temporalio.api.worker.v1 import message_pb2 as worker
 from temporalio.api.workflow.v1 import message_pb2 as workflow
 from temporalio.api.workflowservice.v1 import request_response_pb2 as ws
@@ -229,8 +230,40 @@ async def describe_worker(siege: Siege) -> Message:
     return ws.DescribeWorkerRequest(**_NAMESPACE, worker_instance_key="k")
 
 
+def _update(workflow_id: str) -> ws.UpdateWorkflowExecutionRequest:
+    asked = update_messages.Request(
+        meta=update_messages.Meta(update_id=fresh("u"), identity=IDENTITY),
+        input=update_messages.Input(name="change", args=payloads("x"), header=header(h="x")),
+        request_id=fresh("request"),
+        links=[_LINK],
+    )
+    return ws.UpdateWorkflowExecutionRequest(
+        **_NAMESPACE, workflow_execution=common.WorkflowExecution(workflow_id=workflow_id), request=asked
+    )
+
+
+async def update_workflow(_siege: Siege) -> Message:
+    return _update("target")
+
+
+async def update_with_start(siege: Siege) -> Message:
+    operation = ws.ExecuteMultiOperationRequest.Operation
+    start = siege.start_request(input=payloads("in"))
+    both = [operation(start_workflow=start), operation(update_workflow=_update(start.workflow_id))]
+    return ws.ExecuteMultiOperationRequest(**_NAMESPACE, operations=both)
+
+
 GOOD: dict[str, Build] = {
     **OPERATIONS,
+    "UpdateWorkflowExecution": update_workflow,
+    "PollWorkflowExecutionUpdate": _plain(
+        ws.PollWorkflowExecutionUpdateRequest(
+            **_WORKER,
+            update_ref=update_messages.UpdateRef(workflow_execution=_TARGET, update_id="u"),
+            wait_policy=update_messages.WaitPolicy(),
+        )
+    ),
+    "ExecuteMultiOperation": update_with_start,
     "StartWorkflowExecution": start,
     "SignalWithStartWorkflowExecution": signal_with_start,
     "SignalWorkflowExecution": _plain(

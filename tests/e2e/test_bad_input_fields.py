@@ -12,8 +12,10 @@ from tests.e2e.siege import Siege, in_turns
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 _CALLERS_FAULT = {"INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "FAILED_PRECONDITION", "UNIMPLEMENTED"}
-# These wait, and nobody answers them; only one query may wait for a task.
+# These wait, and nobody answers them; only one query may wait for a task, and ten updates.
 _WAITING = {
+    "UpdateWorkflowExecution": {"DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "PERMISSION_DENIED"},
+    "ExecuteMultiOperation": {"DEADLINE_EXCEEDED", "PERMISSION_DENIED"},
     "GetWorkflowExecutionHistory": {"DEADLINE_EXCEEDED"},
     "QueryWorkflow": {"DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"},
 }
