@@ -90,7 +90,7 @@ def _check(work: Work, asked: ResetWorkflowExecutionRequest) -> tuple[Run, Reset
     for operation in asked.post_reset_operations:
         variant = operation.WhichOneof("variant")
         name = "".join(word.capitalize() for word in variant.split("_")) if variant else ""
-        kind = f"*workflow.PostResetOperation_{name}" if name else "<nil>"
+        kind = f"*workflow.PostResetOperation_{name}_" if name else "<nil>"  # as Go prints it
         raise InvalidArgument(f"unsupported post reset operation: {kind}")
     current = work.chain.runs.get(work.current.run_id) if work.current is not None else None
     if current is not None and asked.request_id in (
