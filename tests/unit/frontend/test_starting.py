@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from temporalio.api.common.v1 import Callback, Link, Priority, RetryPolicy, TimeSkippingConfig, WorkflowType
+from temporalio.api.common.v1 import Link, Priority, RetryPolicy, TimeSkippingConfig, WorkflowType
 from temporalio.api.enums.v1 import WorkflowIdConflictPolicy, WorkflowIdReusePolicy
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import (
@@ -148,7 +148,6 @@ async def test_a_bad_start_is_refused_in_the_references_words(fields: dict[str, 
 @pytest.mark.parametrize(
     "fields",
     [
-        {"completion_callbacks": [Callback(nexus=Callback.Nexus(url="http://x/"))]},
         {"time_skipping_config": TimeSkippingConfig(enabled=True)},
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 
 from perdure.base.clock import SECOND_NS
 from perdure.base.errors import InvalidArgument
-from perdure.base.limits import Limits, RetryDefaults
+from perdure.base.limits import AddressRule, Limits, RetryDefaults
 from perdure.rpc.server import ServerOptions, channel_arguments
 from perdure.server.dynamic import KEYS, Settings, with_values
 from tests.tidy.sources import ROOT
@@ -41,7 +41,9 @@ def _example(key: str) -> tuple[Any, Any]:
         return not default, not default
     if read("90s") == 90_000 if field.endswith(("_ms", "_ms_min")) else False:
         return "90s", 90_000
-    if field.endswith("_ns"):
+    if default == ():
+        return [{"Pattern": "*:80", "AllowInsecure": True}, {}], (AddressRule("*:80", insecure=True),)
+    if field.endswith(("_ns", "_ns_max")):
         return "90s", 90 * SECOND_NS
     return 77, 77
 
@@ -92,6 +94,10 @@ def test_what_a_key_sets_is_read_by_something() -> None:
         ("history.longPollExpirationInterval", True, "a duration such as 10s"),
         ("frontend.keepAliveMaxConnectionAge", "1us", "a duration from 1ms to 24 days"),
         ("frontend.keepAliveMaxConnectionAge", "1000h", "a duration from 1ms to 24 days"),
+        ("callback.allowedAddresses", "*", "a list of objects with Pattern and AllowInsecure"),
+        ("callback.allowedAddresses", ["*"], "a list of objects with Pattern and AllowInsecure"),
+        ("callback.allowedAddresses", [{"Pattern": 1}], "a list of objects with Pattern and AllowInsecure"),
+        ("callback.allowedAddresses", [{"AllowHttp": True}], "a list of objects with Pattern and AllowInsecure"),
         ("history.defaultActivityRetryPolicy", 3, "an object with InitialInterval"),
         ("history.defaultActivityRetryPolicy", {"Initial": "1s"}, "there is no 'Initial'"),
         ("history.defaultActivityRetryPolicy", {"BackoffCoefficient": 0.5}, "BackoffCoefficient: expected a number"),
