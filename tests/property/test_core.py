@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from tests.property import activity_rules, chain_rules, child_rules, external_rules  # noqa: F401 - add their rules
 from tests.property.histories import check_chain, check_history
 from tests.property.rules import RULES, Draw, completes, polls, starts
+from tests.property.update_rules import check_updates
 from tests.transcripts.stage import Stage
 
 _KEYWORD = 2
@@ -22,5 +23,6 @@ def test_any_requests_in_any_order(data: st.DataObject) -> None:
     for events in stage.histories.values():
         check_history(events)
     check_chain(stage.histories)
+    check_updates(stage)
     open_runs = {run_id for run_id, run in stage.chain.runs.items() if run.is_open}
     assert open_runs <= {stage.chain.current.run_id if stage.chain.current else ""}
