@@ -6,6 +6,7 @@ from itertools import pairwise
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 
+from perdure.base.clock import from_duration, from_timestamp
 from perdure.workflow.evolve import attributes_of
 
 _TERMINAL = frozenset(
@@ -47,6 +48,7 @@ def check_history(events: list[HistoryEvent]) -> None:
     assert not _TERMINAL.intersection(types[:-1])
     _check_tasks(events)
     _check_activities(events)
+    _check_timers(events)
     _check_externals(events)
     _check_children(events)
     _check_commands(events)
@@ -68,6 +70,17 @@ def check_chain(histories: Mapping[str, list[HistoryEvent]]) -> None:
         first = attributes_of(histories[before][0]).first_execution_run_id if before else run_id
         assert started.first_execution_run_id == first
     assert set(followed.values()) <= set(histories), "a successor was never begun"
+
+
+def _check_timers(events: list[HistoryEvent]) -> None:
+    """A timer fires once, and not before its time, which is its run's: whatever was skipped."""
+    due: dict[int, int] = {}
+    for event in events:
+        if event.event_type == EventType.EVENT_TYPE_TIMER_STARTED:
+            timeout = attributes_of(event).start_to_fire_timeout
+            due[event.event_id] = from_timestamp(event.event_time) + from_duration(timeout)
+        elif event.event_type == EventType.EVENT_TYPE_TIMER_FIRED:
+            assert from_timestamp(event.event_time) >= due.pop(attributes_of(event).started_event_id)
 
 
 def _check_tasks(events: list[HistoryEvent]) -> None:

@@ -3,12 +3,26 @@
 import sys
 from pathlib import Path
 
-from tests.transcripts import activity_scenarios, child_scenarios, operation_scenarios, successor_scenarios
+from tests.transcripts import (
+    activity_scenarios,
+    child_scenarios,
+    operation_scenarios,
+    successor_scenarios,
+    time_scenarios,
+)
 from tests.transcripts.rendering import Renderer
 from tests.transcripts.scenarios import SCENARIOS
 from tests.transcripts.stage import Stage
 
-__all__ = ["activity_scenarios", "child_scenarios", "main", "operation_scenarios", "successor_scenarios", "transcript"]
+__all__ = [
+    "activity_scenarios",
+    "child_scenarios",
+    "main",
+    "operation_scenarios",
+    "successor_scenarios",
+    "time_scenarios",
+    "transcript",
+]
 
 EXPECTED = Path(__file__).parent / "expected"
 
