@@ -175,3 +175,18 @@ async def reset_restoring_options(s: Session) -> None:
     await reset(s, restore_original_options=True)
     await show_pending(s, "restored")
     await s.poll_activity()
+
+
+@scenario(
+    differs="the reference takes the answer of a worker whose attempt failed long ago for that of the running one"
+)
+async def reset_and_an_answer_from_before(s: Session) -> None:
+    """There are two first attempts: the token of the one that failed isn't the other's."""
+    await scheduled(s, retry_policy=retry_policy(initial=100))
+    first = await s.take_activity()
+    await s.fail_activity(first.task_token, failure("again"))
+    await reset(s)
+    again = await s.take_activity()
+    await s.heartbeat(first.task_token)
+    await s.complete_activity(again.task_token)
+    await s.complete_activity(first.task_token)
