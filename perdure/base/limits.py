@@ -82,6 +82,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     time_skipping: bool = False  # of executions that ask for it
     time_skips_max: int = 200  # without new configuration, where that gives no number
     workflow_pause: bool = False
+    reported_problems_min: int = 5  # workflow tasks that fail in a row until lists say so; 0 = never
     waiting_polls_max: int = 1_200
     host_rps: int = 2_400
     namespace_rps: int = 2_400

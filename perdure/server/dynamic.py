@@ -180,6 +180,7 @@ KEYS: dict[str, tuple[str, str, _Read]] = {
     "history.maxtotalupdates.suggestcontinueasnewthreshold": ("limits", "updates_suggest_continue_ratio", _number),
     "history.discardspeculativeworkflowtaskmaximumeventscount": ("limits", "discarded_events_max", _count),
     "frontend.maxlinksperrequest": ("limits", "links_max", _whole),
+    "system.numconsecutiveworkflowtaskproblemstotriggersearchattribute": ("limits", "reported_problems_min", _count),
     "frontend.workflowpauseenabled": ("limits", "workflow_pause", _flag),
     "frontend.keepalivemintime": ("listener", "ping_interval_ms_min", _duration_ms),
     "frontend.keepalivemaxconnectionidle": ("listener", "connection_idle_ms", _duration_ms),

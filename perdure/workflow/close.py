@@ -58,6 +58,4 @@ def release_queries(work: Work, run: Run) -> None:
 
 def show(draft: Draft) -> None:
     """Lists have to show the run anew."""
-    version = draft.run.durable.transition_count + 1
-    if draft.run.durable.visibility_version != version:
-        draft.assign("visibility_version", version)
+    draft.show()

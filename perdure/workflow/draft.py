@@ -240,6 +240,12 @@ class Draft:
             evolve.number(self.run, event)
         self._steps.append(Flush(tuple(map(self._encoded, events))))
 
+    def show(self) -> None:
+        """Lists have to show the run anew."""
+        version = self.run.durable.transition_count + 1
+        if self.run.durable.visibility_version != version:
+            self.assign("visibility_version", version)
+
     def new_batch(self) -> None:
         """Events from here on form a history batch of their own."""
         if self._event_count > self._batch_starts[-1]:

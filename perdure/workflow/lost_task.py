@@ -9,7 +9,9 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import WorkflowTaskFailedEventAttributes, WorkflowTaskTimedOutEventAttributes
 
 from perdure.base.errors import NotFound
+from perdure.workflow.cause_names import cause_name
 from perdure.workflow.draft import Draft
+from perdure.workflow.server_attributes import count_problem, note_problem
 from perdure.workflow.state import Run, WorkflowTask
 from perdure.workflow.tokens import TaskToken
 from perdure.workflow.workflow_task import set_attempt
@@ -56,6 +58,7 @@ def fail(
                 binary_checksum=binary_checksum,
             )
         )
+        note_problem(draft, "Failed", cause_name(cause))
     _give_up(draft, cause, counts=True)
     if cause == WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW:
         set_attempt(draft, 1)
@@ -75,6 +78,7 @@ def time_out(draft: Draft, timeout_type: TimeoutType.ValueType) -> None:
                 timeout_type=timeout_type,
             )
         )
+        note_problem(draft, "TimedOut", "ScheduleToStart" if unstarted else "StartToClose")
     _give_up(draft, 0, counts=not unstarted)
 
 
@@ -108,4 +112,6 @@ def _give_up(draft: Draft, cause: int, *, counts: bool) -> None:
         clear_sticky(draft)
     set_attempt(draft, durable.workflow_task_attempt + 1 if counts else 1)
     note_cause(draft, cause)
+    if counts:
+        count_problem(draft)
     draft.assign("workflow_task", None)

@@ -292,6 +292,8 @@ class Durable(msgspec.Struct):
     workflow_task_attempt: int = 1  # of the next workflow task
     workflow_task_stamp: int = 0
     workflow_task_failure_cause: int = 0
+    workflow_task_problems: int = 0  # failures and timeouts since the newest completion
+    workflow_task_problem: tuple[str, ...] = ()  # what the newest of them that has an event was
     sticky_queue: str = ""
     sticky_timeout_ns: int = 0
     sticky_worker: bytes = b""  # client name and version that own the sticky queue

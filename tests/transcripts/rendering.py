@@ -122,7 +122,7 @@ class Renderer:
             given = {
                 field.name: getattr(value, field.name)
                 for field in msgspec.structs.fields(value)
-                if getattr(value, field.name) != field.default
+                if getattr(value, field.name) != field.default and getattr(value, field.name) != {}
             }
             return f"{type(value).__name__}({self._fields(given)})"
         if is_dataclass(value):

@@ -29,6 +29,7 @@ from perdure.workflow.lost_task import clear_sticky, fail, keep_sticky, note_cau
 from perdure.workflow.overgrown import TOO_MANY_EVENTS, terminate_overgrown
 from perdure.workflow.requests import CompleteWorkflowTask, WorkflowTaskCompleted
 from perdure.workflow.reset_points import note_reset_point
+from perdure.workflow.server_attributes import no_more_problems
 from perdure.workflow.state import WorkflowTask
 from perdure.workflow.updates import carried_over, has_unsent, may_discard, refuse_sent, reject_unprocessed, send
 from perdure.workflow.workflow_task import (
@@ -134,6 +135,7 @@ def _write(draft: Draft, task: WorkflowTask, answer: RespondWorkflowTaskComplete
         draft.assign("workflow_task", None)
     set_attempt(draft, 1)
     note_cause(draft, 0)
+    no_more_problems(draft)
     _keep_sticky(draft, answer)
     note_reset_point(draft, event, answer)
     version = answer.worker_version_stamp.SerializeToString()

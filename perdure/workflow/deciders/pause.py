@@ -36,7 +36,7 @@ def pause(work: Work, request: PauseWorkflow) -> PauseWorkflowExecutionResponse:
         if not asked.request_id or asked.request_id != known.request_id:
             raise FailedPrecondition("workflow is already paused.")
         return PauseWorkflowExecutionResponse()
-    task = draft.run.durable.workflow_task
+    task = draft.run.workflow_task
     if task is not None and not task.started_event_id:
         fail(draft, _UNSTARTED, identity=SERVER_IDENTITY)
         set_attempt(draft, 1)

@@ -16,13 +16,18 @@ from temporalio.api.history.v1 import (
     WorkflowExecutionTerminatedEventAttributes,
     WorkflowTaskFailedEventAttributes,
 )
-from temporalio.api.workflow.v1 import ResetPoints
-from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest, ResetWorkflowExecutionResponse
+from temporalio.api.workflow.v1 import PostResetOperation, ResetPoints
+from temporalio.api.workflowservice.v1 import (
+    ResetWorkflowExecutionRequest,
+    ResetWorkflowExecutionResponse,
+    UpdateWorkflowExecutionOptionsRequest,
+)
 
 from perdure.base.errors import InvalidArgument
 from perdure.workflow.branches import forked, share
 from perdure.workflow.close import SERVER_IDENTITY, close_from_outside
 from perdure.workflow.decide import Work, decides
+from perdure.workflow.deciders.update_options import change_options
 from perdure.workflow.draft import Draft
 from perdure.workflow.lookup import find_run
 from perdure.workflow.lost_task import note_cause
@@ -39,6 +44,7 @@ from perdure.workflow.state import (
     Run,
     WorkflowTask,
 )
+from perdure.workflow.versioning import check_override
 from perdure.workflow.workflow_task import schedule, start, wake
 
 _IDENTITY = "history-resetter"
@@ -76,6 +82,8 @@ def reset(work: Work, request: Reset) -> ResetWorkflowExecutionResponse | ResetO
     _fail_task(draft, read.task, asked.reason, base.run_id)
     _fail_activities(draft, asked.reason)
     reapply(draft, [*read.later, *buffered])
+    for operation in asked.post_reset_operations:
+        _operate(draft, operation)
     if draft.event_bytes > work.context.limits.transaction_bytes_max:
         raise InvalidArgument(_TOO_LARGE)
     wake(draft, skip_delay=True)
@@ -88,10 +96,7 @@ def _check(work: Work, asked: ResetWorkflowExecutionRequest) -> tuple[Run, Reset
     if not 1 < asked.workflow_task_finish_event_id < base.facts.next_event_id:
         raise InvalidArgument(_OUT_OF_RANGE)
     for operation in asked.post_reset_operations:
-        variant = operation.WhichOneof("variant")
-        name = "".join(word.capitalize() for word in variant.split("_")) if variant else ""
-        kind = f"*workflow.PostResetOperation_{name}_" if name else "<nil>"  # as Go prints it
-        raise InvalidArgument(f"unsupported post reset operation: {kind}")
+        _check_operation(base, operation)
     current = work.chain.runs.get(work.current.run_id) if work.current is not None else None
     if current is not None and asked.request_id in (
         current.durable.create_request_id,
@@ -99,6 +104,31 @@ def _check(work: Work, asked: ResetWorkflowExecutionRequest) -> tuple[Run, Reset
     ):
         return base, ResetWorkflowExecutionResponse(run_id=current.run_id)
     return base, None
+
+
+def _check_operation(base: Run, operation: PostResetOperation) -> None:
+    """Raises InvalidArgument for what can't be done to a new run; the kind is named as Go prints it."""
+    if operation.HasField("update_workflow_options"):
+        check_override(
+            operation.update_workflow_options.workflow_execution_options.versioning_override, base.facts.task_queue
+        )
+        return
+    variant = operation.WhichOneof("variant")
+    name = "".join(word.capitalize() for word in variant.split("_")) if variant else ""
+    raise InvalidArgument(
+        f"unsupported post reset operation: *workflow.PostResetOperation_{name}_"
+        if name
+        else "unsupported post reset operation: <nil>"
+    )
+
+
+def _operate(draft: Draft, operation: PostResetOperation) -> None:
+    """An operation on the new run."""
+    change = operation.update_workflow_options
+    asked = UpdateWorkflowExecutionOptionsRequest(
+        workflow_execution_options=change.workflow_execution_options, update_mask=change.update_mask
+    )
+    change_options(draft, asked)
 
 
 def _end_current(work: Work, asked: ResetWorkflowExecutionRequest, read: ResetReading) -> list[Any]:
@@ -117,7 +147,9 @@ def _end_current(work: Work, asked: ResetWorkflowExecutionRequest, read: ResetRe
 
 def _create(work: Work, base: Run, asked: ResetWorkflowExecutionRequest, read: ResetReading, run_id: str) -> Draft:
     """The new run as of the point; it is the current one from now on."""
-    facts, now_ns = read.facts, work.context.now_ns
+    facts = read.facts
+    skipping = facts.time_skipping
+    now_ns = work.context.ahead(skipping.skipped_ns if skipping is not None else 0).now_ns
     segments = forked(base, facts.next_event_id, work.context.new_id("branch"))
     request_id = _start_request_id(base)
     points = ResetPoints.FromString(read.auto_reset_points)
@@ -148,7 +180,7 @@ def _create(work: Work, base: Run, asked: ResetWorkflowExecutionRequest, read: R
         signal_requests=dict(read.signal_requests),
         base_run_id=base.run_id,
         reset_request_id=asked.request_id,
-        paused=bool(facts.pause),
+        paused=bool(facts.pause_time_ns),
         auto_reset_points=points.SerializeToString(),
         most_recent_worker_version=read.worker_version,
         visibility_version=1,

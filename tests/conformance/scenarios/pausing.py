@@ -19,6 +19,7 @@ from tests.conformance.harness.commands import (
     start_timer,
 )
 from tests.conformance.harness.payloads import duration, failure, payloads, retry_policy
+from tests.conformance.harness.rpc import CallFailed
 from tests.conformance.harness.scenario import scenario
 from tests.conformance.harness.session import CLIENT, NAMESPACE, Session
 from tests.conformance.harness.waiting import until
@@ -54,7 +55,12 @@ async def _listed(s: Session, what: str, condition: str, count: int = 1) -> None
     )
 
     async def enough() -> ws.ListWorkflowExecutionsResponse | None:
-        reply: ws.ListWorkflowExecutionsResponse = await s.quiet(request)
+        try:
+            reply: ws.ListWorkflowExecutionsResponse = await s.quiet(request)
+        except CallFailed as failed:
+            if failed.code == "RESOURCE_EXHAUSTED":
+                return None
+            raise
         return reply if len(reply.executions) == count else None
 
     found = await until(f"{count} of {request.query}", enough)
