@@ -7,17 +7,27 @@ from tests.property import activity_rules, chain_rules, child_rules, external_ru
 from tests.property.histories import check_chain, check_history
 from tests.property.rules import RULES, Draw, completes, polls, time_passes
 from tests.property.time_rules import changes_how_time_goes, starts_ahead_of_time
+from tests.transcripts.activity_scenarios import timer
 from tests.transcripts.stage import Stage
 
+_STEPS = 30
 
-_OFTEN = [starts_ahead_of_time, changes_how_time_goes, *3 * [time_passes], *8 * [polls, completes]]
+
+def waits(stage: Stage, draw: Draw) -> None:
+    """A worker takes the task that is offered, and the workflow waits for a time."""
+    polls(stage, draw)
+    if stage.last is not None:
+        stage.complete(timer(draw.of(["t", "u"]), draw.of([0.5, 5, 100])))
+
+
+_OFTEN = [starts_ahead_of_time, changes_how_time_goes, *6 * [time_passes], *8 * [waits], polls, completes]
 
 
 def play(draw: Draw) -> Stage:
     stage = Stage(types={"CustomKeywordField": 2})
     starts_ahead_of_time(stage, draw)
-    for rule in draw.several([*RULES, *_OFTEN], 40):
-        rule(stage, draw)
+    for _ in range(_STEPS):
+        draw.of([*RULES, *2 * _OFTEN])(stage, draw)
     return stage
 
 
