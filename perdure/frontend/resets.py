@@ -13,6 +13,7 @@ from perdure.cluster.roles import Call
 from perdure.frontend.checks import check_execution, too_long
 from perdure.frontend.methods import rpc
 from perdure.frontend.services import Services
+from perdure.frontend.time_skipping import fill_time_skipping
 from perdure.workflow.reset_requests import ResetWorkflow
 
 _TYPES = frozenset(ResetReapplyType.values())
@@ -36,6 +37,9 @@ class Resets:
         check_execution(request, "workflow_execution")
         if request.reset_reapply_type not in _TYPES:
             raise InvalidArgument(f"unknown reset reapply type: {request.reset_reapply_type}")
+        for operation in request.post_reset_operations:
+            if operation.HasField("update_workflow_options"):
+                fill_time_skipping(operation.update_workflow_options.workflow_execution_options, self._limits)
         key = ChainKey(namespace.id, request.workflow_execution.workflow_id)
         reply: ResetWorkflowExecutionResponse = await self._services.routing.transact(
             key, ResetWorkflow(request), call, repeatable=True

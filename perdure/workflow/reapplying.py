@@ -71,18 +71,16 @@ def _signaled(draft: Draft, event: HistoryEvent, attributes: WorkflowExecutionSi
 
 
 def _admitted(draft: Draft, event: HistoryEvent, attributes: WorkflowExecutionUpdateAdmittedEventAttributes) -> None:
-    draft.add(attributes)
+    if attributes.request.meta.update_id not in draft.run.facts.updates:  # two runs may each have had one of that id
+        draft.add(attributes)
 
 
 def _accepted(draft: Draft, event: HistoryEvent, attributes: Any) -> None:
     """The new run has not accepted it. Without its request: it was admitted by an event, which happens again too."""
     if attributes.HasField("accepted_request"):
-        draft.add(
-            WorkflowExecutionUpdateAdmittedEventAttributes(
-                request=attributes.accepted_request,
-                origin=UpdateAdmittedEventOrigin.UPDATE_ADMITTED_EVENT_ORIGIN_REAPPLY,
-            )
-        )
+        origin = UpdateAdmittedEventOrigin.UPDATE_ADMITTED_EVENT_ORIGIN_REAPPLY
+        again = WorkflowExecutionUpdateAdmittedEventAttributes(request=attributes.accepted_request, origin=origin)
+        _admitted(draft, event, again)
 
 
 def _options_updated(draft: Draft, event: HistoryEvent, attributes: Any) -> None:

@@ -109,9 +109,9 @@ def _check(work: Work, asked: ResetWorkflowExecutionRequest) -> tuple[Run, Reset
 def _check_operation(base: Run, operation: PostResetOperation) -> None:
     """Raises InvalidArgument for what can't be done to a new run; the kind is named as Go prints it."""
     if operation.HasField("update_workflow_options"):
-        check_override(
-            operation.update_workflow_options.workflow_execution_options.versioning_override, base.facts.task_queue
-        )
+        options = operation.update_workflow_options.workflow_execution_options
+        if options.HasField("versioning_override"):
+            check_override(options.versioning_override, base.facts.task_queue)
         return
     variant = operation.WhichOneof("variant")
     name = "".join(word.capitalize() for word in variant.split("_")) if variant else ""

@@ -17,6 +17,7 @@ from temporalio.api.workflowservice.v1 import (
 from perdure.base.errors import FailedPrecondition, InvalidArgument
 from perdure.workflow.close import show
 from perdure.workflow.decide import Work, decides
+from perdure.workflow.draft import Draft
 from perdure.workflow.intervention_requests import UpdateOptions
 from perdure.workflow.lookup import open_draft
 from perdure.workflow.state import Run
@@ -37,12 +38,16 @@ def update_options(work: Work, request: UpdateOptions) -> UpdateWorkflowExecutio
     run = draft.run
     if asked.workflow_execution_options.HasField("versioning_override"):
         _check_override(run, asked)
-    before = _options(run)
+    return UpdateWorkflowExecutionOptionsResponse(workflow_execution_options=change_options(draft, asked))
+
+
+def change_options(draft: Draft, asked: UpdateWorkflowExecutionOptionsRequest) -> WorkflowExecutionOptions:
+    """Merge them into those of an open run; what it has then. Raises InvalidArgument."""
+    before = _options(draft.run)
     merged = _merged(before, asked)
-    response = UpdateWorkflowExecutionOptionsResponse(workflow_execution_options=merged)
     reconfigured = _reconfigures(before, merged, asked)
     if merged == before and not reconfigured:
-        return response
+        return merged
     attributes = WorkflowExecutionOptionsUpdatedEventAttributes(
         identity=asked.identity, unset_versioning_override=not merged.HasField("versioning_override")
     )
@@ -55,7 +60,7 @@ def update_options(work: Work, request: UpdateOptions) -> UpdateWorkflowExecutio
     attributes.time_skipping_config_updated = reconfigured
     draft.add(attributes, worker_may_ignore=True)
     show(draft)
-    return response
+    return merged
 
 
 def _check_override(run: Run, asked: UpdateWorkflowExecutionOptionsRequest) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from temporalio.api.enums.v1 import event_type_pb2 as kinds
 from temporalio.api.enums.v1 import reset_pb2 as types
 from temporalio.api.enums.v1 import workflow_pb2 as enums
+from temporalio.api.protocol.v1 import message_pb2 as protocol
+from temporalio.api.workflow.v1 import message_pb2 as workflow
+from temporalio.api.workflowservice.v1 import request_response_pb2 as ws
 
 from tests.conformance.harness.commands import (
     cancel_activity,
@@ -19,6 +24,18 @@ from tests.conformance.harness.commands import (
 from tests.conformance.harness.payloads import duration, header, payloads, retry_policy
 from tests.conformance.harness.scenario import scenario
 from tests.conformance.harness.session import Session
+from tests.conformance.harness.updates import (
+    ACCEPTED,
+    accept,
+    answer,
+    poll_request,
+    respond,
+    take_update,
+    update_request,
+)
+from tests.conformance.harness.updates import (
+    COMPLETED as DONE,
+)
 from tests.conformance.scenarios.continue_as_new import THROTTLED
 from tests.conformance.scenarios.resets import reset, two_tasks
 
@@ -326,3 +343,116 @@ async def external_signal_sent(s: Session) -> None:
     await reset(s, 9)
     await s.show_history(first=5)
     await s.show_history("other", first=2)
+
+
+async def with_updates(s: Session) -> str:
+    """A run with a completed and an accepted update after its first task; its run id."""
+    run_id = await s.start_quietly()
+    await s.advance(start_timer(seconds=100))
+    first = s.begin(update_request(s, "one", stage=ACCEPTED))
+    task, message = await take_update(s)
+    await answer(s, task, accept(message), respond(message))
+    second = s.begin(update_request(s, "two", stage=ACCEPTED))
+    task, message = await take_update(s)
+    await answer(s, task, accept(message))
+    await asyncio.gather(first, second)
+    return run_id
+
+
+def carried_over(task: ws.PollWorkflowTaskQueueResponse) -> list[protocol.Message]:
+    """The updates that a worker finds as events: what it would have got for each as a message."""
+    found = []
+    for event in task.history.events:
+        if event.event_type == kinds.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ADMITTED:
+            request = event.workflow_execution_update_admitted_event_attributes.request
+            update_id = request.meta.update_id
+            message = protocol.Message(
+                id=f"{update_id}/request", protocol_instance_id=update_id, event_id=event.event_id
+            )
+            message.body.Pack(request)
+            found.append(message)
+    return found
+
+
+@scenario()
+async def updates_again(s: Session) -> None:
+    """Updates of after the point are admitted by an event, and accepted anew by the worker."""
+    run_id = await with_updates(s)
+    await s.show_history(first=5)
+    new = await reset(s, 4, run_id)
+    await s.show_history(first=4)
+    await s.attempt(poll_request(s, "one", stage=0))
+    task = await s.poll()
+    messages = carried_over(task)
+    await answer(s, task, *(part for each in messages for part in (accept(each), respond(each))))
+    await s.attempt(poll_request(s, "one", stage=DONE))
+    await s.attempt(poll_request(s, "two", stage=DONE))
+    await s.show_history(run_id=new, first=4)
+
+
+@scenario()
+async def updates_excluded(s: Session) -> None:
+    """Each way to leave updates out."""
+    run_id = await with_updates(s)
+    for fields in (
+        {"reset_reapply_type": types.RESET_REAPPLY_TYPE_NONE},
+        {"reset_reapply_type": types.RESET_REAPPLY_TYPE_SIGNAL},
+        {"reset_reapply_exclude_types": [UPDATE]},
+    ):
+        await reset(s, 4, run_id, request_id=s.unique(f"reset {fields}"), **fields)
+        await s.show_history(first=4)
+        await s.attempt(poll_request(s, "one", stage=0))
+
+
+@scenario()
+async def updates_kept(s: Session) -> None:
+    """An update that was accepted before the point is accepted; its outcome comes with the new run's."""
+    run_id = await with_updates(s)
+    await s.signal("go")
+    await s.advance(record_marker("m"))
+    events = await s.show_history(first=6)
+    await reset(s, len(events) - 1, run_id)
+    await s.show_history(first=len(events) - 1)
+    await s.attempt(poll_request(s, "one", stage=0))
+    await s.attempt(poll_request(s, "two", stage=0))
+
+
+@scenario()
+async def updates_carried_twice(s: Session) -> None:
+    """A run that updates were carried to, reset in its turn, before and after its worker saw them."""
+    run_id = await with_updates(s)
+    second = await reset(s, 4, run_id)
+    await reset(s, 4, second)
+    await s.show_history(first=4)
+    task = await s.take()
+    await answer(s, task, *(accept(each) for each in carried_over(task)))
+    await s.show_history(first=8)
+    await reset(s, 9)
+    await s.show_history(first=8)
+
+
+@scenario()
+async def update_admitted_at_reset(s: Session) -> None:
+    """An update that no worker has seen when its run is reset: its caller is told."""
+    await s.start_quietly()
+    await s.advance(start_timer(seconds=100))
+    asked = s.begin(update_request(s, "u"))
+    await take_update(s)
+    await reset(s, 4)
+    await s.finish(asked, "the update")
+    await s.show_history(first=4)
+
+
+@scenario()
+async def options_after_reset(s: Session) -> None:
+    """The operation that changes the new run's options."""
+    await two_tasks(s)
+    change = workflow.PostResetOperation(
+        update_workflow_options={
+            "workflow_execution_options": {"priority": {"priority_key": 2}},
+            "update_mask": {"paths": ["priority"]},
+        }
+    )
+    await reset(s, 4, post_reset_operations=[change])
+    await s.show_history(first=4)
+    await s.describe()
