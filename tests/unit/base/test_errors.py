@@ -4,7 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 from temporalio.api.enums.v1 import ResourceExhaustedCause
-from temporalio.api.errordetails.v1 import ResourceExhaustedFailure, WorkflowExecutionAlreadyStartedFailure
+from temporalio.api.errordetails.v1 import (
+    MultiOperationExecutionFailure,
+    ResourceExhaustedFailure,
+    WorkflowExecutionAlreadyStartedFailure,
+)
 
 from perdure.base import errors
 
@@ -50,3 +54,14 @@ def test_an_exhausted_resource_says_which() -> None:
     details = errors.ResourceExhausted("m", cause).details()
     assert isinstance(details, ResourceExhaustedFailure)
     assert details.cause == cause
+
+
+def test_operations_that_failed_say_each_what_became_of_it() -> None:
+    refused = errors.NotFound("gone")
+    failed = errors.OperationsFailed([None, refused])
+    details = failed.details()
+    assert isinstance(details, MultiOperationExecutionFailure)
+    assert [(status.code, status.message) for status in details.statuses] == [(0, ""), (5, "gone")]
+    assert failed.status == refused.status
+    assert errors.OperationsFailed([errors.OperationAborted(), refused]).status == refused.status
+    assert errors.OperationsFailed([errors.OperationAborted(), errors.Aborted("again")]).status == errors.Aborted.status

@@ -111,6 +111,15 @@ class FakeHistory:
         answer: QueryWorkflowResponse = self._answer(key, request)
         return answer
 
+    async def update(self, key: ChainKey, request: Any, call: Call) -> Any:
+        return self._answer(key, request)
+
+    async def poll_update(self, key: ChainKey, request: Any, call: Call) -> Any:
+        return self._answer(key, request)
+
+    async def start_with_update(self, key: ChainKey, request: Any, call: Call) -> Any:
+        return self._answer(key, request)
+
 
 class FakeMatching:
     def __init__(self) -> None:

@@ -174,12 +174,11 @@ async def test_a_sticky_queue_is_reset_on_its_run() -> None:
 @pytest.mark.parametrize(
     ("request_message", "error"),
     [
-        (RespondWorkflowTaskCompletedRequest(task_token=TOKEN, messages=[ProtocolMessage()]), Unimplemented),
         (RespondWorkflowTaskCompletedRequest(task_token=TOKEN, intermediate_page=True), FailedPrecondition),
         (RespondWorkflowTaskFailedRequest(task_token=TOKEN, messages=[ProtocolMessage()]), Unimplemented),
         (RespondWorkflowTaskCompletedRequest(task_token=TOKEN, identity=LONG), InvalidArgument),
     ],
-    ids=[str(number) for number in range(4)],
+    ids=[str(number) for number in range(3)],
 )
 async def test_what_a_completion_may_not_carry(request_message: Any, error: type[Exception]) -> None:
     desk = await open_desk()
