@@ -7,8 +7,9 @@ import structlog
 from perdure.base.errors import Bug, Unavailable
 from perdure.shards.contract import Shard
 from perdure.shards.options import ShardOptions
+from perdure.shards.timers import NEVER_NS
 from perdure.workflow.tasks import Timer, TimerKind
-from tests.unit.shards.fakes import Host, key, memory, passes, timer, virtual
+from tests.unit.shards.fakes import RUN, Host, key, memory, passes, timer, virtual
 
 SECOND_NS = 1_000_000_000
 
@@ -84,6 +85,28 @@ def test_timers_far_ahead_are_not_in_memory_and_fire_all_the_same() -> None:
         assert shard.timers.armed <= 1
         await passes(86_400 + 3600)
         assert fired(host) == due
+
+    virtual(work())
+
+
+def test_whoever_moves_the_clock_finds_the_first_timer_and_makes_it_fire() -> None:
+    async def work() -> None:
+        host = Host(memory(), options=ShardOptions(shards=1, page=7, timers_loaded_max=20))
+        shard = await host.start()
+        assert await shard.firing.first_ns(frozenset()) == NEVER_NS
+        start_ns, year_ns = shard.now_ns(), 365 * 86_400 * SECOND_NS
+        retention = Timer(start_ns + SECOND_NS, key(), RUN, TimerKind.RETENTION)
+        gone = timer(start_ns + year_ns - 1, number=99)
+        due = [timer(start_ns + number * year_ns, number=number) for number in range(1, 30)]
+        await host.role.add(shard, key(), 1, retention, gone, *due)
+        await shard.durable(host.role.put(shard, key(), 2, removed=[gone]))
+        assert await shard.firing.first_ns(frozenset()) == retention.due_ns
+        assert await shard.firing.first_ns({TimerKind.RETENTION}) == due[0].due_ns
+        host.clock.offset_ns = year_ns
+        shard.firing.clock_moved()
+        await passes(0.001)
+        assert set(fired(host)) == {retention, due[0]}
+        assert await shard.firing.first_ns(frozenset()) == due[1].due_ns
 
     virtual(work())
 
