@@ -33,7 +33,7 @@ from perdure.workflow.requests import (
     WorkflowTaskStarted,
 )
 from perdure.workflow.state import Chain, Ephemeral, Run
-from perdure.workflow.steps import decode_record, encode_record
+from perdure.workflow.steps import Create, decode_record, encode_record
 from perdure.workflow.tasks import ERRANDS, Offer, QueueKind, Task, Timer
 from perdure.workflow.tokens import TaskToken
 
@@ -160,7 +160,7 @@ class Stage:
     def lose(self) -> None:
         """The owner of the chain is lost, with everything that is in memory only."""
         runs = {run_id: Run(run.facts, run.durable, Ephemeral()) for run_id, run in self.chain.runs.items()}
-        self.chain = Chain(self.chain.key, self.chain.current, runs)
+        self.chain = Chain(self.chain.key, self.chain.current, runs, self.chain.shared)
 
     def offers(self) -> list[Offer]:
         """The workflow tasks on offer, over all runs."""
@@ -198,6 +198,7 @@ class Stage:
             return
         record = decode_record(encode_record(decision.record))
         assert record.current == decision.chain.current
+        assert (self.chain.shared if record.shared is None else record.shared) == decision.chain.shared
         for mutation in record.mutations:
             before = self.chain.runs.get(mutation.run_id)
             replayed = replay(before.fork() if before is not None else None, mutation)
@@ -211,6 +212,11 @@ class Stage:
         for mutation in mutations:
             events = self.histories.setdefault(mutation.run_id, [])
             batches = self.batches.setdefault(mutation.run_id, [])
+            first = mutation.steps[0]
+            if isinstance(first, Create) and first.facts is not None:
+                end = first.facts.next_event_id
+                events += self.histories[first.durable.base_run_id][: end - 1]
+                batches += [batch for batch in self.batches[first.durable.base_run_id] if batch < end]
             for batch in history_batches(mutation):
                 assert batch
                 batches.append(len(events) + 1)
@@ -252,4 +258,4 @@ def durable(run: Run) -> Any:
 def frozen(chain: Chain) -> Any:
     """A chain's whole state, as plain values."""
     runs = {key: msgspec.to_builtins((run.facts, run.durable, run.ephemeral)) for key, run in chain.runs.items()}
-    return msgspec.to_builtins(chain.current), runs
+    return msgspec.to_builtins(chain.current), runs, dict(chain.shared)
