@@ -39,9 +39,10 @@ from perdure.cluster.roles import (
     WorkerSearch,
     WorkersFound,
 )
-from perdure.workflow.requests import CompleteWorkflowTask, StartActivityTask, StartWithUpdate, StartWorkflowTask
+from perdure.workflow.requests import CompleteWorkflowTask, StartActivityTask, StartWorkflowTask
 from perdure.workflow.tasks import Backlog, Offer, QueueKey, QueueKind
 from perdure.workflow.tokens import QueryToken
+from perdure.workflow.update_requests import StartWithUpdate
 
 T = TypeVar("T")
 NameOf = Callable[[str], str]

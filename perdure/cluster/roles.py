@@ -24,9 +24,10 @@ from temporalio.api.workflowservice.v1 import (
 
 from perdure.base.slots import ChainKey
 from perdure.workflow.context import Caller
-from perdure.workflow.requests import CompleteWorkflowTask, StartActivityTask, StartWithUpdate, StartWorkflowTask
+from perdure.workflow.requests import CompleteWorkflowTask, StartActivityTask, StartWorkflowTask
 from perdure.workflow.tasks import Backlog, Offer, QueueKey, QueueKind
 from perdure.workflow.tokens import QueryToken
+from perdure.workflow.update_requests import StartWithUpdate
 
 
 class Call(msgspec.Struct, frozen=True):

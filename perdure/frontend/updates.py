@@ -36,7 +36,7 @@ from perdure.frontend.checks import check_blob, check_execution, check_links, to
 from perdure.frontend.methods import rpc
 from perdure.frontend.services import Services
 from perdure.frontend.workflows import Workflows
-from perdure.workflow.requests import StartWithUpdate
+from perdure.workflow.update_requests import StartWithUpdate
 
 _ADMITTED = UpdateWorkflowExecutionLifecycleStage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_ADMITTED
 _COMPLETED = UpdateWorkflowExecutionLifecycleStage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_COMPLETED

@@ -53,7 +53,6 @@ from perdure.workflow.requests import (
     Describe,
     StartActivityTask,
     StartedEagerly,
-    StartWithUpdate,
     StartWorkflowTask,
     WorkflowTaskCompleted,
     WorkflowTaskStarted,
@@ -63,6 +62,7 @@ from perdure.workflow.state import Chain
 from perdure.workflow.steps import encode_record
 from perdure.workflow.tasks import Offer, QueueKey, Timer
 from perdure.workflow.time_skipping_requests import ForwardSeen
+from perdure.workflow.update_requests import StartWithUpdate
 
 log = structlog.get_logger(__name__)
 

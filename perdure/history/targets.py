@@ -7,7 +7,6 @@ from perdure.workflow.activity_requests import PauseActivity, ResetActivity, Unp
 from perdure.workflow.intervention_requests import PauseWorkflow, UnpauseWorkflow, UpdateOptions
 from perdure.workflow.requests import (
     AbandonQuery,
-    AdmitUpdate,
     BeginQuery,
     CancelActivity,
     CompleteActivity,
@@ -17,7 +16,6 @@ from perdure.workflow.requests import (
     ErrandDone,
     FailActivity,
     FailWorkflowTask,
-    FindUpdate,
     FireTimer,
     HeartbeatActivity,
     Look,
@@ -33,7 +31,6 @@ from perdure.workflow.requests import (
     SignalWorkflow,
     StartActivityTask,
     StartChild,
-    StartWithUpdate,
     StartWorkflow,
     StartWorkflowTask,
     Terminate,
@@ -41,6 +38,7 @@ from perdure.workflow.requests import (
 )
 from perdure.workflow.reset_requests import PlanReset, Reset
 from perdure.workflow.time_skipping_requests import PollForward
+from perdure.workflow.update_requests import AdmitUpdate, FindUpdate, StartWithUpdate
 
 
 def _named(request: Any) -> str:

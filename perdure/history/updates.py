@@ -43,7 +43,7 @@ from perdure.history.chains import ShardChains
 from perdure.history.reading import Reading
 from perdure.history.transacting import Transacting
 from perdure.workflow.decide import Notice, UpdateMoved
-from perdure.workflow.requests import AdmitUpdate, FindUpdate, StartedWithUpdate, StartWithUpdate, UpdateSeen
+from perdure.workflow.update_requests import AdmitUpdate, FindUpdate, StartedWithUpdate, StartWithUpdate, UpdateSeen
 from perdure.workflow.updates import ACCEPTED, ADMITTED, COMPLETED
 
 # A waiter costs about a KiB; what it waits for holds more.

@@ -45,9 +45,10 @@ from perdure.cluster.roles import (
     WorkersFound,
 )
 from perdure.testing.entropy import SeededEntropy
-from perdure.workflow.requests import CompleteWorkflowTask, StartActivityTask, StartWithUpdate, StartWorkflowTask
+from perdure.workflow.requests import CompleteWorkflowTask, StartActivityTask, StartWorkflowTask
 from perdure.workflow.tasks import Backlog, Offer, QueueKey
 from perdure.workflow.tokens import QueryToken
+from perdure.workflow.update_requests import StartWithUpdate
 
 T = TypeVar("T")
 

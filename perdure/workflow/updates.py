@@ -17,8 +17,8 @@ from temporalio.api.workflowservice.v1 import RespondWorkflowTaskCompletedReques
 from perdure.base.errors import NotFound, PerdureError, Unavailable, WorkflowNotReady
 from perdure.base.limits import Limits
 from perdure.workflow.decide import UpdateMoved, Work
-from perdure.workflow.requests import UpdateSeen
 from perdure.workflow.state import AdmittedUpdate, Run, Update, WorkflowTask
+from perdure.workflow.update_requests import UpdateSeen
 
 ADMITTED = UpdateWorkflowExecutionLifecycleStage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_ADMITTED
 ACCEPTED = UpdateWorkflowExecutionLifecycleStage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_ACCEPTED

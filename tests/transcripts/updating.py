@@ -13,7 +13,8 @@ from temporalio.api.update.v1 import Acceptance, Input, Meta, Outcome, Rejection
 from temporalio.api.workflowservice.v1 import UpdateWorkflowExecutionRequest
 
 from perdure.workflow.decide import Decision, UpdateMoved
-from perdure.workflow.requests import AdmitUpdate, WorkflowTaskStarted
+from perdure.workflow.requests import WorkflowTaskStarted
+from perdure.workflow.update_requests import AdmitUpdate
 from tests.transcripts.stage import Stage
 
 RESULT = Payloads(payloads=[Payload(data=b'"result"')])

@@ -12,8 +12,8 @@ from perdure.base.errors import FailedPrecondition, InvalidArgument, NotFound, R
 from perdure.base.limits import Limits
 from perdure.workflow.decide import Work, decides
 from perdure.workflow.lookup import COMPLETED, check_chain, find_run
-from perdure.workflow.requests import AdmitUpdate, UpdateSeen
 from perdure.workflow.state import AdmittedUpdate, Run
+from perdure.workflow.update_requests import AdmitUpdate, UpdateSeen
 from perdure.workflow.updates import ADMITTED, in_flight, seen, total
 from perdure.workflow.workflow_task import schedule_speculative
 

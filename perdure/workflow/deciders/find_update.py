@@ -3,7 +3,7 @@
 from perdure.base.errors import NotFound
 from perdure.workflow.decide import Work, decides
 from perdure.workflow.lookup import find_run
-from perdure.workflow.requests import FindUpdate, UpdateSeen
+from perdure.workflow.update_requests import FindUpdate, UpdateSeen
 from perdure.workflow.updates import seen
 
 

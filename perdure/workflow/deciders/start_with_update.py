@@ -15,8 +15,9 @@ from perdure.workflow.deciders.admit_update import admit
 from perdure.workflow.deciders.start import policies, start
 from perdure.workflow.links import started_link
 from perdure.workflow.lookup import COMPLETED
-from perdure.workflow.requests import StartedWithUpdate, StartWithUpdate, StartWorkflow, UpdateSeen
+from perdure.workflow.requests import StartWorkflow
 from perdure.workflow.state import CurrentRun, Run
+from perdure.workflow.update_requests import StartedWithUpdate, StartWithUpdate, UpdateSeen
 from perdure.workflow.updates import seen
 
 _USE_EXISTING = WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING

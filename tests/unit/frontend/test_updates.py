@@ -26,7 +26,7 @@ from perdure.base.errors import (
     ShardLost,
     Unimplemented,
 )
-from perdure.workflow.requests import StartWithUpdate
+from perdure.workflow.update_requests import StartWithUpdate
 from perdure.workflow.updates import ACCEPTED, ADMITTED, COMPLETED
 from tests.unit.frontend.fakes import Desk, asked, open_desk
 

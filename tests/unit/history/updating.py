@@ -39,8 +39,9 @@ from perdure.base.clock import SECOND_NS
 from perdure.base.errors import PerdureError
 from perdure.cluster.roles import Call
 from perdure.history.updates import Updates
-from perdure.workflow.requests import CompleteWorkflowTask, StartWithUpdate, Terminate
+from perdure.workflow.requests import CompleteWorkflowTask, Terminate
 from perdure.workflow.tokens import decode_token
+from perdure.workflow.update_requests import StartWithUpdate
 from perdure.workflow.updates import COMPLETED
 from tests.unit.history.house import House, key_of
 

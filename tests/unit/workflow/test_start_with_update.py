@@ -21,8 +21,9 @@ from perdure.base.limits import Limits
 from perdure.base.slots import ChainKey
 from perdure.workflow.context import Context, NamespaceView
 from perdure.workflow.decide import Decision, UpdateMoved, decide
-from perdure.workflow.requests import FindUpdate, StartedWithUpdate, StartWithUpdate, StartWorkflow, Terminate
+from perdure.workflow.requests import StartWorkflow, Terminate
 from perdure.workflow.state import RUNNING, Chain, Update
+from perdure.workflow.update_requests import FindUpdate, StartedWithUpdate, StartWithUpdate
 from perdure.workflow.updates import ADMITTED
 
 _Conflict = WorkflowIdConflictPolicy
