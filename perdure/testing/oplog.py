@@ -27,6 +27,7 @@ class Kind(StrEnum):
     - `POLL_WORKFLOW`: reply is the task: `scheduled`, `started`, `started_ns`, `attempt`, `stamp`; and as `HISTORY`.
     - `COMPLETE_WORKFLOW`, `FAIL_WORKFLOW`: args are the task, and `commands` as (command type, key).
     - `POLL_ACTIVITY`: reply is the task: `scheduled`, `started_ns`, `attempt`, `stamp`, `activity_id`, `heartbeat`.
+    - `OPERATE`: an operator's request about activities. Args `what`.
     - `HEARTBEAT`: args are the task, and `details`. `COMPLETE_ACTIVITY`, `FAIL_ACTIVITY`, `CANCEL_ACTIVITY`: as well.
     """
 
@@ -48,6 +49,7 @@ class Kind(StrEnum):
     COMPLETE_ACTIVITY = "complete_activity"
     FAIL_ACTIVITY = "fail_activity"
     CANCEL_ACTIVITY = "cancel_activity"
+    OPERATE = "operate"
 
 
 class Outcome(StrEnum):

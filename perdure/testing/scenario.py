@@ -63,7 +63,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     """Times in virtual seconds. `troubles`: what befalls the host of that moment, and when.
 
     `marks`: (mark, how many times it is passed before the host dies there). `heal_s`: when everything is well again.
-    `outlasts_retention`: at the end time goes on until every run should be deleted.
+    `outlasts_retention`: at the end time goes on until every run should be deleted. `has_operators`: somebody pauses,
+    resets and changes activities meanwhile.
     """
 
     cluster: ClusterOptions = ClusterOptions()
@@ -75,6 +76,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     marks: tuple[tuple[str, int], ...] = ()
     heal_s: float = 20.0
     outlasts_retention: bool = False
+    has_operators: bool = False
 
 
 def draw_scenario(seed: int) -> Scenario:
@@ -99,6 +101,7 @@ def draw_scenario(seed: int) -> Scenario:
         marks=tuple((_one_of(entropy, MARKS), 1 + entropy.below(20)) for _ in range(entropy.below(4))),
         heal_s=heal_s,
         outlasts_retention=entropy.fraction() < 0.2,
+        has_operators=SeededEntropy(seed).fork("operators").fraction() < 0.3,
     )
 
 

@@ -24,6 +24,7 @@ from perdure.testing.client import Client
 from perdure.testing.cluster import RETENTION_S, Host, SimCluster, is_outlived
 from perdure.testing.collecting import Collector
 from perdure.testing.loop import run_virtual, running_loop
+from perdure.testing.operator import Operator
 from perdure.testing.oplog import Kind, OpLog
 from perdure.testing.scenario import HostTrouble, Scenario, draw_scenario
 from perdure.testing.worker import Worker
@@ -69,6 +70,16 @@ class Simulation:
             Client(f"client-{index}", namespace, self.cluster, errand)
             for index, (namespace, errand) in enumerate(scenario.errands)
         ]
+        namespaces = scenario.cluster.namespaces if scenario.has_operators else ()
+        self.operators = [
+            Operator(
+                f"operator-{namespace}",
+                namespace,
+                self.cluster,
+                [errand.workflow_id for where, errand in scenario.errands if where == namespace],
+            )
+            for namespace in namespaces
+        ]
         self._background = Background(self._unexpected)
         self._chance = loop.entropy.fork("nemesis")
 
@@ -79,6 +90,7 @@ class Simulation:
         for worker in self.workers:
             worker.start()
         errands = [self._background.spawn(client.run(), client.name) for client in self.clients]
+        operations = [self._background.spawn(operator.run(), operator.name) for operator in self.operators]
         cluster.faults.plan = scenario.store
         cluster.network.plan = scenario.network
         for mark, nth in scenario.marks:
@@ -87,7 +99,8 @@ class Simulation:
         await self._trouble()
         await self._heal()
         unsettled = await self._settle(errands)
-        keeper.cancel()
+        for task in (keeper, *operations):
+            task.cancel()
         for worker in self.workers:
             await worker.stop()
         collector = Collector(cluster)
@@ -153,6 +166,8 @@ class Simulation:
             self.cluster.crash(zombie)
         for worker in self.workers:
             worker.calm()
+        for operator in self.operators:
+            operator.calm()
 
     async def _settle(self, errands: Sequence[asyncio.Task[Any]]) -> list[str]:
         """Wait until everything is done; what isn't within the time."""

@@ -72,7 +72,7 @@ def _scheduled(evidence: Evidence, op: Op) -> HistoryEvent | None:
 
 
 def one_delivery_per_attempt(evidence: Evidence) -> Iterator[Violation]:
-    """23: an attempt is delivered once, attempts have no gap and stay within the maximum."""
+    """23: an attempt is delivered once; attempts have no gap and stay within the maximum, if no operator meddles."""
     seen: dict[tuple[str, int, int, int], Op] = {}
     for op in evidence.deliveries(Kind.POLL_ACTIVITY):
         task = op.reply
@@ -81,7 +81,7 @@ def one_delivery_per_attempt(evidence: Evidence) -> Iterator[Violation]:
         if earlier is not op:
             yield Violation(23, task["run_id"], f"attempt {key[1:]} went to {earlier.identity} and {op.identity}")
         event = _scheduled(evidence, op)
-        if event is None:
+        if event is None or evidence.is_operated(task["run_id"]):
             continue
         maximum = event.activity_task_scheduled_event_attributes.retry_policy.maximum_attempts
         if maximum and task["attempt"] > maximum:
@@ -90,13 +90,13 @@ def one_delivery_per_attempt(evidence: Evidence) -> Iterator[Violation]:
     for entry in evidence.attempts:
         activity = (entry.run_id, entry.scheduled)
         before = newest.get(activity, 1)
-        if entry.attempt not in (before, before + 1):
+        if entry.attempt not in (before, before + 1) and not evidence.is_operated(entry.run_id):
             yield Violation(23, entry.run_id, f"attempt {entry.attempt} of {entry.scheduled} came after {before}")
         newest[activity] = entry.attempt
 
 
 def attempts_back_off(evidence: Evidence) -> Iterator[Violation]:
-    """23: no attempt comes before the backoff after the one before it is over."""
+    """23: no attempt comes before the backoff after the one before it is over, unless an operator said so."""
     ended: dict[tuple[str, int, int], int] = {}
     deliveries = evidence.deliveries(Kind.POLL_ACTIVITY)
     for op in deliveries:
@@ -113,7 +113,7 @@ def attempts_back_off(evidence: Evidence) -> Iterator[Violation]:
     for op in deliveries:
         event, attempt = _scheduled(evidence, op), op.reply["attempt"]
         end = ended.get((op.reply["run_id"], op.reply["scheduled"], attempt - 1))
-        if event is None or end is None:
+        if event is None or end is None or evidence.is_operated(op.reply["run_id"]):
             continue
         pause = backoff_ns(event.activity_task_scheduled_event_attributes.retry_policy, attempt - 1)
         if min(op.reply["started_ns"], op.returned_ns) + evidence.skew_ns < end + pause:
@@ -137,11 +137,15 @@ def _shortest_timeout(event: HistoryEvent) -> int:
 
 
 def heartbeats_survive(evidence: Evidence) -> Iterator[Violation]:
-    """24: an attempt receives the details of the last acknowledged heartbeat before it, or of an unknown later one."""
+    """24: an attempt receives the details of the last acknowledged heartbeat before it, or of an unknown later one,
+    unless an operator may have reset them.
+    """
     beats: dict[tuple[str, int], list[Op]] = defaultdict(list)
     for op in evidence.of(Kind.HEARTBEAT):
         beats[op.run_id, op.args["scheduled"]].append(op)
     for op in evidence.deliveries(Kind.POLL_ACTIVITY):
+        if evidence.is_operated(op.reply["run_id"]):
+            continue
         before = [
             beat
             for beat in beats.get((op.reply["run_id"], op.reply["scheduled"]), ())

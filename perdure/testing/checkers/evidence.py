@@ -216,6 +216,16 @@ class Evidence(msgspec.Struct, dict=True, kw_only=True):
         )
 
     @cached_property
+    def operated(self) -> set[tuple[str, str]]:
+        """(namespace, workflow id) of those whose activities an operator may have paused, reset or changed."""
+        return {(op.namespace, op.workflow_id) for op in self.of(Kind.OPERATE) if op.outcome != "fail"}
+
+    def is_operated(self, run_id: str) -> bool:
+        """True if attempts of the run's activities may go by an operator's word, not by their schedule alone."""
+        history = self.runs.get(run_id)
+        return history is not None and (history.namespace, history.workflow_id) in self.operated
+
+    @cached_property
     def _by_kind(self) -> dict[Kind, list[Op]]:
         found: dict[Kind, list[Op]] = defaultdict(list)
         for op in self.ops:

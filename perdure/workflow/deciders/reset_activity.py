@@ -30,8 +30,13 @@ def reset_activity(work: Work, request: ResetActivity) -> ResetActivityResponse:
     freed = False
     for activity in activities:
         attempt = run.durable.attempts[activity.scheduled_event_id]
+        # Attempts count from one again: what the stamp tells apart is this life of the activity from the one before.
         again = msgspec.structs.replace(
-            attempt, attempt=1, reset=True, reset_heartbeat=attempt.reset_heartbeat or asked.reset_heartbeat
+            attempt,
+            attempt=1,
+            stamp=attempt.stamp + 1,
+            reset=True,
+            reset_heartbeat=attempt.reset_heartbeat or asked.reset_heartbeat,
         )
         if asked.restore_original_options:
             again = _with_original_options(activity, again)
@@ -49,7 +54,7 @@ def reset_activity(work: Work, request: ResetActivity) -> ResetActivityResponse:
 def _offered_anew(context: Context, activity: Activity, attempt: ActivityAttempt, jitter: Duration) -> ActivityAttempt:
     due_ns = jittered_ns(context, jitter, activity)
     attempt = due(attempt, due_ns, context.now_ns, attempt.last_attempt_complete_time_ns or context.now_ns)
-    return msgspec.structs.replace(attempt, stamp=attempt.stamp + 1, last_failure=b"")
+    return msgspec.structs.replace(attempt, last_failure=b"")
 
 
 def _with_original_options(activity: Activity, attempt: ActivityAttempt) -> ActivityAttempt:
@@ -59,4 +64,4 @@ def _with_original_options(activity: Activity, attempt: ActivityAttempt) -> Acti
     if priority != activity.priority:
         options = options_of(msgspec.structs.replace(activity, priority=priority))
         encoded = options.SerializeToString()
-    return msgspec.structs.replace(attempt, options=encoded, stamp=attempt.stamp + 1)
+    return msgspec.structs.replace(attempt, options=encoded)
