@@ -144,6 +144,9 @@ class Reading:
             _check(token, seen, reverse=read.reverse)
         if read.reverse:
             return await self._reverse(chains, key, read, token, seen)
+        if read.close_event_only and not read.wait_new_event and seen.is_paused:
+            # The reference takes it for closed, and its command line wants the event that says so.
+            return await self._last_event(chains, key, seen)
         waits = read.close_event_only or read.wait_new_event
         if token is not None:
             waits = waits and token.first >= token.bound and token.running
@@ -219,6 +222,9 @@ class Reading:
                 return HistoryPage(b"", b"")
             waiting = PageToken(seen.run_id, seen.next_event_id, seen.next_event_id, running=True)
             return HistoryPage(b"", encode_page_token(waiting))
+        return await self._last_event(chains, key, seen)
+
+    async def _last_event(self, chains: ShardChains, key: ChainKey, seen: Seen) -> HistoryPage:
         last = seen.next_event_id - 1
         nodes = await self.nodes(chains, key, seen.segments, last, last + 1, 1)
         return HistoryPage(history_of([events_of(nodes[-1])[-1].SerializeToString()]), b"")

@@ -27,6 +27,7 @@ def look(work: Work, request: Look) -> Seen:
         sticky_queue=durable.sticky_queue,
         sticky_timeout_ns=durable.sticky_timeout_ns,
         tail=tail(run),
+        is_paused=durable.paused and run.is_open,
     )
 
 

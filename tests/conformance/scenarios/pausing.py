@@ -408,6 +408,20 @@ async def pause_and_start(s: Session) -> None:
     await s.describe()
 
 
+@scenario()
+async def pause_and_last_event(s: Session) -> None:
+    """Who asks for the last event without waiting, as the command line does, gets the pause."""
+    await _idle(s)
+    await _pause(s)
+    await s.call(
+        ws.GetWorkflowExecutionHistoryRequest(
+            namespace=NAMESPACE,
+            execution=s.execution("wf"),
+            history_event_filter_type=policies.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT,
+        )
+    )
+
+
 @scenario(differs="the reference's long polls take a paused workflow for a closed one, and its last event for its end")
 async def pause_and_long_poll(s: Session) -> None:
     """Who waits for a workflow's end goes on waiting while it is paused."""
