@@ -12,7 +12,9 @@ from tests.e2e.siege import OTHER_NAMESPACE, Siege
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def siege(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Siege]:
-    arguments = ("--namespace", OTHER_NAMESPACE, "--dynamic-config-value", "frontend.WorkflowPauseEnabled=true")
+    switched_on = ("frontend.WorkflowPauseEnabled=true", "frontend.WorkflowTimeSkippingEnabled=true")
+    arguments = ["--namespace", OTHER_NAMESPACE]
+    arguments += [part for setting in switched_on for part in ("--dynamic-config-value", setting)]
     server = ServerProcess(tmp_path_factory.mktemp("siege") / "perdure.db", free_port(), *arguments)
     await server.start()
     client = Client(server.address)

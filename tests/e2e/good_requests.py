@@ -73,6 +73,11 @@ def _start_fields() -> dict[str, Any]:
         "user_metadata": sdk.UserMetadata(summary=payload("s"), details=payload("d")),
         "links": [_LINK],
         "priority": common.Priority(priority_key=2, fairness_key="k", fairness_weight=1.5),
+        "time_skipping_config": common.TimeSkippingConfig(
+            enabled=True,
+            max_session_skip_count=3,
+            fast_forward_config=common.FastForwardConfig(id="ff", duration=Duration(seconds=60)),
+        ),
     }
 
 
@@ -289,6 +294,9 @@ GOOD: dict[str, Build] = {
             workflow_execution_options=workflow.WorkflowExecutionOptions(priority=common.Priority(priority_key=2)),
             update_mask=FieldMask(paths=["priority", "versioning_override"]),
         )
+    ),
+    "PollWorkflowExecutionTimeSkipping": _plain(
+        ws.PollWorkflowExecutionTimeSkippingRequest(**_NAMESPACE, workflow_execution=_TARGET, fast_forward_id="none")
     ),
     "UnpauseWorkflowExecution": _plain(ws.UnpauseWorkflowExecutionRequest(**_WORKER, workflow_id="gone", reason="r")),
     "DescribeWorkflowExecution": _plain(ws.DescribeWorkflowExecutionRequest(**_NAMESPACE, execution=_TARGET)),
