@@ -12,7 +12,6 @@ and a decision can be thrown away. Invariant: (events, deltas) replayed = live s
 
 import copy
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -477,12 +476,12 @@ class Chain:
         key: ChainKey,
         current: CurrentRun | None,
         runs: dict[str, Run],
-        shared: Mapping[str, int] = MappingProxyType({}),
+        shared: Mapping[str, int] | None = None,
     ) -> None:
         self.key = key
         self.current = current
         self.runs = runs
-        self.shared = shared
+        self.shared: Mapping[str, int] = shared if shared is not None else {}
 
 
 def section_of(field: str) -> str:
