@@ -9,9 +9,10 @@ fired yet is waited for, so that none is passed.
 from collections.abc import Iterator
 from typing import Any
 
+from google.protobuf.duration_pb2 import Duration
 from temporalio.api.history.v1 import WorkflowExecutionTimeSkippingTransitionedEventAttributes
 
-from perdure.base.clock import DURATION_NS_MAX, to_timestamp
+from perdure.base.clock import from_duration, to_timestamp
 from perdure.workflow.decide import Work, guards
 from perdure.workflow.deciders.fire_timer import fires
 from perdure.workflow.draft import Draft
@@ -19,7 +20,7 @@ from perdure.workflow.state import Run
 from perdure.workflow.tasks import Timer, TimerKind
 
 # No run gets farther ahead, so that any duration from there on is a time that fits.
-TIME_NS_MAX = 2**63 - 1 - DURATION_NS_MAX
+TIME_NS_MAX = 2**63 - 1 - from_duration(Duration(seconds=2**62))
 
 
 @guards

@@ -50,7 +50,7 @@ def begun(*commands: Command, skipping: TimeSkippingConfig | None = None, **fiel
 def skips(events: list[HistoryEvent]) -> list[Any]:
     """The attributes of the skips in a history."""
     field = "workflow_execution_time_skipping_transitioned_event_attributes"
-    return [getattr(event, field) for event in events if event.HasField(field)]  # type: ignore[arg-type]  # a name
+    return [getattr(event, field) for event in events if event.WhichOneof("attributes") == field]
 
 
 def options(given: TimeSkippingConfig | None) -> UpdateOptions:
