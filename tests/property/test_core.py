@@ -3,7 +3,13 @@
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.property import activity_rules, chain_rules, child_rules, external_rules  # noqa: F401 - add their rules
+from tests.property import (  # noqa: F401 - add their rules
+    activity_rules,
+    chain_rules,
+    child_rules,
+    external_rules,
+    intervention_rules,
+)
 from tests.property.histories import check_chain, check_history
 from tests.property.rules import RULES, Draw, completes, polls, starts
 from tests.property.update_rules import check_updates
