@@ -1,4 +1,6 @@
-"""Good requests of the RPCs with which operators change pending activities; `good_requests` has the others."""
+"""Good requests of the RPCs with which operators change pending activities, and of resets; `good_requests` has the
+others.
+"""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -8,7 +10,9 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from temporalio.api.activity.v1 import message_pb2 as activity
 from temporalio.api.common.v1 import message_pb2 as common
+from temporalio.api.enums.v1 import reset_pb2 as resets
 from temporalio.api.taskqueue.v1 import message_pb2 as taskqueue
+from temporalio.api.workflow.v1 import message_pb2 as workflow
 from temporalio.api.workflowservice.v1 import request_response_pb2 as ws
 
 from tests.conformance.harness.payloads import retry_policy
@@ -56,7 +60,26 @@ def _one(kind: type[Message], **fields: Any) -> Callable[[Siege], Awaitable[Mess
     return build
 
 
+async def _reset(siege: Siege) -> ws.ResetWorkflowExecutionRequest:
+    task = await siege.started_task()
+    options = workflow.PostResetOperation.UpdateWorkflowOptions(
+        workflow_execution_options=workflow.WorkflowExecutionOptions(priority=common.Priority(priority_key=2)),
+        update_mask=FieldMask(paths=["priority"]),
+    )
+    return ws.ResetWorkflowExecutionRequest(
+        namespace="default",
+        identity=IDENTITY,
+        workflow_execution=task.workflow_execution,
+        workflow_task_finish_event_id=3,
+        reason="r",
+        request_id="r",
+        reset_reapply_exclude_types=[resets.RESET_REAPPLY_EXCLUDE_TYPE_SIGNAL],
+        post_reset_operations=[workflow.PostResetOperation(update_workflow_options=options)],
+    )
+
+
 OPERATIONS: dict[str, Callable[[Siege], Awaitable[Message]]] = {
+    "ResetWorkflowExecution": _reset,
     "PauseActivity": _many(ws.PauseActivityRequest, reason="r", request_id="p"),
     "UnpauseActivity": _many(ws.UnpauseActivityRequest, jitter=_JITTER),
     "ResetActivity": _many(ws.ResetActivityRequest, jitter=_JITTER),

@@ -201,7 +201,7 @@ def _create(work: Work, base: Run, asked: ResetWorkflowExecutionRequest, read: R
 def _start_request_id(base: Run) -> str:
     """Of the start that the base goes back to: whoever repeats that finds the run that goes on."""
     for request_id, record in base.durable.request_ids.items():
-        if record.event_type == _STARTED:
+        if record.event_type == _STARTED and record.event_id == 1:
             return request_id
     return base.durable.create_request_id
 
