@@ -40,6 +40,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     history_bytes_suggest_continue: int = 4 * MIB
     history_events_max: int = 51_200
     history_events_suggest_continue: int = 4_096
+    history_bytes_warn: int = 10 * MIB
+    history_events_warn: int = 10_240
+    state_bytes_max: int = 8 * MIB
+    state_bytes_warn: int = MIB
     activity_failure_bytes_max: int = 4 * KIB
     search_attributes_max: int = 100
     search_attribute_bytes_max: int = 2 * KIB

@@ -88,6 +88,7 @@ START_TO_CLOSE_TIMEOUT = counter("start_to_close_timeout", _TIMEOUT, "Tasks that
 HEARTBEAT_TIMEOUT = counter("heartbeat_timeout", _TIMEOUT, "Activities whose heartbeat stopped.")
 HISTORY_SIZE = histogram("history_size", _RPC, "Bytes of a run's history, at each of its transitions.", BYTES)
 HISTORY_COUNT = histogram("history_count", _RPC, "Events of a run, at each of its transitions.", COUNTS)
+STATE_SIZE = histogram("persisted_mutable_state_size", _RPC, "Bytes of a run's state, at its checkpoints.", BYTES)
 STATE_TRANSITION_COUNT = histogram(
     "state_transition_count", f"namespace_state {_RPC}", "Transitions of a run, at each of them.", COUNTS
 )

@@ -92,6 +92,7 @@ class HistoryExecutions:
         for run_id in sorted(entry.dirty_runs):
             run = entry.chain.runs[run_id]
             body = encode_run(run)
+            self.outcomes.measured(run, entry.sizes.get(run_id, 0), len(body))
             entry.sizes[run_id] = len(body)
             rows.snapshots.append(Snapshot(key, run_id, position, body))
             known = entry.rows.get(run_id)

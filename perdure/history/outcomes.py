@@ -6,10 +6,12 @@ a replayed record doesn't count again. Refuses to decide anything, or to keep a 
 
 from typing import Any
 
+import structlog
 from temporalio.api.enums.v1 import WorkflowExecutionStatus
 
 from perdure.base import series
 from perdure.base.clock import SECOND_NS
+from perdure.base.limits import Limits
 from perdure.base.metrics import VALUES_MAX, Counter, Definition, Metrics
 from perdure.cluster.measured import NameOf
 from perdure.workflow.decide import Decision
@@ -17,6 +19,8 @@ from perdure.workflow.requests import FireTimer, StartActivityTask, StartWorkflo
 from perdure.workflow.state import Chain, Run
 from perdure.workflow.steps import Record
 from perdure.workflow.tasks import QueueKind, Timer, TimerKind
+
+log = structlog.get_logger(__name__)
 
 _SERVICE = "history"
 _STATE = "active"
@@ -40,14 +44,20 @@ _TIMEOUTS = {
 }
 
 
+def _tags(run: Run) -> dict[str, str]:
+    durable = run.durable
+    return {"namespace_id": durable.namespace_id, "wf_id": durable.workflow_id, "run_id": durable.run_id}
+
+
 class _Sizes:
     """What every transition of a namespace's runs is measured by."""
 
-    __slots__ = ("bytes", "events", "transitions")
+    __slots__ = ("bytes", "events", "state", "transitions")
 
     def __init__(self, metrics: Metrics, namespace: str) -> None:
         self.bytes = metrics.family(series.HISTORY_SIZE).labels(namespace, "ExecutionStats", _SERVICE)
         self.events = metrics.family(series.HISTORY_COUNT).labels(namespace, "ExecutionStats", _SERVICE)
+        self.state = metrics.family(series.STATE_SIZE).labels(namespace, "ExecutionStats", _SERVICE)
         family = metrics.family(series.STATE_TRANSITION_COUNT)
         self.transitions = family.labels(_STATE, namespace, "WorkflowContext", _SERVICE)
 
@@ -59,6 +69,7 @@ class Outcomes:
         self._metrics = metrics
         self._name_of = name_of
         self._sizes: dict[str, _Sizes] = {}
+        self.limits = Limits()
 
     def committed(self, before: Chain, decision: Decision, request: Any) -> None:
         """A decision on `before` is durable."""
@@ -71,18 +82,38 @@ class Outcomes:
             run = decision.chain.runs.get(mutation.run_id)
             if run is None:
                 continue
-            sizes.bytes.observe(run.durable.history_bytes)
-            sizes.events.observe(run.facts.next_event_id - 1)
+            size, count = run.durable.history_bytes, run.facts.next_event_id - 1
+            sizes.bytes.observe(size)
+            sizes.events.observe(count)
             sizes.transitions.observe(run.durable.transition_count)
-            if not run.is_open:
-                former = before.runs.get(mutation.run_id)
-                if former is None or former.is_open:
-                    self._closed(run)
+            former = before.runs.get(mutation.run_id)
+            if size > self.limits.history_bytes_warn or count > self.limits.history_events_warn:
+                self._warn_of_history(former, run)
+            if not run.is_open and (former is None or former.is_open):
+                self._closed(run)
         kind = type(request)
         if kind is StartWorkflowTask or kind is StartActivityTask:
             self._started(request, record)
         elif kind is FireTimer:
             self._fired(request.timer)
+
+    def measured(self, run: Run, before: int, size: int) -> None:
+        """A checkpoint writes a run's state, `size` bytes; the last one wrote `before`."""
+        namespace_id = run.durable.namespace_id
+        sizes = self._sizes.get(namespace_id) or self._sizes_of(namespace_id)
+        sizes.state.observe(size)
+        if before <= self.limits.state_bytes_warn < size:
+            log.warning("mutable state size exceeds warn limit", **_tags(run), size=size)
+
+    def _warn_of_history(self, former: Run | None, run: Run) -> None:
+        """Once for each limit, when the run grows over it."""
+        size, count = run.durable.history_bytes, run.facts.next_event_id - 1
+        size_before = former.durable.history_bytes if former is not None else 0
+        count_before = former.facts.next_event_id - 1 if former is not None else 0
+        if size_before <= self.limits.history_bytes_warn < size:
+            log.warning("history size exceeds warn limit", **_tags(run), size=size)
+        if count_before <= self.limits.history_events_warn < count:
+            log.warning("history count exceeds warn limit", **_tags(run), count=count)
 
     def _sizes_of(self, namespace_id: str) -> _Sizes:
         sizes = _Sizes(self._metrics, self._name_of(namespace_id))

@@ -118,6 +118,7 @@ class HistoryService:
         self._speculative = Speculative(self, executions)
         self._background = Background(lambda error: None)  # a lost shard, of which those who wait are told elsewhere
         executions.service = self
+        executions.outcomes.limits = options.limits
 
     async def close(self) -> None:
         """End what runs in the background."""
@@ -219,6 +220,7 @@ class HistoryService:
             caller=call.caller,
             search_attribute_types=namespace.search_attributes,
             namespace_ids=named,
+            state_bytes=entry.sizes,
         )
         try:
             decision = decide(entry.chain, request, context)

@@ -35,9 +35,11 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 class Context(msgspec.Struct, frozen=True):
-    """`now_ns`: the time, the shard's in a request's context and the run's own in a draft's. `seed`: 16 bytes for ids. `position`: the log position this decision will get.
+    """`now_ns`: the time, the shard's in a request's context and the run's own in a draft's. `seed`: 16 bytes for ids.
+    `position`: the log position this decision will get.
 
     `namespace_ids`: name -> id of the other namespaces that the request's commands name, as far as they exist.
+    `state_bytes`: run id -> what its state took at its last checkpoint, 0 or missing before the first.
     """
 
     now_ns: int
@@ -48,6 +50,7 @@ class Context(msgspec.Struct, frozen=True):
     caller: Caller = Caller()
     search_attribute_types: Mapping[str, int] = {}
     namespace_ids: Mapping[str, str] = {}
+    state_bytes: Mapping[str, int] = {}
 
     def ahead(self, skipped_ns: int) -> "Context":
         """The same for a run whose time is so far ahead."""

@@ -18,6 +18,7 @@ from perdure.workflow.lost_task import fail
 from perdure.workflow.requests import FireTimer
 from perdure.workflow.workflow_task import schedule
 
+_TOO_MUCH_AT_ONCE = "Transaction size exceeds limit."
 TOO_MANY_EVENTS = "Workflow history count exceeds limit."
 _FORCE_CLOSE = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_FORCE_CLOSE_COMMAND
 
@@ -32,17 +33,17 @@ def keep_within_limits(work: Work, request: Any) -> None:
         if not reason:
             _relieve(draft)
         elif run_id in work.chain.runs:
-            terminate_overgrown(work, run_id, reason)
+            terminate_overgrown(work, run_id, reason, _said(draft, reason))
             if isinstance(request, FireTimer):
                 work.refusal = None
             return
 
 
-def terminate_overgrown(work: Work, run_id: str, reason: str) -> None:
-    """The run ends instead of what was asked, which is refused."""
+def terminate_overgrown(work: Work, run_id: str, reason: str, said: str = "") -> None:
+    """The run ends instead of what was asked, which is refused; `said`: with other words than the reason."""
     attributes = WorkflowExecutionTerminatedEventAttributes(reason=reason, identity=SERVER_IDENTITY)
     close_from_outside(work, work.restart(run_id), attributes)
-    work.refusal = InvalidArgument(reason)
+    work.refusal = InvalidArgument(said or reason)
 
 
 def _excess(draft: Draft) -> str:
@@ -53,8 +54,17 @@ def _excess(draft: Draft) -> str:
     if run.facts.next_event_id - 1 > limits.history_events_max:
         return TOO_MANY_EVENTS
     if draft.event_bytes > limits.transaction_bytes_max:
-        return "Transaction size exceeds limit."
+        return _TOO_MUCH_AT_ONCE
+    if draft.context.state_bytes.get(run.run_id, 0) > limits.state_bytes_max:
+        return "Workflow mutable state size exceeds limit."
     return ""
+
+
+def _said(draft: Draft, reason: str) -> str:
+    if reason != _TOO_MUCH_AT_ONCE:
+        return reason
+    limit = draft.context.limits.transaction_bytes_max
+    return f"transaction size of {draft.event_bytes} bytes exceeds limit of {limit} bytes"
 
 
 def _relieve(draft: Draft) -> None:

@@ -55,6 +55,7 @@ class Stage:
         self.now_ns = T0
         self.limits = limits or Limits()
         self.types = types or {}
+        self.state_bytes: dict[str, int] = {}
         self.histories: dict[str, list[HistoryEvent]] = {}
         self.batches: dict[str, list[int]] = {}
         self.tasks: dict[str, set[Task]] = {}
@@ -84,6 +85,7 @@ class Stage:
             namespace=NamespaceView("ns", "default", 3 * DAY_NS),
             limits=self.limits,
             search_attribute_types=self.types,
+            state_bytes=self.state_bytes,
         )
         before = frozen(self.chain)
         decision = decide(self.chain, request, context)

@@ -1,5 +1,7 @@
 """Limits that a run meets while it lives."""
 
+import re
+
 import pytest
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.enums.v1 import WorkflowExecutionStatus, WorkflowTaskFailedCause
@@ -38,7 +40,11 @@ def test_a_run_that_outgrows_its_limits_is_terminated(limits: Limits, message: s
     stage = Stage(limits=limits)
     stage.do(start())
     refusals = [stage.decide(signal("s" * 500)).refusal for _ in range(3)]
-    assert message in [refusal.message for refusal in refusals if isinstance(refusal, InvalidArgument)]
+    said = [refusal.message for refusal in refusals if isinstance(refusal, InvalidArgument)]
+    assert any(
+        each == message or re.fullmatch(r"transaction size of \d+ bytes exceeds limit of 400 bytes", each)
+        for each in said
+    )
     assert stage.run.facts.status == _TERMINATED
     assert stage.history[-1].workflow_execution_terminated_event_attributes.reason == message
 
@@ -59,3 +65,14 @@ def test_signals_are_counted_against_their_limit() -> None:
     stage.do(signal())
     with pytest.raises(InvalidArgument, match="exceeded workflow execution limit for signal events"):
         stage.do(signal())
+
+
+def test_a_run_whose_state_was_too_large_at_its_checkpoint_is_terminated() -> None:
+    stage = Stage()
+    stage.do(start())
+    stage.state_bytes = {stage.run.run_id: stage.limits.state_bytes_max}
+    stage.do(signal())
+    stage.state_bytes = {stage.run.run_id: stage.limits.state_bytes_max + 1}
+    with pytest.raises(InvalidArgument, match=r"Workflow mutable state size exceeds limit\."):
+        stage.do(signal())
+    assert stage.run.facts.status == _TERMINATED
