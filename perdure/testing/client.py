@@ -49,8 +49,8 @@ _ATTEMPTS = 40
 class Errand(msgspec.Struct, frozen=True, kw_only=True):
     """What a client is to do. `asks`: how many queries, reads and so on in between. `ends_it`: "cancel", "terminate",
     "timeout" or "": how the run ends besides by itself. `starts`: how often the id is started, one after the other.
-    `chatter`: signals that others send meanwhile, more than the program waits for. `signals_with_start`: it starts with
-    a signal, if the conflict policy allows that.
+    `chatter`: signals that others send meanwhile, more than the program waits for. `updates`: how often somebody
+    updates it meanwhile. `signals_with_start`: it starts with a signal, if the conflict policy allows that.
     """
 
     workflow_id: str
@@ -59,6 +59,7 @@ class Errand(msgspec.Struct, frozen=True, kw_only=True):
     ends_it: str = ""
     starts: int = 1
     chatter: int = 0
+    updates: int = 0
     signals_with_start: bool = False
     reuse: int = WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
     conflict: int = WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_FAIL

@@ -85,7 +85,7 @@ def draw_scenario(seed: int) -> Scenario:
     heal_s = 10 + 15 * entropy.fraction()
     return Scenario(
         cluster=_cluster(entropy),
-        errands=tuple(_errand(entropy, index) for index in range(11 + entropy.below(6))),
+        errands=_updated(seed, tuple(_errand(entropy, index) for index in range(11 + entropy.below(6)))),
         habits=Habits(
             sticky=entropy.fraction() < 0.7,
             slow=_some(entropy, 0.08),
@@ -102,6 +102,16 @@ def draw_scenario(seed: int) -> Scenario:
         heal_s=heal_s,
         outlasts_retention=entropy.fraction() < 0.2,
         has_operators=SeededEntropy(seed).fork("operators").fraction() < 0.3,
+    )
+
+
+def _updated(seed: int, errands: tuple[tuple[str, Errand], ...]) -> tuple[tuple[str, Errand], ...]:
+    """The errands, some of them with updates."""
+    entropy = SeededEntropy(seed).fork("updates")
+    counts = [1 + entropy.below(5) if entropy.fraction() < 0.4 else 0 for _ in errands]
+    return tuple(
+        (namespace, msgspec.structs.replace(errand, updates=count))
+        for (namespace, errand), count in zip(errands, counts, strict=True)
     )
 
 

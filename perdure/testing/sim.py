@@ -27,6 +27,7 @@ from perdure.testing.loop import run_virtual, running_loop
 from perdure.testing.operator import Operator
 from perdure.testing.oplog import Kind, OpLog
 from perdure.testing.scenario import HostTrouble, Scenario, draw_scenario
+from perdure.testing.updater import Updater
 from perdure.testing.worker import Worker
 
 # Rule 26: what is due is done by then, in virtual seconds after everything was healed.
@@ -70,6 +71,11 @@ class Simulation:
             Client(f"client-{index}", namespace, self.cluster, errand)
             for index, (namespace, errand) in enumerate(scenario.errands)
         ]
+        self.updaters = [
+            Updater(f"updater-{index}", namespace, self.cluster, errand)
+            for index, (namespace, errand) in enumerate(scenario.errands)
+            if errand.updates
+        ]
         namespaces = scenario.cluster.namespaces if scenario.has_operators else ()
         self.operators = [
             Operator(
@@ -91,6 +97,7 @@ class Simulation:
             worker.start()
         errands = [self._background.spawn(client.run(), client.name) for client in self.clients]
         operations = [self._background.spawn(operator.run(), operator.name) for operator in self.operators]
+        operations += [self._background.spawn(updater.run(), updater.name) for updater in self.updaters]
         cluster.faults.plan = scenario.store
         cluster.network.plan = scenario.network
         for mark, nth in scenario.marks:

@@ -37,7 +37,16 @@ from perdure.base.tasks import Background
 from perdure.testing.cluster import SimCluster
 from perdure.testing.oplog import Kind, Op
 from perdure.testing.party import Party, events_of, parsed, reading
-from perdure.testing.programs import ActivityStep, Facts, Wants, activity_step, next_commands, payloads
+from perdure.testing.programs import (
+    ActivityStep,
+    Facts,
+    Wants,
+    activity_step,
+    answers,
+    carrying,
+    next_commands,
+    payloads,
+)
 from perdure.workflow.tokens import decode_token
 
 QUEUE = "work"
@@ -200,13 +209,17 @@ class WorkflowPoller(_Poller):
         self, task: PollWorkflowTaskQueueResponse, told: dict[str, Any], facts: Facts, wants: Wants
     ) -> PollWorkflowTaskQueueResponse | None:
         next_task = None
+        messages = answers(task.messages, facts, task.started_event_id)
+        carried = carrying(messages)
         for _ in range(2 if self.happens(self.worker.habits.twice) else 1):
-            op = self._invoke(Kind.COMPLETE_WORKFLOW, task, told | {"commands": wants.keys})
+            about = {"commands": wants.keys, "accepts": len(carried)}
+            op = self._invoke(Kind.COMPLETE_WORKFLOW, task, told | about)
             request = RespondWorkflowTaskCompletedRequest(
                 namespace=self.namespace,
                 task_token=task.task_token,
                 identity=op.identity,
-                commands=wants.commands,
+                commands=[*carried, *wants.commands],
+                messages=messages,
                 return_new_workflow_task=self.happens(self.worker.habits.new_task),
             )
             if self.worker.sticky_queue:
@@ -220,7 +233,7 @@ class WorkflowPoller(_Poller):
             except Refused:
                 continue
             response = parsed(RespondWorkflowTaskCompletedResponse, body)
-            self.log.returned(op)
+            self.log.returned(op, discarded=bool(response.reset_history_event_id))
             if response.HasField("workflow_task"):
                 next_task = response.workflow_task
         if next_task is None or not next_task.task_token:

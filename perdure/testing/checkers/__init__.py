@@ -1,7 +1,6 @@
 """The rules of what must hold, each a small function over the evidence of one run. Knows no server, store or loop.
 
 A checker yields what is wrong and nothing else; the number of a violation is that of the rule in docs/invariants.md.
-The workload has no updates yet; their rules are ready for it.
 """
 
 from collections.abc import Callable, Iterator

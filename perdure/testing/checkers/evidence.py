@@ -11,6 +11,7 @@ from functools import cached_property
 
 import msgspec
 import xxhash
+from google.protobuf.message import Message
 from temporalio.api.enums.v1 import EventType, WorkflowExecutionStatus
 from temporalio.api.history.v1 import HistoryEvent
 
@@ -42,9 +43,9 @@ class Violation(msgspec.Struct, frozen=True, order=True):
         return f"rule {self.rule}: {self.where}: {self.what}"
 
 
-def digest_of(event: HistoryEvent) -> int:
-    """A hash of the event's bytes."""
-    return xxhash.xxh64_intdigest(event.SerializeToString(deterministic=True))
+def digest_of(message: Message) -> int:
+    """A hash of the bytes of an event, or of another message."""
+    return xxhash.xxh64_intdigest(message.SerializeToString(deterministic=True))
 
 
 def time_of(event: HistoryEvent) -> int:
@@ -224,6 +225,13 @@ class Evidence(msgspec.Struct, dict=True, kw_only=True):
         """True if attempts of the run's activities may go by an operator's word, not by their schedule alone."""
         history = self.runs.get(run_id)
         return history is not None and (history.namespace, history.workflow_id) in self.operated
+
+    @cached_property
+    def updated(self) -> set[tuple[str, str]]:
+        """(namespace, workflow id) of those that somebody may have updated: workflow tasks may be speculative there,
+        and the ids of such a one are given to the next one too when nothing comes of it.
+        """
+        return {(op.namespace, op.workflow_id) for op in self.of(Kind.UPDATE)}
 
     @cached_property
     def _by_kind(self) -> dict[Kind, list[Op]]:

@@ -12,19 +12,22 @@ def _accepted(history: RunHistory) -> dict[str, list[int]]:
     """The ids of the Accepted events of each update."""
     found: dict[str, list[int]] = defaultdict(list)
     for event in history.of("WORKFLOW_EXECUTION_UPDATE_ACCEPTED"):
-        found[attributes_of(event).accepted_request.meta.update_id].append(event.event_id)
+        attributes = attributes_of(event)
+        update_id = attributes.protocol_instance_id or attributes.accepted_request.meta.update_id
+        found[update_id].append(event.event_id)
     return found
 
 
 def one_outcome(evidence: Evidence) -> Iterator[Violation]:
     """14: an accepted update has one Accepted event and one outcome, on every poll; a rejected one leaves no event.
 
-    An operation's reply has `update_id`, `stage` ("accepted", "rejected", "completed") and the `outcome`'s digest.
+    An operation's reply has `update_id`, `stage` ("admitted", "accepted", "rejected", "completed") and the `outcome`'s
+    digest.
     """
-    outcomes: dict[tuple[str, str], tuple[str, Op]] = {}
+    outcomes: dict[tuple[str, str], tuple[int, Op]] = {}
     accepted = {history.run_id: _accepted(history) for history in evidence.histories}
     for op in evidence.of(Kind.UPDATE):
-        if not op.ok or op.run_id not in accepted:
+        if not op.ok or op.run_id not in accepted or op.reply["stage"] == "admitted":
             continue
         update, stage = op.reply["update_id"], op.reply["stage"]
         events = accepted[op.run_id].get(update, [])

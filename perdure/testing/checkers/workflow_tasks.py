@@ -99,12 +99,17 @@ def completions_of_the_current_task(evidence: Evidence) -> Iterator[Violation]:
                 yield Violation(8, op.run_id, f"{op.identity} and {earlier.identity} completed the same task {task}")
             # An attempt after the first fails without an event, so that a history doesn't fill with them.
             is_silent = op.kind is Kind.FAIL_WORKFLOW and op.args["attempt"] > 1
-            if ended is None and op.run_id in enders and not is_silent:
+            if ended is None and op.run_id in enders and not is_silent and not _is_discarded(op):
                 yield Violation(8, op.run_id, f"{op.identity} was accepted, but no event of it is there")
         elif ended is not None and op.refused_as == "NotFound" and not evidence.is_excused(op):
             yield Violation(8, op.run_id, f"{op.identity} was refused, but event {ended.event_id} is of it")
         if ended is not None and attributes_of(ended).scheduled_event_id != task[0]:
             yield Violation(8, op.run_id, f"{op.identity} answered task {task[0]}, event {ended.event_id} another")
+
+
+def _is_discarded(op: Op) -> bool:
+    """The worker was told that its task never was, and had done nothing with it but reject updates."""
+    return bool(op.reply.get("discarded")) and not op.args["commands"] and not op.args["accepts"]
 
 
 def commands_in_order(evidence: Evidence) -> Iterator[Violation]:
@@ -157,6 +162,8 @@ def one_start_per_task(evidence: Evidence) -> Iterator[Violation]:
     """11: no worker gets the same workflow task under two started ids."""
     started: dict[tuple[str, int, int, int], tuple[int, int]] = {}
     for op in evidence.deliveries(Kind.POLL_WORKFLOW):
+        if (op.namespace, op.workflow_id) in evidence.updated:
+            continue
         task = op.reply
         key = (op.reply["run_id"], task["scheduled"], task["attempt"], task["stamp"])
         start = (task["started"], task["started_ns"])

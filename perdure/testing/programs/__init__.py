@@ -23,9 +23,11 @@ from perdure.testing.programs.steps import (
     program_input,
     program_of,
 )
+from perdure.testing.programs.updates import REJECTED, answers, carrying
 from perdure.testing.programs.walk import Wants, next_commands
 
 __all__ = [
+    "REJECTED",
     "ActivityStep",
     "CallStep",
     "ChildStep",
@@ -39,6 +41,8 @@ __all__ = [
     "TimerStep",
     "Wants",
     "activity_step",
+    "answers",
+    "carrying",
     "draw_program",
     "next_commands",
     "payloads",

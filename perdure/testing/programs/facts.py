@@ -29,6 +29,8 @@ class Facts:
         self.ended: dict[int, int] = {}  # scheduled, started or initiated event id -> the event that ended it
         self.cancelled: set[int] = set()  # scheduled ids of activities whose cancellation was requested
         self.signals: list[str] = []
+        self.updates: list[str] = []  # ids of accepted ones
+        self.updated: set[str] = set()  # of completed ones
         self.is_cancelled = False
         for event in events:
             take = _TAKERS.get(event.event_type)
@@ -83,6 +85,12 @@ class Facts:
         fields = event.workflow_execution_signaled_event_attributes.header.fields
         self.signals.append(fields[REQUEST_ID].data.decode())
 
+    def accept_update(self, event: HistoryEvent) -> None:
+        self.updates.append(event.workflow_execution_update_accepted_event_attributes.protocol_instance_id)
+
+    def complete_update(self, event: HistoryEvent) -> None:
+        self.updated.add(event.workflow_execution_update_completed_event_attributes.meta.update_id)
+
     def cancel(self, _event: HistoryEvent) -> None:
         self.is_cancelled = True
 
@@ -105,6 +113,8 @@ _TAKERS = {
     EventType.EVENT_TYPE_MARKER_RECORDED: Facts.marker,
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED: Facts.signal,
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED: Facts.cancel,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED: Facts.accept_update,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_COMPLETED: Facts.complete_update,
     EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_INITIATED: Facts.child,
     EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED: Facts.child_begun,
     EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_FAILED: Facts.initiated_end,
