@@ -128,7 +128,7 @@ def polls(stage: Stage, draw: Draw) -> None:
     for offer in stage.offers():
         draw.offers.append(offer)
         is_sticky = bool(offer.sticky) and draw.of([True, False])
-        before = stage.chain.runs[offer.run_id].durable.workflow_task
+        before = stage.chain.runs[offer.run_id].workflow_task
         decision = stage.decide(stage.poll_request(offer, sticky=is_sticky, request_id=draw.of(["", "p"])))
         assert decision.refusal is None, "an offered task could not be started"
         assert before is not None
