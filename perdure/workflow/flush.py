@@ -71,9 +71,12 @@ def drop(draft: Draft) -> None:
 
 
 def _fill_in(draft: Draft, request_id: str, event: HistoryEvent) -> None:
-    """The request that caused this event has an event id now."""
-    if request_id in draft.run.durable.request_ids:
-        draft.put("request_ids", request_id, RequestRecord(event.event_type, event.event_id))
+    """The request that caused this event has an event id now. A signal with start is one request with two events: it
+    stays known as the start, and names the signal's event, as the reference has it, so that the signal's link resolves.
+    """
+    known = draft.run.durable.request_ids.get(request_id)
+    if known is not None:
+        draft.put("request_ids", request_id, RequestRecord(known.event_type, event.event_id))
 
 
 def _link(events: list[HistoryEvent], first_id: int) -> None:

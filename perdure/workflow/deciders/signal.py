@@ -14,7 +14,7 @@ from perdure.workflow.draft import Draft
 from perdure.workflow.links import request_link
 from perdure.workflow.lookup import COMPLETED, check_parent, find_run
 from perdure.workflow.requests import EarlierRun, SignalWorkflow
-from perdure.workflow.state import Run
+from perdure.workflow.state import RequestRecord, Run
 from perdure.workflow.taken_before import taken_before
 from perdure.workflow.workflow_task import wake
 
@@ -85,6 +85,11 @@ def check_signal(run: Run, payloads: Payloads, context: Context) -> None:
 
 def add_signal(draft: Draft, attributes: WorkflowExecutionSignaledEventAttributes, links: object) -> None:
     """Write the event, and remember its request id."""
-    if attributes.request_id:
-        draft.put("signal_requests", attributes.request_id, True)
-    draft.add(attributes, links=links)
+    request_id = attributes.request_id
+    if request_id:
+        draft.put("signal_requests", request_id, True)
+    event = draft.add(attributes, links=links)
+    known = draft.run.durable.request_ids.get(request_id)
+    if known is not None and event.event_id:
+        # One request with two events, a signal with start: it names the second, as when a flush numbers the signal.
+        draft.put("request_ids", request_id, RequestRecord(known.event_type, event.event_id))

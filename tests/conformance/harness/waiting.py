@@ -15,7 +15,9 @@ T = TypeVar("T")
 PAUSE_SECONDS = 0.2
 
 
-async def until(what: str, ask: Callable[[], Awaitable[T]], seconds: float = 15.0) -> T:
+async def until(
+    what: str, ask: Callable[[], Awaitable[T]], seconds: float = 15.0, pause_seconds: float = PAUSE_SECONDS
+) -> T:
     """Call `ask` until it answers something true, and return that; TimeoutError naming `what` after `seconds`."""
     never = asyncio.Event()
     deadline = asyncio.get_running_loop().time() + seconds
@@ -26,6 +28,6 @@ async def until(what: str, ask: Callable[[], Awaitable[T]], seconds: float = 15.
         if asyncio.get_running_loop().time() >= deadline:
             raise TimeoutError(f"waited {seconds:g} s for {what}")
         try:
-            await asyncio.wait_for(never.wait(), PAUSE_SECONDS)
+            await asyncio.wait_for(never.wait(), pause_seconds)
         except TimeoutError:
             continue

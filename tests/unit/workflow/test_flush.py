@@ -84,6 +84,13 @@ def test_an_attached_request_id_learns_its_event() -> None:
     assert draft.run.durable.request_ids["attached"].event_id == 10
 
 
+def test_a_request_with_two_events_is_known_as_the_first_and_names_the_second() -> None:
+    draft = buffering_draft(WorkflowExecutionSignaledEventAttributes(request_id="attached"))
+    flushed(draft)
+    known = draft.run.durable.request_ids["attached"]
+    assert known == RequestRecord(EventType.EVENT_TYPE_WORKFLOW_EXECUTION_OPTIONS_UPDATED, 10)
+
+
 def test_what_is_dropped_never_gets_an_id() -> None:
     draft = buffering_draft(TimerFiredEventAttributes(timer_id="t"))
     drop(draft)

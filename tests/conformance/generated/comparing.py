@@ -1,0 +1,150 @@
+"""Plans on both servers: run side by side, judged, and shrunk when they differ.
+
+A difference counts only if the reference agrees with itself: it is asked twice more, and Perdure once more, so that
+what a busy machine decided is told from what the servers decided.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from tests.conformance.generated import steps  # noqa: F401 - registers the kinds of steps
+from tests.conformance.generated.case import ACTIONS, Case, Flow
+from tests.conformance.generated.ending import finish
+from tests.conformance.generated.intended import INTENDED
+from tests.conformance.generated.plan import Edit, Plan, edits, made
+from tests.conformance.generated.settling import settle
+from tests.conformance.harness.render import Names
+from tests.conformance.harness.rpc import CallFailed, Client
+from tests.conformance.harness.scenario import STOPPED
+from tests.conformance.harness.session import Session
+from tests.conformance.harness.transcript import Transcript, difference
+
+CASE_SECONDS = 90.0
+AT_ONCE = 30
+_ROUNDS_MAX = 3
+
+Seen = Counter[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of a plan. `difference` is empty if the servers agree; `unstable` says who contradicted itself."""
+
+    plan: Plan
+    reference: str
+    difference: str = ""
+    unstable: str = ""
+
+    @property
+    def kind(self) -> str:
+        """What differs first, without its values: differences that are alike have the same kind."""
+        changed = [line for line in self.difference.splitlines()[2:] if line[:1] in "+-" and line[1:].strip()]
+        return " ".join(re.sub(r"\d+", "n", line.partition(":")[0]) for line in changed[:2])
+
+    @property
+    def stopped(self) -> str:
+        """Why the plan did not reach its end on the reference; empty if it did."""
+        last = self.reference.rstrip().splitlines()[-1]
+        return last if last.startswith(STOPPED) else ""
+
+
+async def transcript(plan: Plan, client: Client, seen: Seen | None = None) -> str:
+    """Run a plan on a server and return its transcript; what goes wrong ends it with a line that says so."""
+    nonce = os.urandom(5).hex()
+    written = Transcript(Names(nonce, INTENDED))
+    session = Session(client, written, nonce)
+    case = Case(session, Counter() if seen is None else seen)
+    try:
+        async with asyncio.timeout(CASE_SECONDS):
+            await _play(case, plan)
+            await finish(case)
+    except CallFailed as failure:
+        written.lines.append(f"{STOPPED} {failure.method} failed: {failure.code}")
+    except TimeoutError as late:
+        written.lines.append(f"{STOPPED} {str(late) or f'no end after {CASE_SECONDS:g} s'}")
+    finally:
+        await session.end()
+    return written.text()
+
+
+async def _play(case: Case, plan: Plan) -> None:
+    for step in plan:
+        flow = case.chosen(step.who) if case.flows else Flow("none")
+        before = len(case.session.transcript.lines)
+        case.begin(step)
+        await ACTIONS[step.kind](case, flow)
+        if len(case.session.transcript.lines) == before:
+            continue
+        case.session.transcript.lines.insert(before, f"\n## {step}")
+        await settle(case)
+        for known in list(case.flows.values()):
+            if await case.look(known) is not None:
+                await case.session.describe(known.name)
+
+
+class Comparing:
+    """Both servers, at most `at_once` plans at a time, and what the reference was seen to go through."""
+
+    def __init__(self, reference: Client, other: Client, at_once: int = AT_ONCE) -> None:
+        self.reference = reference
+        self.other = other
+        self.seen: Seen = Counter()
+        self._trying = asyncio.Semaphore(at_once)
+
+    async def all(self, listed: Iterable[Plan], told: Callable[[Verdict], None] = lambda _: None) -> list[Verdict]:
+        """The verdicts of plans, in their order; `told` hears of each as it comes."""
+
+        async def one(plan: Plan) -> Verdict:
+            async with self._trying:
+                verdict = await self.verdict(plan)
+            told(verdict)
+            return verdict
+
+        return await asyncio.gather(*(one(plan) for plan in listed))
+
+    async def verdict(self, plan: Plan) -> Verdict:
+        """Run a plan on both, and again where they differ."""
+        first, second = await asyncio.gather(transcript(plan, self.reference, self.seen), transcript(plan, self.other))
+        if first == second:
+            return Verdict(plan, first)
+        again = [await transcript(plan, self.reference) for _ in range(2)]
+        if any(text != first for text in again):
+            return Verdict(plan, first, unstable="" if second in again else "reference")
+        if await transcript(plan, self.other) == first:
+            return Verdict(plan, first, difference(first, second, "reference", "perdure"), unstable="perdure")
+        return Verdict(plan, first, difference(first, second, "reference", "perdure"))
+
+    async def shrunk(self, verdict: Verdict) -> Verdict:
+        """The smallest plan found that still differs in this kind; many are tried at once."""
+        for _ in range(_ROUNDS_MAX):
+            before = verdict
+            for stage in range(len(edits(verdict.plan))):
+                verdict = await self._with_less(verdict, edits(verdict.plan)[stage])
+            if verdict is before:
+                break
+        return verdict
+
+    async def _with_less(self, verdict: Verdict, changes: list[Edit]) -> Verdict:
+        """Try each edit by itself, then all those together that left the difference, then halves of them."""
+        tried = await asyncio.gather(*(self._alike(verdict, [change]) for change in changes))
+        good = [change for change, left in zip(changes, tried, strict=True) if left is not None]
+        while good:
+            together = await self._alike(verdict, good)
+            if together is not None:
+                return together
+            good = good[: len(good) // 2]
+        return verdict
+
+    async def _alike(self, verdict: Verdict, changes: list[Edit]) -> Verdict | None:
+        """The verdict of a plan with edits, if it differs as this one does."""
+        plan = made(verdict.plan, changes)
+        async with self._trying:
+            first, second = await asyncio.gather(transcript(plan, self.reference), transcript(plan, self.other))
+        found = Verdict(plan, first, difference(first, second, "reference", "perdure"))
+        return found if found.kind == verdict.kind else None
