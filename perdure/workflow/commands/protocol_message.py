@@ -61,7 +61,9 @@ def receive(completion: Completion, message: ProtocolMessage) -> None:
             "resolved automatically by retries",
         )
     if not completion.draft.run.is_open and not isinstance(body, Rejection):
-        abort(completion.work, completion.draft.run, update_id, seen_by_worker=True)
+        if state != "ProvisionallyAborted":
+            completion.updates[update_id] = "ProvisionallyAborted"
+            abort(completion.work, completion.draft.run, update_id, seen_by_worker=True)
         return
     known = _EFFECTS.get(type(body))
     if known is None:

@@ -13,8 +13,8 @@ from perdure.workflow.requests import ResetSticky
 def reset_sticky(work: Work, request: ResetSticky) -> ResetStickyTaskQueueResponse:
     """Later workflow tasks go to the normal queue, and so does one that waits on the sticky queue."""
     draft = open_draft(work, request.run_id)
-    draft.settle_task()
     clear_sticky(draft)
+    draft.settle_task()
     task = draft.run.durable.workflow_task
     if task is not None and task.sticky and not task.started_event_id:
         stamp = draft.run.durable.workflow_task_stamp + 1

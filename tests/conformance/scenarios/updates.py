@@ -159,13 +159,17 @@ async def speculative_task_on_the_sticky_queue(s: Session) -> None:
     """Its worker gets what is new, accepted or rejected."""
     await s.start_quietly()
     await s.advance(record_marker(), **stickiness(s))
+    polled = s.begin(s.poll_request(task_queue=s.sticky))
+    await s.settle()
     pending = await asked(s)
-    task = await s.poll(task_queue=s.sticky)
+    task = await s.finish(polled, "poll of the sticky queue")
     (message,) = task.messages
     await s.complete(task, messages=[reject(message)], capabilities=_CAPABLE, **stickiness(s))
     await s.finish(pending, "rejected")
+    polled = s.begin(s.poll_request(task_queue=s.sticky))
+    await s.settle()
     pending = await asked(s)
-    task = await s.poll(task_queue=s.sticky)
+    task = await s.finish(polled, "poll of the sticky queue")
     (message,) = task.messages
     await s.complete(task, carry(accept(message)), messages=[accept(message), respond(message)], **stickiness(s))
     await s.finish(pending, "completed")

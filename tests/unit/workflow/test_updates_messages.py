@@ -268,7 +268,7 @@ def test_an_unreadable_body_fails_the_task() -> None:
 
 def test_an_acceptance_after_the_close_comes_too_late() -> None:
     stage = begun()
-    stage.complete(done(), messages=[message(Acceptance(accepted_request_message_id="u/request"))])
+    stage.complete(done(), messages=[message(Acceptance(accepted_request_message_id="u/request")), completed()])
     (moved,) = heard(stage)
     assert moved.error is not None
     assert moved.error.message == "workflow update was aborted by closing workflow"
