@@ -44,7 +44,12 @@ T = TypeVar("T")
 _RATE = 1_000_000
 RETENTION_S = 24 * 3600
 SIM_LIMITS = Limits(
-    matching_poll_ns=10 * SECOND_NS, host_rps=_RATE, namespace_rps=_RATE, visibility_rps=_RATE, waiting_polls_max=10_000
+    matching_poll_ns=10 * SECOND_NS,
+    host_rps=_RATE,
+    namespace_rps=_RATE,
+    visibility_rps=_RATE,
+    waiting_polls_max=10_000,
+    workflow_pause=True,
 )
 
 

@@ -124,8 +124,10 @@ def task_not_fetched(work: Work, draft: Draft, timer: Timer) -> None:
 
 @fires(TimerKind.WORKFLOW_TASK_BACKOFF)
 def delay_over(work: Work, draft: Draft, timer: Timer) -> None:
-    """The delayed first task begins."""
-    schedule(draft)
+    """The delayed first task begins: the one that carries an update, if there is one."""
+    draft.settle_task()
+    if draft.run.workflow_task is None:
+        schedule(draft)
 
 
 @fires(TimerKind.RUN_TIMEOUT)
