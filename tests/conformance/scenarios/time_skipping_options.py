@@ -120,3 +120,31 @@ async def skipping_by_options_refused(s: Session) -> None:
     await update(s, common.TimeSkippingConfig(enabled=True, fast_forward_config=forward(1, "")))
     await s.terminate()
     await update(s, ON)
+
+
+@scenario()
+async def skipping_and_resetting(s: Session) -> None:
+    """A run that is reset goes on with the time that it had by then, and skips on from there."""
+    await s.start_quietly(**skipping())
+    task = await s.advance(start_timer("one", 2 * DAY))
+    await s.advance(start_timer("two", 3 * DAY))
+    await s.take()
+    request = ws.ResetWorkflowExecutionRequest(
+        namespace=NAMESPACE,
+        workflow_execution=task.workflow_execution,
+        reason="again",
+        workflow_task_finish_event_id=10,
+        request_id=s.unique("reset"),
+    )
+    await s.quiet(request)
+    await s.advance(start_timer("three", 4 * DAY))
+    await s.take()
+    await show(s)
+    await info(s, day=False)  # the start time of such a run is the real one in the reference
+    request.workflow_task_finish_event_id = 4
+    request.request_id = s.unique("reset further")
+    await s.quiet(request)
+    await s.advance(start_timer("four", DAY))
+    await s.take()
+    await show(s)
+    await info(s, day=False)
