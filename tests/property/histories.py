@@ -55,7 +55,9 @@ def check_history(events: list[HistoryEvent]) -> None:
 
 
 def check_chain(histories: Mapping[str, list[HistoryEvent]]) -> None:
-    """Runs of one workflow id: whoever names a successor is named by it and by nobody else, in one chain."""
+    """Runs of one workflow id: whoever names a successor is named by it and by nobody else, in one chain. A reset run
+    stands where the run stood whose beginning it has.
+    """
     followed: dict[str, str] = {}
     for run_id, events in histories.items():
         successor = getattr(attributes_of(events[-1]), "new_execution_run_id", "")
@@ -66,8 +68,10 @@ def check_chain(histories: Mapping[str, list[HistoryEvent]]) -> None:
         started = attributes_of(events[0])
         before = started.continued_execution_run_id
         assert (before in followed) == bool(before), "a run continues one that does not name it"
-        assert not before or followed[before] == run_id
-        first = attributes_of(histories[before][0]).first_execution_run_id if before else run_id
+        original = started.original_execution_run_id
+        assert original == run_id or original in histories
+        assert not before or followed[before] == original
+        first = attributes_of(histories[before][0]).first_execution_run_id if before else original
         assert started.first_execution_run_id == first
     assert set(followed.values()) <= set(histories), "a successor was never begun"
 

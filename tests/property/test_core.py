@@ -11,6 +11,7 @@ from tests.property import (  # noqa: F401 - add their rules
     intervention_rules,
 )
 from tests.property.histories import check_chain, check_history
+from tests.property.reset_rules import check_resets
 from tests.property.rules import RULES, Draw, completes, polls, starts
 from tests.property.update_rules import check_updates
 from tests.transcripts.stage import Stage
@@ -30,5 +31,6 @@ def test_any_requests_in_any_order(data: st.DataObject) -> None:
         check_history(events)
     check_chain(stage.histories)
     check_updates(stage)
+    check_resets(stage)
     open_runs = {run_id for run_id, run in stage.chain.runs.items() if run.is_open}
     assert open_runs <= {stage.chain.current.run_id if stage.chain.current else ""}
