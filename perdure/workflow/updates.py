@@ -101,6 +101,13 @@ def send(run: Run, *, again: bool) -> tuple[AdmittedUpdate, ...]:
     return carried
 
 
+def unsend(run: Run) -> None:
+    """The started task that carried updates is gone: they are as if it had never been."""
+    for update in tuple(run.ephemeral.admitted_updates.values()):
+        if update.sent:
+            run.put("admitted_updates", update.update_id, msgspec.structs.replace(update, sent=False))
+
+
 def message(update: AdmittedUpdate, task: WorkflowTask) -> bytes:
     """The temporal.api.protocol.v1.Message, encoded, that carries the update with the started task."""
     return Message(

@@ -80,7 +80,7 @@ def receive(completion: Completion, message: ProtocolMessage) -> None:
 
 def _type_name(message: ProtocolMessage) -> str:
     if not message.HasField("body"):
-        raise InvalidArgument("nil body")
+        raise InvalidArgument("nil message body")
     name = message.body.type_url.rpartition("/")[2]
     if not name:
         raise InvalidArgument("no message name specified")

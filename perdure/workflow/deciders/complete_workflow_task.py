@@ -14,7 +14,7 @@ from temporalio.api.history.v1 import (
 from temporalio.api.workflowservice.v1 import RespondWorkflowTaskCompletedRequest
 
 from perdure.base.clock import SECOND_NS, from_duration
-from perdure.base.errors import FailedPrecondition, InvalidArgument, NotFound
+from perdure.base.errors import FailedPrecondition, InvalidArgument, NotFound, Refused
 from perdure.workflow.cause_names import cause_name
 from perdure.workflow.close import SERVER_IDENTITY, close, release_queries, show
 from perdure.workflow.commands import BadCommand, Completion
@@ -31,7 +31,15 @@ from perdure.workflow.requests import CompleteWorkflowTask, WorkflowTaskComplete
 from perdure.workflow.reset_points import note_reset_point
 from perdure.workflow.server_attributes import no_more_problems
 from perdure.workflow.state import WorkflowTask
-from perdure.workflow.updates import carried_over, has_unsent, may_discard, refuse_sent, reject_unprocessed, send
+from perdure.workflow.updates import (
+    carried_over,
+    has_unsent,
+    may_discard,
+    refuse_sent,
+    reject_unprocessed,
+    send,
+    unsend,
+)
 from perdure.workflow.workflow_task import (
     end_task,
     schedule,
@@ -71,6 +79,11 @@ def complete_workflow_task(work: Work, request: CompleteWorkflowTask) -> Workflo
     except BadCommand as bad:
         _reject(work, run.run_id, task, answer, bad)
         return None
+    except Refused as refusal:
+        if not task.speculative:
+            raise
+        _carry_again(work, run.run_id, refusal)
+        return None
     activities = start_eagerly(completion, request.eager_activities_max)
     again = _schedule_next(completion, task, answer)
     next_task = None
@@ -102,11 +115,11 @@ def _check(answer: RespondWorkflowTaskCompletedRequest, work: Work) -> None:
         raise InvalidArgument(
             "versioning behavior cannot be specified without deployment options being set with versioned mode"
         )
-    check_sequence(answer.commands)
 
 
 def _carry_out(work: Work, draft: Draft, task: WorkflowTask, answer: RespondWorkflowTaskCompletedRequest) -> Completion:
     """Write the completion and carry its commands out. Raises BadCommand; the draft is worthless then."""
+    check_sequence(answer.commands)
     carried = carried_over(draft.run)
     if task.speculative and may_discard(draft.run, answer, work.context.limits):
         end_task(draft)
@@ -223,6 +236,18 @@ def _reject(
     else:
         wake(draft)
     _queries_unanswered(work, draft, again=draft.run.durable.workflow_task is not None)
+
+
+def _carry_again(work: Work, run_id: str, refusal: Refused) -> None:
+    """The answer to a speculative task was none at all, and the task leaves no trace: another one carries its updates,
+    to a worker that may know nothing of the workflow.
+    """
+    draft = work.restart(run_id)
+    end_task(draft)
+    clear_sticky(draft)
+    unsend(draft.run)
+    schedule_speculative(draft)
+    work.refusal = refusal
 
 
 def _is_empty(answer: RespondWorkflowTaskCompletedRequest) -> bool:

@@ -147,3 +147,20 @@ async def update_that_a_repeated_attempt_gets_wrong(s: Session) -> None:
     await s.finish(pending, "update")
     await s.advance()
     await s.show_history()
+
+
+@scenario()
+async def messages_that_can_not_be_told_apart(s: Session) -> None:
+    """They are refused, and the task is not: what it carried comes again."""
+    await idle(s)
+    pending = await asked(s)
+    for body in (None, AnyMessage(), AnyMessage(type_url="x/name")):
+        task, message = await take_update(s)
+        await s.complete(task, messages=[protocol.Message(id="m", protocol_instance_id="u", body=body)])
+    await s.complete(task, messages=[reject(message)])
+    await s.show_history(first=4)
+    task = await s.poll()
+    (message,) = task.messages
+    await s.complete(task, messages=[reject(message)])
+    await s.finish(pending, "update")
+    await s.show_history(first=4)

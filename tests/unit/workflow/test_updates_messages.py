@@ -220,7 +220,7 @@ def test_a_repeated_attempt_fails_without_a_trace_and_its_updates_with_it() -> N
 @pytest.mark.parametrize(
     ("body", "text"),
     [
-        (None, "nil body"),
+        (None, "nil message body"),
         (AnyMessage(), "no message name specified"),
         (AnyMessage(type_url="x/name"), 'failed to extract protocol type: no . found in "name"'),
     ],
@@ -231,6 +231,11 @@ def test_what_can_not_be_told_apart_is_refused(body: AnyMessage | None, text: st
     assert isinstance(decision.refusal, InvalidArgument)
     assert decision.refusal.message == text
     assert len(stage.history) == 4
+    assert decision.record is None
+    stage.poll()
+    assert stage.last is not None
+    assert (carried(stage.last), stage.last.task.attempt) == (["u"], 1)
+    assert heard(stage) == []
 
 
 def test_commands_that_name_no_message() -> None:
