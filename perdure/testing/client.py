@@ -33,7 +33,7 @@ from temporalio.api.workflowservice.v1 import (
 
 from perdure.base.clock import MS_NS, SECOND_NS, to_duration
 from perdure.base.entropy import new_id
-from perdure.base.errors import NotFound, PerdureError, Refused
+from perdure.base.errors import FailedPrecondition, NotFound, PerdureError, Refused
 from perdure.base.tasks import Background
 from perdure.testing.checkers.evidence import STATUS_OF, successor_of
 from perdure.testing.cluster import SimCluster
@@ -280,6 +280,9 @@ class Client(Caller):
             namespace=self.namespace, execution=self.execution(run_id), query=WorkflowQuery(query_type="signals")
         )
         response = await self.call(op, "QueryWorkflow", request, timeout_s=8.0)
+        if response.HasField("query_rejected"):
+            self.log.failed(op, FailedPrecondition("the workflow is paused"))
+            return
         self.log.returned(op, run_id=run_id, signals=json.loads(response.query_result.payloads[0].data))
 
     async def _history(self, run_id: str) -> None:
