@@ -40,10 +40,13 @@ from perdure.testing.cluster import SimCluster
 from perdure.testing.oplog import Kind, Op
 from perdure.testing.party import SDK, TOOL, Party, header, parsed, reading
 from perdure.testing.programs import Program, program_input, program_of
+from perdure.testing.receiver import HOST
 from perdure.testing.worker import QUEUE
 
 _CLOSE = HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT
 _ATTEMPTS = 40
+# Starts whose request id ends so want to hear how it ended.
+_CALLED = "01234567"
 
 
 class Errand(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,7 +200,12 @@ class Client(Caller):
                 response = await self._signal_with_start(op, request_id)
             else:
                 request = StartWorkflowExecutionRequest(**self._start_fields(op, request_id))
+                url = f"http://{HOST}/{request_id}" if request_id[-1] in _CALLED else ""
+                if url:
+                    request.completion_callbacks.add().nexus.url = url
                 response = await self.call(op, "StartWorkflowExecution", request)
+                if url and response.started:
+                    self.cluster.outside.owed.add(url)
             self.log.returned(op, run_id=response.run_id, started=response.started)
             found.append(response.run_id)
             return True

@@ -21,7 +21,7 @@ from temporalio.api.workflowservice.v1 import RespondQueryTaskCompletedRequest
 from perdure.base.clock import SECOND_NS
 from perdure.base.entropy import new_id
 from perdure.base.errors import DeadlineExceeded, PerdureError, Unavailable
-from perdure.base.limits import Limits
+from perdure.base.limits import AddressRule, Limits
 from perdure.base.slots import even_ranges
 from perdure.base.tasks import Background
 from perdure.cluster.namespaces import Namespace
@@ -36,6 +36,7 @@ from perdure.testing.entropy import SeededEntropy
 from perdure.testing.loop import VirtualClock, VirtualLoop
 from perdure.testing.network import Network, NetworkDirectory, RemoteHistory, RemoteMatching
 from perdure.testing.oplog import OpLog
+from perdure.testing.receiver import HOST, WorldOutside
 from perdure.testing.sim_store import SimFaults, SimStore
 from perdure.workflow.tasks import QueueKey
 from perdure.workflow.tokens import decode_token
@@ -50,6 +51,7 @@ SIM_LIMITS = Limits(
     visibility_rps=_RATE,
     waiting_polls_max=10_000,
     workflow_pause=True,
+    callback_addresses=(AddressRule(HOST, insecure=True),),
 )
 
 
@@ -98,6 +100,7 @@ class Host:
             msgspec.structs.replace(options.roles, shards=shards),
             lambda _: NetworkDirectory(PlacesDirectory(self, cluster), cluster.network),
         )
+        self.roles.history.callbacks.sender = cluster.outside
         settings = FrontendOptions(limits=options.roles.limits, throttled=False, list_throttled=False)
         self.frontend = Frontend(
             self.roles.namespaces, self.roles.directory, store.visibility, self.clock, entropy, settings
@@ -181,6 +184,7 @@ class SimCluster:
         self.faults = SimFaults(entropy.fork("store"))
         self.store = SimStore(loop.clock, self.faults)
         self.network = Network(entropy.fork("network"), loop.clock)
+        self.outside = WorldOutside(entropy.fork("outside"))
         self.hosts: list[Host | None] = [None] * options.places
         self.shard_ids: list[str] = []  # in the order of their slots
         self.zombies: list[Host] = []

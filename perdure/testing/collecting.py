@@ -52,6 +52,8 @@ class Collector:
             repeated=self._cluster.network.repeated,
             replays=await replayed.differences(self._cluster.owner),
             leftovers=replayed.leftovers(),
+            uncalled=self._cluster.outside.uncalled(),
+            told=[(url, call.headers) for url, calls in self._cluster.outside.calls.items() for call in calls],
             faults=self._faults(),
             skew_ns=2 * self._cluster.options.skew_ns,
         )

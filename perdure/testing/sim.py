@@ -33,6 +33,8 @@ from perdure.testing.worker import Worker
 # Rule 26: what is due is done by then, in virtual seconds after everything was healed.
 SETTLED_S = 150.0
 _REST_S = 12.0
+# A receiver that failed is given a rest of a minute, and a call of its own that it comes to a minute after.
+_CALLED_S = 240.0
 _LOOK_S = 3.0
 # So many failed seeds say as much as all would.
 _FAILED_MAX = 10
@@ -168,6 +170,7 @@ class Simulation:
         self.cluster.disarm()
         self.cluster.faults.heal()
         self.cluster.network.heal()
+        self.cluster.outside.calm()
         await self.cluster.faults.land()
         for zombie in tuple(self.cluster.zombies):
             self.cluster.crash(zombie)
@@ -182,6 +185,10 @@ class Simulation:
             await asyncio.wait(errands, timeout=SETTLED_S)
         for _ in range(int(SETTLED_S / _LOOK_S)):
             if not await self._is_something_open():
+                break
+            await asyncio.sleep(_LOOK_S)
+        for _ in range(int(_CALLED_S / _LOOK_S)):
+            if not self.cluster.outside.uncalled():
                 break
             await asyncio.sleep(_LOOK_S)
         await asyncio.sleep(_REST_S)

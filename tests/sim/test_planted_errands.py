@@ -11,8 +11,9 @@ from perdure.workflow import new_run, successor
 from perdure.workflow.decide import DECIDERS, Work
 from perdure.workflow.deciders import plan_errand
 from perdure.workflow.draft import Draft
+from perdure.workflow.events import workflow
 from perdure.workflow.new_run import Origin
-from perdure.workflow.requests import ErrandDone, RecordChildClosed, StartChild
+from perdure.workflow.requests import ErrandDone, RecordCallback, RecordChildClosed, StartChild
 from perdure.workflow.tasks import TimerKind
 from tests.sim.planting import Patch, Plant, Plants, must_be_found
 
@@ -104,6 +105,22 @@ def a_chain_forgets_its_first_run(patch: Patch) -> None:
         return create(work, request, msgspec.structs.replace(origin, first_run_id=""))
 
     patch.setattr(successor, "create_run", forget)
+
+
+@breaks(36)
+def a_callback_is_noted_before_it_is_called(patch: Patch) -> None:
+    call = errands.RUNNERS[TimerKind.CALLBACK]
+
+    async def note(errand: Errand, plan: Any) -> None:
+        await errand.bring_back(RecordCallback(errand.timer))
+        await call(errand, plan)
+
+    patch.setitem(errands.RUNNERS, TimerKind.CALLBACK, note)
+
+
+@breaks(36)
+def every_run_of_a_chain_calls(patch: Patch) -> None:
+    patch.setattr(workflow, "_hands_on", lambda *_: False)
 
 
 @pytest.mark.parametrize(("rules", "plant"), PLANTS.all, ids=PLANTS.names)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from perdure.testing.checkers import (
     activities,
+    callbacks,
     cluster,
     families,
     histories,
@@ -36,6 +37,7 @@ RULES: tuple[Callable[[Evidence], Iterator[Violation]], ...] = (
     signals.signals_once,
     signals.signals_in_order,
     families.calls_between_workflows,
+    callbacks.callbacks_tell_the_end,
     updates.one_outcome,
     updates.one_execution,
     signals.queries_see_signals,

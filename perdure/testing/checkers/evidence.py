@@ -6,7 +6,7 @@ signals carry their request id in the header field `request-id`.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
 import msgspec
@@ -165,7 +165,8 @@ class Evidence(msgspec.Struct, dict=True, kw_only=True):
     that a repeated call may be told of what it did itself. `repeated`: workflow ids about which a call was delivered
     again, out of order. `unsettled`: what was not done in time. `leftovers`: tasks
     still outstanding when nothing is left to do. `orphans`: what deletion left behind. `replays`: where replaying the
-    log gave another state.
+    log gave another state. `uncalled`: addresses of callbacks that nobody called. `told`: (address, headers) of the
+    calls that came.
     """
 
     ops: Sequence[Op]
@@ -182,6 +183,8 @@ class Evidence(msgspec.Struct, dict=True, kw_only=True):
     leftovers: list[str] = []
     orphans: list[str] = []
     replays: list[str] = []
+    uncalled: list[str] = []
+    told: list[tuple[str, Mapping[str, str]]] = []
     faults: dict[str, int] = {}
     skew_ns: int = 0
 
