@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from google.protobuf.message import Message
 from temporalio.api.enums.v1 import CommandType
+from temporalio.api.workflowservice.v1 import ExecuteMultiOperationResponse, StartWorkflowExecutionResponse
 
 from perdure.base import series
 from perdure.base.clock import Clock
@@ -26,6 +27,7 @@ _ACTIONS = frozenset(
         "RecordActivityTaskHeartbeat",
         "RecordActivityTaskHeartbeatById",
         "QueryWorkflow",
+        "ExecuteMultiOperation",
         "ResetWorkflowExecution",
         "UpdateWorkflowExecutionOptions",
     }
@@ -42,6 +44,7 @@ _COMMANDS = frozenset(
         CommandType.COMMAND_TYPE_CONTINUE_AS_NEW_WORKFLOW_EXECUTION,
     }
 )
+_MESSAGES = {"temporal.api.update.v1.Acceptance": "Acceptance", "temporal.api.update.v1.Rejection": "Rejection"}
 
 
 class Names(Protocol):
@@ -107,8 +110,7 @@ class _Counted:
 
     async def _act(self, request: Any, meta: CallMeta) -> Message | bytes:
         reply: Message | bytes = await self._call(request, meta)
-        # A start may have found the run that it was to make.
-        if self._name != "StartWorkflowExecution" or getattr(reply, "started", True):
+        if _has_begun(reply):
             self._count(f"grpc_{self._name}", request)
         return reply
 
@@ -118,8 +120,20 @@ class _Counted:
             if command.command_type in _COMMANDS:
                 name = CommandType.Name(command.command_type).removeprefix("COMMAND_TYPE_")
                 self._count("command_" + "".join(word.capitalize() for word in name.split("_")), request)
+        for message in request.messages:
+            if kind := _MESSAGES.get(message.body.type_url.rpartition("/")[2]):
+                self._count(f"message_UpdateWorkflowExecution:{kind}", request)
         return reply
 
     def _count(self, action: str, request: Any) -> None:
         family = self._metrics.family(series.ACTION)
         family.labels(action, self._namespace(request), self._name, self._service).inc()
+
+
+def _has_begun(reply: Message | bytes) -> bool:
+    """False if a start found the run that it was to make."""
+    if isinstance(reply, StartWorkflowExecutionResponse):
+        return reply.started
+    if isinstance(reply, ExecuteMultiOperationResponse):
+        return reply.responses[0].start_workflow.started
+    return True
