@@ -200,8 +200,8 @@ async def forward_over_timers(s: Session) -> None:
 
 @scenario()
 async def forward_to_a_timer(s: Session) -> None:
-    """A timer that is due within the last second of it."""
-    await s.start(**skipping(fast_forward_config=common.FastForwardConfig(id="x", duration=Duration(seconds=1))))
+    """It ends before the timer is due."""
+    await s.start(**skipping(fast_forward_config=forward(1 / 24)))
     await s.advance(start_timer("one", DAY))
     await info(s)
     await s.terminate()
@@ -211,7 +211,7 @@ async def forward_to_a_timer(s: Session) -> None:
 @scenario()
 async def forward_by_the_clock(s: Session) -> None:
     """Its time comes while a task is with a worker."""
-    await s.start(**skipping(fast_forward_config=common.FastForwardConfig(id="x", duration=Duration(seconds=1))))
+    await s.start(**skipping(fast_forward_config=common.FastForwardConfig(id="x", duration=Duration(seconds=4))))
     task = await s.take()
     execution = s.execution("wf")
     poll = ws.PollWorkflowExecutionTimeSkippingRequest(
@@ -383,11 +383,16 @@ async def retry_inherits(s: Session) -> None:
 @scenario()
 async def schedule_is_skipped_through(s: Session) -> None:
     """Runs of a schedule."""
-    await s.start_quietly(**skipping(), cron_schedule="0 0 1 1 *")
+    await s.start_quietly(**skipping(), cron_schedule="@every 240h")
     await s.advance(complete_workflow())
     await s.advance(complete_workflow())
     await s.take()
-    await s.show_history()
+    events = await s.events()
+    began = events[0].workflow_execution_started_event_attributes
+    s.show("what the third run began with", began.time_skipping_config)
+    state = began.time_skipping_state_propagation
+    s.note(f"skips: {state.initial_skip_count}, days: {round(state.initial_skipped_duration.ToSeconds() / DAY)}")
+    s.note(" ".join(kinds.EventType.Name(one.event_type) for one in events[1:]))
     await s.terminate()
 
 

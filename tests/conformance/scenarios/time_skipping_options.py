@@ -31,6 +31,12 @@ async def update(s: Session, config: common.TimeSkippingConfig | None, path: str
     await s.attempt(update_request(s, config, path))
 
 
+async def arrived(s: Session) -> None:
+    """A poll that was begun waits at the server, also where that is busy."""
+    for _ in range(4):
+        await s.settle()
+
+
 ON = common.TimeSkippingConfig(enabled=True)
 OFF = common.TimeSkippingConfig(enabled=False)
 
@@ -101,12 +107,12 @@ async def skipping_by_options_while_polled(s: Session) -> None:
         common.TimeSkippingConfig(enabled=True, fast_forward_config=forward(9, "other")),
     ):
         waits = s.begin(poll)
-        await s.settle()
+        await arrived(s)
         await s.quiet(update_request(s, config))
         await s.finish(waits, "the fast-forward")
     poll.fast_forward_id = "other"
     waits = s.begin(poll)
-    await s.settle()
+    await arrived(s)
     await s.quiet(update_request(s, OFF))
     await s.finish(waits, "the fast-forward")
 
