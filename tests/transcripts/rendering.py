@@ -37,8 +37,9 @@ class Renderer:
         mutations = decision.record.mutations if decision.record is not None else []
         for mutation in mutations:
             self._mutation(mutation)
-        for sign, tasks in (("+", decision.added), ("-", decision.removed)):
+        for sign, tasks in (("+", decision.added), ("-", decision.removed), ("~", decision.volatile)):
             self.lines += [f"  {sign} {self._task(task)}" for task in tasks]
+        self.lines += [f"  lapsed {self._names.name(run_id, 'run')}" for run_id in decision.lapsed]
         self.lines += [f"  notice {self._value(notice)}" for notice in decision.notices]
         if decision.refusal is not None:
             name = type(decision.refusal).__name__

@@ -9,6 +9,7 @@ from tests.transcripts import (
     operation_scenarios,
     successor_scenarios,
     time_scenarios,
+    update_scenarios,
 )
 from tests.transcripts.rendering import Renderer
 from tests.transcripts.scenarios import SCENARIOS
@@ -22,6 +23,7 @@ __all__ = [
     "successor_scenarios",
     "time_scenarios",
     "transcript",
+    "update_scenarios",
 ]
 
 EXPECTED = Path(__file__).parent / "expected"

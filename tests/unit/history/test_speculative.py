@@ -41,7 +41,7 @@ async def _accepts(house: House, task: PollWorkflowTaskQueueResponse) -> None:
 def test_a_rejected_update_leaves_neither_events_nor_timers() -> None:
     async def play() -> tuple[str, list[str], list[int]]:
         house = await _house()
-        timers = []
+        timers: list[int] = []
         async with asyncio.TaskGroup() as group:
             asking = group.create_task(_asking(house))
             await soon()
@@ -99,7 +99,7 @@ def test_one_that_is_not_answered_times_out() -> None:
 def test_a_poll_that_waits_gets_it_at_once_also_on_a_queue_of_its_own() -> None:
     async def play() -> list[tuple[float, int]]:
         house = await _house()
-        seen = []
+        seen: list[tuple[bool, int]] = []
         await house.signal("w", "go")
         await house.complete(await house.poll(), sticky="own")
         for _ in range(2):
