@@ -112,7 +112,7 @@ class Renderer:
 
     def _value(self, value: Any, name: str = "") -> str:
         if isinstance(value, Message):
-            return "{" + ", ".join(message_lines(value, self._names)) + "}"
+            return "{" + ", ".join(map(_printable, message_lines(value, self._names))) + "}"
         if isinstance(value, bytes):
             return f"({len(value)} bytes)" if value else ""
         if isinstance(value, Timer | Offer | Effect):
@@ -145,6 +145,11 @@ class Renderer:
         if isinstance(value, str):
             return self._names.clean(repr(value), "run" if "run_id" in name else "uuid")
         return str(value)
+
+
+def _printable(line: str) -> str:
+    """The line, with what of it is no text (a message inside of another) as numbers."""
+    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in line)
 
 
 def _seconds(time_ns: int) -> str:
