@@ -96,6 +96,10 @@ TASK_SCHEDULE_TO_START = histogram(
     "task_schedule_to_start_latency", _QUEUE, "Seconds from when a task was scheduled until a worker began it."
 )
 
+_CALLBACK = "destination namespace operation outcome service_name"
+CALLBACK_REQUESTS = counter("callback_outbound_requests", _CALLBACK, "Calls of completion callbacks.")
+CALLBACK_LATENCY = histogram("callback_outbound_latency", _CALLBACK, "Seconds that a call of a callback took.")
+
 # ------------------------------------------------------------------------------------------------------------- matching
 
 _POLL = (

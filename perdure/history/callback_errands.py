@@ -7,8 +7,8 @@ link that it carries.
 from temporalio.api.common.v1 import Callback
 
 from perdure.base.clock import SECOND_NS
-from perdure.history.callbacks import NotSent, is_internal
-from perdure.history.completions import completion, header_fault, judge, shown
+from perdure.history.callbacks import is_internal
+from perdure.history.completions import completion
 from perdure.history.errands import Errand, runs
 from perdure.workflow.requests import CallbackPlan, RecordCallback
 from perdure.workflow.tasks import TimerKind
@@ -39,11 +39,7 @@ async def _call(errand: Errand, plan: CallbackPlan, url: str) -> tuple[str, bool
             namespace = (await errand.namespaces.by_id(key.namespace_id)).name
             event = await errand.event(plan.segments, plan.close_event_id)
             sent = completion(plan, key, errand.timer.run_id, namespace, event)
-            if fault := header_fault(sent.headers):
-                raise NotSent(fault)
-            failure, retryable = judge(await calls.sender.post(sent, calls.timeout_ns))
-        except NotSent as error:
-            failure, retryable = f'Post "{shown(url)}": {error}', True
+            failure, retryable = await calls.post(namespace, sent)
         except BaseException:
             destination.abandoned()
             raise

@@ -15,8 +15,10 @@ from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 
 from perdure.base.clock import SECOND_NS, Clock
 from perdure.base.errors import Unavailable
-from perdure.history.completions import Answer, Completion
+from perdure.history.completions import Answer, Completion, header_fault, judge, outcome_of, shown
+from perdure.history.outcomes import Outcomes
 
+TIMED_OUT = "context deadline exceeded"
 BLOCKED = "The circuit breaker is open."
 # Source of both: the reference's circuit breakers.
 FAILURES_MAX = 5
@@ -96,11 +98,28 @@ class Destination:
 class Callbacks:
     """The destinations of a process. `sender` is the composition root's to set. `timeout_ns`: of one call."""
 
-    def __init__(self, clock: Clock, timeout_ns: int) -> None:
+    def __init__(self, clock: Clock, timeout_ns: int, outcomes: Outcomes) -> None:
         self.sender: Sender = Nowhere()
-        self.timeout_ns = timeout_ns
+        self._timeout_ns = timeout_ns
+        self._outcomes = outcomes
         self._clock = clock
         self._destinations: dict[tuple[str, str], Destination] = {}
+
+    async def post(self, namespace: str, completion: Completion) -> tuple[str, bool]:
+        """Call, and count it. What was wrong, "" for nothing, and whether to call again."""
+        begun_ns = self._clock.monotonic_ns()
+        try:
+            if fault := header_fault(completion.headers):
+                raise NotSent(fault)
+            answer = await self.sender.post(completion, self._timeout_ns)
+            failure, retryable = judge(answer)
+            outcome = outcome_of(failure)
+        except NotSent as error:
+            failure, retryable = f'Post "{shown(completion.url)}": {error}', True
+            outcome = "request-timeout" if str(error) == TIMED_OUT else "unknown-error"
+        took_ns = self._clock.monotonic_ns() - begun_ns
+        self._outcomes.called_back(namespace, origin(completion.url), outcome, took_ns)
+        return failure, retryable
 
     def destination(self, namespace_id: str, url: str) -> Destination:
         """The state of the receiver that `url` is at."""

@@ -261,6 +261,14 @@ def judge(answer: Answer) -> tuple[str, bool]:
     return _judged(error_type, override, "")
 
 
+def outcome_of(failure: str) -> str:
+    """How a call that was answered is counted, by what was wrong."""
+    if not failure:
+        return "success"
+    found = re.match(r"handler error \(([A-Z_]+)\)", failure)
+    return f"handler-error:{found[1]}" if found is not None else "unknown-error"
+
+
 def _judged(error_type: str, override: Any, message: Any) -> tuple[str, bool]:
     text = f"handler error ({error_type})"
     if isinstance(message, str) and message:

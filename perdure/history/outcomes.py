@@ -105,6 +105,12 @@ class Outcomes:
         if before <= self.limits.state_bytes_warn < size:
             log.warning("mutable state size exceeds warn limit", **_tags(run), size=size)
 
+    def called_back(self, namespace: str, destination: str, outcome: str, took_ns: int) -> None:
+        """A completion callback was called. `outcome`: in the reference's words."""
+        labels = (destination, namespace, "CompleteNexusOperation", outcome, _SERVICE)
+        self._metrics.family(series.CALLBACK_REQUESTS).labels(*labels).inc()
+        self._metrics.family(series.CALLBACK_LATENCY).labels(*labels).observe(took_ns / SECOND_NS)
+
     def _warn_of_history(self, former: Run | None, run: Run) -> None:
         """Once for each limit, when the run grows over it."""
         size, count = run.durable.history_bytes, run.facts.next_event_id - 1

@@ -114,7 +114,7 @@ class HistoryService:
         self._answers = Answers(self._reading)
         self._queries = Queries(self, directory, clock, entropy, options.query_timeout_ns)
         self._updates = Updates(self, self._reading, clock, options.limits)
-        self.callbacks = Callbacks(clock, options.limits.callback_timeout_ns)
+        self.callbacks = Callbacks(clock, options.limits.callback_timeout_ns, executions.outcomes)
         self._speculative = Speculative(self, executions)
         self._background = Background(lambda error: None)  # a lost shard, of which those who wait are told elsewhere
         executions.service = self

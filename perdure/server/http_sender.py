@@ -12,7 +12,7 @@ import aiohttp
 from yarl import URL
 
 from perdure.base.clock import SECOND_NS
-from perdure.history.callbacks import NotSent
+from perdure.history.callbacks import TIMED_OUT, NotSent
 from perdure.history.completions import Answer, Completion
 
 ANSWER_BYTES_MAX = 64 * 1024
@@ -39,7 +39,7 @@ class HttpSender:
             async with asyncio.timeout(timeout_ns / SECOND_NS):
                 return await self._post(completion)
         except TimeoutError as error:
-            raise NotSent("context deadline exceeded") from error
+            raise NotSent(TIMED_OUT) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise NotSent(_words(error, completion.url)) from error
 

@@ -398,3 +398,61 @@ async def callbacks_of_a_deleted_run(s: Session) -> None:
         await s.advance(start_timer(seconds=100))
         await s.attempt(ws.DeleteWorkflowExecutionRequest(namespace=NAMESPACE, workflow_execution=s.execution("wf")))
         await _told(s, receiver)
+
+
+@scenario(
+    rules=PORT, differs="the reference follows redirects, as a GET without the outcome, also to where nobody allowed"
+)
+async def callback_sent_elsewhere(s: Session) -> None:
+    """A receiver that answers with another address."""
+    async with receiving() as other, receiving(("302 Found", {"Location": other.url + "/elsewhere"}, "")) as receiver:
+        await s.start_quietly(completion_callbacks=[_callback(receiver.url)])
+        await s.terminate()
+        await receiver.wait(1)
+        await _settled(s)
+        s.note(f"{len(other.calls)} calls elsewhere")
+
+
+@scenario(rules=PORT)
+async def callbacks_of_a_reset_run(s: Session) -> None:
+    """A run that is reset while it is open calls nobody: the new one has its callbacks. One that called calls again."""
+    async with receiving() as receiver:
+        first = await s.start_quietly(completion_callbacks=[_callback(receiver.url, number="1")])
+        await s.advance(start_timer(seconds=100))
+        await _reset(s, "first")
+        await _show(s, run_id=first)
+        await _show(s)
+        await s.advance(complete_workflow())
+        await receiver.wait(1)
+        await _settled(s)
+        await _reset(s, "second")
+        await _show(s)
+        await s.advance(fail_workflow())
+        await _told(s, receiver, 2)
+        await _show(s, run_id=first)
+
+
+async def _reset(s: Session, request_id: str) -> None:
+    await s.quiet(
+        ws.ResetWorkflowExecutionRequest(
+            namespace=NAMESPACE,
+            workflow_execution=s.execution("wf"),
+            workflow_task_finish_event_id=4,
+            request_id=s.unique(request_id),
+            reason="again",
+        )
+    )
+
+
+@scenario(rules=PORT)
+async def callbacks_attached_are_kept_over_a_reset(s: Session) -> None:
+    """What was attached after the point of the reset is attached to the new run again."""
+    async with receiving() as receiver:
+        await s.start_quietly(completion_callbacks=[_callback(receiver.url, number="1")])
+        await s.advance(start_timer(seconds=100))
+        await _attach(s, "second", _callback(receiver.url, number="2"))
+        await _reset(s, "reset")
+        await _show(s)
+        await s.show_history(first=5)
+        await s.advance(complete_workflow())
+        await _told(s, receiver, 2)

@@ -17,9 +17,11 @@ from temporalio.api.workflowservice.v1 import (
 
 from perdure.base.clock import SECOND_NS
 from perdure.base.errors import Unavailable
+from perdure.base.metrics import Metrics
 from perdure.cluster.roles import Call
 from perdure.history.callbacks import BLOCKED, CALLS_MAX, DESTINATIONS_MAX, FAILURES_MAX, Callbacks, NotSent
 from perdure.history.completions import Answer, Completion
+from perdure.history.outcomes import Outcomes
 from perdure.server.cluster import Options
 from perdure.shards.options import ShardOptions
 from perdure.store.memory import MemoryStore
@@ -57,8 +59,8 @@ class Receiver:
             self.at_once -= 1
 
 
-async def open_house(receiver: Receiver, store: MemoryStore | None = None) -> House:
-    house = House(running_loop(), store or MemoryStore(), ONE_SHARD)
+async def open_house(receiver: Receiver, store: MemoryStore | None = None, metrics: Metrics | None = None) -> House:
+    house = House(running_loop(), store or MemoryStore(), ONE_SHARD, metrics)
     house.roles.history.callbacks.sender = receiver
     return await house.open()
 
@@ -139,6 +141,28 @@ def test_it_is_called_again_later_and_later() -> None:
         assert info.attempt == 4
 
     run_virtual(play())
+
+
+def test_calls_are_counted_by_what_came_of_them() -> None:
+    async def play() -> str:
+        metrics = Metrics()
+        receiver = Receiver(Answer(503), "no route", "context deadline exceeded", Answer(599))
+        house = await open_house(receiver, metrics=metrics)
+        await start(house)
+        await end(house)
+        await pass_by(60)
+        return b"".join(metrics.page()).decode()
+
+    page = run_virtual(play())
+    counted = [line for line in page.splitlines() if line.startswith("callback_outbound_requests{")]
+    found = {line[line.index("outcome=") + 9 :].split('"')[0]: line[-3:] for line in counted}
+    assert found == {
+        "success": "1.0",
+        "handler_error_UNAVAILABLE": "1.0",
+        "unknown_error": "2.0",
+        "request_timeout": "1.0",
+    }
+    assert all('destination="http___receiver_80"' in line for line in counted)
 
 
 def test_a_refusal_is_final() -> None:
@@ -252,7 +276,7 @@ def test_one_receiver_that_hangs_has_few_calls_at_once() -> None:
 
 def test_only_destinations_with_something_to_tell_are_remembered() -> None:
     async def play() -> None:
-        calls = Callbacks(VirtualClock(running_loop(), 0), SECOND_NS)
+        calls = Callbacks(VirtualClock(running_loop(), 0), SECOND_NS, Outcomes(Metrics(), str))
         down = calls.destination("ns", "http://down/")
         for _ in range(FAILURES_MAX + 1):
             down.begin()
