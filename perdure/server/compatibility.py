@@ -26,6 +26,9 @@ _HEAD = """\
 
 Written from the code by `make compat`. What is *not there* answers UNIMPLEMENTED and says so; a field of a request that
 can't be carried out is refused by its name. Nothing is accepted and ignored.
+
+The TestService is there, all of it, where a development server is told to skip time: `perdure-test-server`,
+`--time-skipping`.
 """
 _CREATED = re.compile(r"\b(\w+)EventAttributes\(")
 

@@ -2,8 +2,9 @@
 
 Behind the API's TestService. Time is locked while the counter of locks is above 0, and while work is in progress
 anywhere (`perdure.workflow.in_progress`), or an errand or a due timer is on its way; it goes on at the real pace then.
-Else the clock jumps to when the next timer is due or the next sleeper wakes, and without either it stays with the real
-pace too. Timers that only delete what is old wait for nobody, so nobody jumps to them.
+Else the clock jumps to when the next timer is due or the next sleeper wakes, and without either (or where that is
+farther than times reach) it stays with the real pace too. Timers that only delete what is old wait for nobody, so
+nobody jumps to them.
 
 Invariant: a jump never passes a timer. It is made between two awaits, after everything that was decided is durable and
 counts in the indexes of its shard, and if nothing was decided meanwhile. Source: the SDKs' test server.
@@ -26,6 +27,7 @@ from perdure.server.cluster import Roles
 from perdure.shards.shard import OwnedShard
 from perdure.shards.timers import NEVER_NS
 from perdure.workflow.in_progress import is_in_progress
+from perdure.workflow.skipping import TIME_NS_MAX
 from perdure.workflow.state import Chain
 from perdure.workflow.tasks import TimerKind
 
@@ -177,10 +179,13 @@ class TimeSkipping:
             self._wake_sleepers()
 
     async def _next_ns(self, shards: Iterable[OwnedShard]) -> int:
-        next_ns = self._sleepers[0][0] if self._sleepers else NEVER_NS
+        next_ns = NEVER_NS
         for shard in shards:
             next_ns = min(next_ns, await shard.firing.first_ns(_IGNORED))
-        return next_ns
+        while self._sleepers and self._sleepers[0][2].done():  # its caller has gone
+            heapq.heappop(self._sleepers)
+        next_ns = min(next_ns, self._sleepers[0][0]) if self._sleepers else next_ns
+        return next_ns if next_ns <= TIME_NS_MAX else NEVER_NS
 
 
 def _failed(error: BaseException) -> None:

@@ -241,8 +241,26 @@ def test_a_sleeper_that_goes_away_leaves_the_lock_as_it_was() -> None:
                     await found.call("UnlockTimeSkippingWithSleep", request)
             await found.unlock()
             await found.unlock()
+            await passes(5)
+            assert found.passed_s == found.real_s  # nobody sleeps any more
             with pytest.raises(FailedPrecondition):
                 await found.unlock()
+
+    run_virtual(work())
+
+
+def test_time_goes_no_farther_than_times_reach() -> None:
+    async def work() -> None:
+        async with skipped() as found:
+            until = SleepUntilRequest(timestamp=to_timestamp(2**63))
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(5):
+                    await found.call("SleepUntil", until)
+            assert found.passed_s == found.real_s
+            request = SleepRequest()
+            request.duration.seconds = -DAY
+            await found.call("Sleep", request)
+            assert found.passed_s == found.real_s
 
     run_virtual(work())
 
