@@ -175,7 +175,7 @@ class Queries:
 def _result(result: WorkflowQueryResult) -> QueryWorkflowResponse:
     """The response for what a workflow task said of a query."""
     if result.result_type == QueryResultType.QUERY_RESULT_TYPE_ANSWERED:
-        return QueryWorkflowResponse(query_result=result.answer)
+        return QueryWorkflowResponse(query_result=result.answer if result.HasField("answer") else None)
     if result.result_type == QueryResultType.QUERY_RESULT_TYPE_FAILED:
         raise QueryFailed(result.error_message, result.failure if result.HasField("failure") else None)
     raise Bug("a query was answered with neither a result nor a failure")
@@ -184,7 +184,7 @@ def _result(result: WorkflowQueryResult) -> QueryWorkflowResponse:
 def _answer(answer: RespondQueryTaskCompletedRequest) -> QueryWorkflowResponse:
     """The response for a worker's direct answer."""
     if answer.completed_type == QueryResultType.QUERY_RESULT_TYPE_ANSWERED:
-        return QueryWorkflowResponse(query_result=answer.query_result)
+        return QueryWorkflowResponse(query_result=answer.query_result if answer.HasField("query_result") else None)
     if answer.completed_type == QueryResultType.QUERY_RESULT_TYPE_FAILED:
         raise QueryFailed(answer.error_message, answer.failure if answer.HasField("failure") else None)
     raise PerdureError("unknown query completion type")

@@ -82,10 +82,9 @@ async def _play(case: Case, plan: Plan) -> None:
         if len(case.session.transcript.lines) == before:
             continue
         case.session.transcript.lines.insert(before, f"\n## {step}")
-        await settle(case)
-        for known in list(case.flows.values()):
-            if await case.look(known) is not None:
-                await case.session.describe(known.name)
+        for name, info in (await settle(case)).items():
+            if info is not None:
+                case.session.show(f"description of {name}", info)
 
 
 class Comparing:

@@ -13,3 +13,11 @@ INTENDED: tuple[Rule | Wording, ...] = (
         "what is left of the second that runs of a chain are apart depends on how long the run before took",
     ),
 )
+
+# What is not generated, or shown in another way than it came, because the servers are meant to differ in it.
+AVOIDED = {
+    "the end of a page": "a last page that is exactly full has a token in the reference, and an empty page follows; "
+    "a read shows what all pages hold (steps/clients.py)",
+    "a signal with start, repeated with its request id when its run has closed or is to be terminated": "the reference "
+    "starts another run, Perdure takes a request once (steps/starting.py)",
+}

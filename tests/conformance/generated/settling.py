@@ -21,6 +21,7 @@ from temporalio.api.workflowservice.v1 import request_response_pb2 as ws
 from tests.conformance.generated.case import PATIENCE_SECONDS, PAUSE_SECONDS, RUNNING, SHORT, Case, Flow
 from tests.conformance.harness.waiting import until
 
+Description = ws.DescribeWorkflowExecutionResponse
 _BUFFERED_SECONDS = 1.2
 _CALLS = {
     kinds.EVENT_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED: 1,
@@ -33,19 +34,33 @@ _CALLS = {
 _TERMINATE, _REQUEST_CANCEL = 1, 3
 
 
-async def settle(case: Case) -> None:
-    """Return when every workflow of the case is at rest; TimeoutError, naming what was awaited, if one never is."""
-    for flow in list(case.flows.values()):
-        reasons: list[str] = []
+async def settle(case: Case) -> dict[str, Description | None]:
+    """Return when every workflow of the case is at rest, with what each says of itself then.
 
-        async def resting(flow: Flow = flow, reasons: list[str] = reasons) -> bool:
-            reasons[:] = [await _unrest(case, flow)]
-            return not reasons[0]
+    TimeoutError, naming what was awaited, if one never is.
+    """
+    while True:
+        found: dict[str, Description | None] = {}
+        waited = [await _rest(case, flow, found) for flow in list(case.flows.values())]
+        # While one was awaited, another may have gone on.
+        if not any(waited):
+            return found
 
-        try:
-            await until("rest", resting, seconds=PATIENCE_SECONDS, pause_seconds=PAUSE_SECONDS)
-        except TimeoutError:
-            raise TimeoutError(f"waited in vain for {reasons[0]} of {flow.name}") from None
+
+async def _rest(case: Case, flow: Flow, found: dict[str, Description | None]) -> bool:
+    """Wait until a workflow is at rest; whether it was not at once."""
+    reasons: list[str] = []
+
+    async def resting() -> bool:
+        state, found[flow.name] = await case.state(flow)
+        reasons.append(await _unrest(case, flow, state, found[flow.name]))
+        return not reasons[-1]
+
+    try:
+        await until("rest", resting, seconds=PATIENCE_SECONDS, pause_seconds=PAUSE_SECONDS)
+    except TimeoutError:
+        raise TimeoutError(f"waited in vain for {reasons[-1]} of {flow.name}") from None
+    return len(reasons) > 1
 
 
 def soon(when: Timestamp) -> bool:
@@ -53,9 +68,8 @@ def soon(when: Timestamp) -> bool:
     return when.seconds > 0 and when.seconds + when.nanos / 1e9 < time.time() + SHORT
 
 
-async def _unrest(case: Case, flow: Flow) -> str:
+async def _unrest(case: Case, flow: Flow, state: str, info: Description | None) -> str:
     """What is awaited of this workflow; empty if nothing is."""
-    state, info = await case.state(flow)
     if info is None or state in ("closed", "none"):
         case.end_sticky_poll(flow)
         flow.let_go()
@@ -74,7 +88,7 @@ async def _unrest(case: Case, flow: Flow) -> str:
     )
 
 
-def _timeouts(flow: Flow, info: ws.DescribeWorkflowExecutionResponse) -> str:
+def _timeouts(flow: Flow, info: Description) -> str:
     extended = info.workflow_extended_info
     if soon(extended.run_expiration_time) or soon(extended.execution_expiration_time):
         return "the workflow's timeout"
@@ -108,7 +122,7 @@ async def _sticky(case: Case, flow: Flow, state: str) -> str:
     return ""
 
 
-async def _first_task(case: Case, flow: Flow, info: ws.DescribeWorkflowExecutionResponse) -> str:
+async def _first_task(case: Case, flow: Flow, info: Description) -> str:
     if info.HasField("pending_workflow_task") or info.workflow_execution_info.history_length > 6:
         return ""
     begun = any(event.event_type == kinds.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED for event in await case.events(flow))
@@ -150,7 +164,7 @@ async def _calls(case: Case, flow: Flow, run_id: str) -> str:
     return ""
 
 
-async def _children(case: Case, info: ws.DescribeWorkflowExecutionResponse) -> str:
+async def _children(case: Case, info: Description) -> str:
     for child in info.pending_children:
         if not child.run_id:
             return "a child's start"
@@ -166,13 +180,19 @@ async def _children(case: Case, info: ws.DescribeWorkflowExecutionResponse) -> s
     return ""
 
 
-async def _parent(case: Case, flow: Flow, info: ws.DescribeWorkflowExecutionResponse) -> str:
+async def _parent(case: Case, flow: Flow, info: Description) -> str:
     parent = info.workflow_execution_info.parent_execution
     if not parent.workflow_id:
         return ""
     of = case.flow(parent.workflow_id.removesuffix(f"-{case.session.nonce}"))
     found = await case.look(of, parent.run_id)
     if found is None or found.workflow_execution_info.status == RUNNING:
+        return ""
+    if (
+        found.workflow_execution_info.close_time.ToNanoseconds()
+        < info.workflow_execution_info.start_time.ToNanoseconds()
+    ):
+        # A later run of the child, begun when the parent was gone.
         return ""
     policy = 0
     for event in await case.events(of, parent.run_id):
