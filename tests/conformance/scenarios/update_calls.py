@@ -10,6 +10,7 @@ from temporalio.api.update.v1 import message_pb2 as update
 
 from tests.conformance.harness.commands import complete_workflow, continue_as_new, fail_workflow, start_timer
 from tests.conformance.harness.payloads import payloads
+from tests.conformance.harness.render import Wording
 from tests.conformance.harness.rpc import CallFailed
 from tests.conformance.harness.scenario import scenario
 from tests.conformance.harness.session import ROUND_TRIPS, Session
@@ -26,6 +27,12 @@ from tests.conformance.harness.updates import (
     respond_failed,
     take_update,
     update_request,
+)
+
+_LATE = Wording(
+    r"Stream removed \(Deadline Exceeded\)|context deadline exceeded",
+    "the client's library and the server both see that the time is over",
+    "<late>",
 )
 
 
@@ -360,7 +367,7 @@ async def update_accepted_and_continued(s: Session) -> None:
     await s.attempt(poll_request(s))
 
 
-@scenario()
+@scenario(rules=(_LATE,))
 async def update_out_of_time(s: Session) -> None:
     """The caller's deadline is an error; the update goes on, and the same id finds it."""
     await _idle(s)

@@ -11,6 +11,7 @@ from temporalio.api.workflowservice.v1 import request_response_pb2 as ws
 
 from tests.conformance.harness.commands import complete_workflow, fail_workflow, start_timer
 from tests.conformance.harness.payloads import duration
+from tests.conformance.harness.render import Wording
 from tests.conformance.harness.scenario import scenario
 from tests.conformance.harness.session import NAMESPACE, Session
 from tests.conformance.harness.updates import (
@@ -35,6 +36,13 @@ USE_EXISTING = policies.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING
 TERMINATE = policies.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING
 REJECT_DUPLICATE = policies.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE
 FAILED_ONLY = policies.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY
+
+
+_LATE = Wording(
+    r"Stream removed \(Deadline Exceeded\)|context deadline exceeded",
+    "the client's library and the server both see that the time is over",
+    "<late>",
+)
 
 
 def _use(s: Session, update_id: str = "u", stage: int = COMPLETED, **start: Any) -> ws.ExecuteMultiOperationRequest:
@@ -226,7 +234,7 @@ async def update_with_start_aborted_and_repeated(s: Session) -> None:
     await s.finish(asked, "both")
 
 
-@scenario()
+@scenario(rules=(_LATE,))
 async def update_with_start_out_of_time(s: Session) -> None:
     """The workflow was started when the caller's time is over."""
     await s.attempt(update_with_start(s), seconds=1.5)
