@@ -57,8 +57,12 @@ def others_cancel(stage: Stage, draw: Draw) -> None:
 
 
 def _check_once(stage: Stage) -> None:
-    """No run took what another one took, unless one that may have taken it was deleted."""
-    if len(stage.histories) > len(stage.chain.runs):
+    """No run took what another one took, unless one that may have taken it was deleted; a reset run has it from its
+    base.
+    """
+    if len(stage.histories) > len(stage.chain.runs) or any(
+        run.durable.base_run_id for run in stage.chain.runs.values()
+    ):
         return
     events = [event for history in stage.histories.values() for event in history]
     taken = [sent for event in events if (sent := _sent(event))]
