@@ -206,7 +206,7 @@ async def describe_cancel_requested(s: Session) -> None:
     await s.describe()
 
 
-@scenario(differs="the reference says of a signal-with-start that its signal's event is its start")
+@scenario()
 async def describe_signal_with_start(s: Session) -> None:
     """The id of its request."""
     await s.call(
