@@ -2,12 +2,17 @@
 
 from collections import Counter
 
+from temporalio.api.enums.v1 import EventType
+
 from perdure.workflow.evolve import evolve
 from perdure.workflow.state import Durable, Ephemeral, Facts, Run
 from tests.property.rules import Draw, rule
 from tests.transcripts.resetting import reset
 from tests.transcripts.stage import Stage
 
+_OUTSTANDING = frozenset(
+    EventType.Value(f"EVENT_TYPE_WORKFLOW_TASK_{what}") for what in ("SCHEDULED", "STARTED", "FAILED", "TIMED_OUT")
+)
 # Not from events: where the newest batch begins.
 _BOOKKEEPING = ("last_first_event_id",)
 
@@ -18,8 +23,12 @@ def resets(stage: Stage, draw: Draw) -> None:
     if not stage.chain.runs:
         return
     run_id = draw.of(sorted(stage.chain.runs))
+    events, batches = stage.histories[run_id], stage.batches[run_id]
+    good = [first for first in batches[1:] if events[first - 2].event_type in _OUTSTANDING]
     excluded = draw.of([[], [], [1], [1, 2, 3, 4]])
-    reset(stage, draw.of(stage.batches[run_id]), run_id, reset_reapply_exclude_types=excluded)
+    request_id = draw.of(["", "", "again"]) or f"reset {len(stage.chain.runs)} {len(events)}"
+    point = draw.of([*good, *good, *batches])
+    reset(stage, point, run_id, reset_reapply_exclude_types=excluded, request_id=request_id)
 
 
 def check_resets(stage: Stage) -> None:
