@@ -54,6 +54,7 @@ _OPERATIONS = {
     "SignalWithStart": "SignalWithStartWorkflowExecution",
     "RequestCancel": "RequestCancelWorkflowExecution",
     "Terminate": "TerminateWorkflowExecution",
+    "ResetWorkflow": "ResetWorkflowExecution",
     "Describe": "DescribeWorkflowExecution",
     "DeleteRun": "DeleteWorkflowExecution",
     "FailWorkflowTask": "RespondWorkflowTaskFailed",
