@@ -3,8 +3,8 @@
 Behind the API's TestService. Time is locked while the counter of locks is above 0, and while work is in progress
 anywhere (`perdure.workflow.in_progress`), or an errand or a due timer is on its way; it goes on at the real pace then.
 Else the clock jumps to when the next timer is due or the next sleeper wakes, and without either (or where that is
-farther than times reach) it stays with the real pace too. Timers that only delete what is old wait for nobody, so
-nobody jumps to them.
+farther than times reach) it stays with the real pace too. Nobody jumps to what deletes old runs, or calls
+others again that don't answer: the latter would make time run away.
 
 Invariant: a jump never passes a timer. It is made between two awaits, after everything that was decided is durable and
 counts in the indexes of its shard, and if nothing was decided meanwhile. Source: the SDKs' test server.
@@ -32,7 +32,7 @@ from perdure.workflow.state import Chain
 from perdure.workflow.tasks import TimerKind
 
 log = structlog.get_logger(__name__)
-_IGNORED = frozenset({TimerKind.RETENTION})
+_IGNORED = frozenset({TimerKind.RETENTION, TimerKind.CALLBACK})
 # What is due is on its way, and not all that ends it is a decision.
 _LOOK_AGAIN_S = 0.01
 
