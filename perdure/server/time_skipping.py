@@ -6,7 +6,7 @@ Else the clock jumps to when the next timer is due or the next sleeper wakes, an
 farther than times reach) it stays with the real pace too. Nobody jumps to what deletes old runs, or calls
 others again that don't answer: the latter would make time run away.
 
-Invariant: a jump never passes a timer. It is made between two awaits, after everything that was decided is durable and
+Invariant: a jump passes no other timer. It is made between two awaits, after everything that was decided is durable and
 counts in the indexes of its shard, and if nothing was decided meanwhile. Source: the SDKs' test server.
 """
 
