@@ -390,16 +390,6 @@ async def callbacks_of_a_run_that_makes_room(s: Session) -> None:
         await _show(s)
 
 
-@scenario(rules=PORT)
-async def callbacks_of_a_deleted_run(s: Session) -> None:
-    """A run that is deleted while it runs is terminated first."""
-    async with receiving() as receiver:
-        await s.start_quietly(completion_callbacks=[_callback(receiver.url)])
-        await s.advance(start_timer(seconds=100))
-        await s.attempt(ws.DeleteWorkflowExecutionRequest(namespace=NAMESPACE, workflow_execution=s.execution("wf")))
-        await _told(s, receiver)
-
-
 @scenario(
     rules=PORT, differs="the reference follows redirects, as a GET without the outcome, also to where nobody allowed"
 )
