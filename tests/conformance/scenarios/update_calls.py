@@ -371,7 +371,7 @@ async def update_accepted_and_continued(s: Session) -> None:
 async def update_out_of_time(s: Session) -> None:
     """The caller's deadline is an error; the update goes on, and the same id finds it."""
     await _idle(s)
-    first = s.begin(update_request(s), seconds=1.5)
+    first = s.begin(update_request(s), seconds=3)
     task, message = await take_update(s)
     await s.finish(first, "update")
     asked = s.begin(update_request(s))

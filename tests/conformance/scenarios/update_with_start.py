@@ -237,7 +237,7 @@ async def update_with_start_aborted_and_repeated(s: Session) -> None:
 @scenario(rules=(_LATE,))
 async def update_with_start_out_of_time(s: Session) -> None:
     """The workflow was started when the caller's time is over."""
-    await s.attempt(update_with_start(s), seconds=1.5)
+    await s.attempt(update_with_start(s), seconds=3)
     await s.attempt(poll_request(s, stage=0))
     await s.show_history()
 
