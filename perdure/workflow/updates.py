@@ -182,9 +182,9 @@ def refuse_sent(work: Work, run: Run) -> None:
             refuse(work, run.run_id, update.update_id, WorkflowNotReady(TASK_FAILED))
 
 
-def abort(work: Work, run: Run, update_id: str, *, seen_by_worker: bool = False) -> None:
+def abort(work: Work, run: Run, update_id: str, *, continues: bool) -> None:
     """The run closed: an accepted update fails, one that was only admitted is refused, or is to be asked of the run
-    that follows unless the worker that ended this one had its say (`seen_by_worker`). A completed one has its outcome.
+    that goes on in its place, if it `continues`. A completed one has its outcome.
     """
     update = run.facts.updates.get(update_id)
     if update is not None and update.completed_event_id:
@@ -193,15 +193,14 @@ def abort(work: Work, run: Run, update_id: str, *, seen_by_worker: bool = False)
         tell(work, run.run_id, update_id, COMPLETED, outcome=Outcome(failure=CLOSED_BEFORE))
         return
     run.drop("admitted_updates", update_id)
-    continues = run.facts.successor_run_id and not seen_by_worker
     error = Unavailable(ABORTED) if continues else NotFound(ABORTED_BY_CLOSE)
     refuse(work, run.run_id, update_id, error)
 
 
-def abort_all(work: Work, run: Run) -> None:
+def abort_all(work: Work, run: Run, *, continues: bool) -> None:
     """The run closed."""
     for update_id in (*run.ephemeral.admitted_updates, *run.facts.open_updates):
-        abort(work, run, update_id)
+        abort(work, run, update_id, continues=continues)
 
 
 def _notify(work: Work, moved: UpdateMoved) -> None:

@@ -63,7 +63,7 @@ def receive(completion: Completion, message: ProtocolMessage) -> None:
     if not completion.draft.run.is_open and not isinstance(body, Rejection):
         if state != "ProvisionallyAborted":
             completion.updates[update_id] = "ProvisionallyAborted"
-            abort(completion.work, completion.draft.run, update_id, seen_by_worker=True)
+            abort(completion.work, completion.draft.run, update_id, continues=False)
         return
     known = _EFFECTS.get(type(body))
     if known is None:

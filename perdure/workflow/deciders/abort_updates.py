@@ -19,4 +19,12 @@ def abort_updates(work: Work, request: Any) -> None:
             continue
         before = work.chain.runs.get(run_id)
         if before is not None and before.is_open:
-            abort_all(work, run)
+            abort_all(work, run, continues=bool(run.facts.successor_run_id) or _is_reset(work))
+
+
+def _is_reset(work: Work) -> bool:
+    """True if the run that is the current one now is new, and began as another one."""
+    draft = work.drafts.get(work.current.run_id) if work.current is not None else None
+    if draft is None or draft.run.run_id in work.chain.runs:
+        return False
+    return draft.run.facts.original_run_id not in ("", draft.run.run_id)

@@ -385,7 +385,7 @@ async def speculative_task_carries_a_query(s: Session) -> None:
     await s.settle()
     task, message = await take_update(s)
     results = {
-        query_id: query.WorkflowQueryResult(result_type=1, answer=payloads("answer"))  # type: ignore[arg-type]  # ANSWERED
+        query_id: query.WorkflowQueryResult(result_type=1, answer=payloads("answer"))  # type: ignore[arg-type]  # an enum's number
         for query_id in task.queries
     }
     await s.complete(task, messages=[reject(message)], query_results=results)

@@ -14,6 +14,7 @@ from perdure.workflow.decide import GUARDS, UpdateMoved
 from perdure.workflow.deciders.abort_updates import abort_updates
 from perdure.workflow.requests import DeleteRun
 from perdure.workflow.updates import COMPLETED
+from tests.transcripts.resetting import reset
 from tests.transcripts.scenarios import command, done, start, terminate
 from tests.transcripts.stage import Stage
 from tests.transcripts.successor_scenarios import fail
@@ -64,6 +65,10 @@ def _deleted(stage: Stage) -> None:
     stage.do(DeleteRun(stage.run.run_id))
 
 
+def _reset(stage: Stage) -> None:
+    assert reset(stage, 4).refusal is None
+
+
 def _bad_completion(stage: Stage) -> None:
     stage.complete(command("CANCEL_TIMER", timer_id="none"))
 
@@ -98,6 +103,7 @@ _TABLE: dict[str, tuple[Callable[[Stage], None], dict[str, Any], dict[str, Any]]
         {"admitted": Unavailable, "sent": Unavailable, "accepted": "failed"},
     ),
     "deleted": (_deleted, {}, {"admitted": NotFound, "sent": NotFound, "accepted": "failed"}),
+    "reset": (_reset, {}, {"admitted": Unavailable, "sent": Unavailable, "accepted": "failed"}),
     "bad completion": (_bad_completion, {}, {"sent": WorkflowNotReady}),
     "task fails": (_task_fails, {}, {}),
     "task times out": (_task_times_out, {}, {}),
