@@ -16,6 +16,7 @@ from perdure.base.clock import set_timestamp
 from perdure.base.errors import Bug
 from perdure.workflow import evolve
 from perdure.workflow.context import Context
+from perdure.workflow.external_payloads import external_payloads
 from perdure.workflow.state import Durable, Facts, Run, section_of
 from perdure.workflow.steps import (
     Append,
@@ -162,6 +163,12 @@ class Draft:
     def _encoded(self, event: HistoryEvent) -> bytes:
         encoded = event.SerializeToString()
         self.event_bytes += len(encoded)
+        count, size = external_payloads(event, encoded)
+        if count:
+            for field, more in (("external_payload_count", count), ("external_payload_bytes", size)):
+                value = getattr(self.run.durable, field) + more
+                self.run.assign(field, value)
+                self._steps.append(Assign(field, value))
         return encoded
 
     def settle_task(self, identity: str = "") -> None:

@@ -30,8 +30,24 @@ def visibility_row(run: Run) -> VisibilityRow:
         root_workflow_id=root.workflow_id or durable.workflow_id,
         root_run_id=root.run_id or durable.run_id,
         memo=encoded_memo(run),
-        search_attributes={**facts.search_attributes, **durable.server_attributes},
+        search_attributes={**facts.search_attributes, **durable.server_attributes, **_external_payloads(run)},
     )
+
+
+def _external_payloads(run: Run) -> dict[str, bytes]:
+    """What lists tell of a closed run's payloads that are kept elsewhere, if there are any."""
+    durable = run.durable
+    if run.is_open or not durable.external_payload_count:
+        return {}
+    figures = {
+        "TemporalExternalPayloadCount": durable.external_payload_count,
+        "TemporalExternalPayloadSizeBytes": durable.external_payload_bytes,
+    }
+    metadata = {"encoding": b"json/plain", "type": b"Int"}
+    return {
+        name: Payload(metadata=metadata, data=str(figure).encode()).SerializeToString(deterministic=True)
+        for name, figure in figures.items()
+    }
 
 
 def encoded_memo(run: Run) -> bytes:

@@ -75,6 +75,8 @@ def execution_info(run: Run) -> WorkflowExecutionInfo:
         history_size_bytes=durable.history_bytes,
         root_execution=root if root.workflow_id else None,
         first_run_id=facts.first_run_id,
+        external_payload_count=durable.external_payload_count,
+        external_payload_size_bytes=durable.external_payload_bytes,
     )
     info.type.name = facts.workflow_type
     if not root.workflow_id:

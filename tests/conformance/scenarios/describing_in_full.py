@@ -125,15 +125,16 @@ async def describe_all_options(s: Session) -> None:
 async def describe_children(s: Session) -> None:
     """Children that are to start, have started, and have ended."""
     await s.start_quietly()
-    abandoned = start_child(s.children, s.unique("second"), parent_close_policy=enums.PARENT_CLOSE_POLICY_ABANDON)
-    await s.advance(start_child(s.children, s.unique("first")), abandoned)
-    await s.wait_for_event(_STARTED, count=2)
+    await s.advance(start_child(s.children, s.unique("first")))
+    await s.wait_for_event(_STARTED)
     await s.describe()
     await s.describe("first")
-    for _ in range(2):
-        await s.advance_child(complete_workflow())
+    await s.advance_child(complete_workflow())
     await s.wait_for_event(event_type.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_COMPLETED)
-    await s.describe("second")
+    policy = enums.PARENT_CLOSE_POLICY_ABANDON
+    await s.advance(start_child(s.children, s.unique("second"), parent_close_policy=policy))
+    await s.wait_for_event(_STARTED, count=2)
+    await s.describe()
 
 
 @scenario()
@@ -239,6 +240,19 @@ async def describe_request_ids(s: Session) -> None:
     await s.describe()
 
 
+async def _executions(
+    s: Session, request: ws.ListWorkflowExecutionsRequest
+) -> ws.ListWorkflowExecutionsResponse | None:
+    """What is listed; None while that is nothing, or lists are asked for too often."""
+    try:
+        reply: ws.ListWorkflowExecutionsResponse = await s.quiet(request)
+    except CallFailed as failed:
+        if failed.code == "RESOURCE_EXHAUSTED":
+            return None
+        raise
+    return reply if reply.executions else None
+
+
 async def _fail_often(s: Session, times: int, **fields: Any) -> None:
     for _ in range(times):
         await s.fail_task(await s.take(), **fields)
@@ -257,16 +271,9 @@ async def describe_reported_problems(s: Session) -> None:
         query=f"WorkflowId = '{s.unique('wf')}' AND TemporalReportedProblems = 'category=WorkflowTaskFailed'",
     )
 
-    async def listed() -> ws.ListWorkflowExecutionsResponse | None:
-        try:
-            reply: ws.ListWorkflowExecutionsResponse = await s.quiet(wanted)
-        except CallFailed as failed:
-            if failed.code == "RESOURCE_EXHAUSTED":
-                return None
-            raise
-        return reply if reply.executions else None
-
-    s.show("listed", await until("the list", listed))
+    found = await until("the list", lambda: _executions(s, wanted))
+    assert found is not None
+    s.show("listed", found)
     await _fail_often(s, 1, cause=causes.WORKFLOW_TASK_FAILED_CAUSE_NON_DETERMINISTIC_ERROR)
     await s.describe()
     await s.advance(start_timer(seconds=100))
@@ -311,3 +318,32 @@ async def describe_problems_of_refused_tasks(s: Session) -> None:
     await s.describe()
     await s.terminate()
     await s.describe()
+
+
+@scenario()
+async def describe_external_payloads(s: Session) -> None:
+    """Payloads whose data is kept elsewhere are counted, of all events but for search attributes."""
+    kept = common.Payload(
+        metadata={"encoding": b"json/plain"},
+        data=b'"ref"',
+        external_payloads=[common.Payload.ExternalPayloadDetails(size_bytes=size) for size in (1000, 0)],
+    )
+    given = common.Payloads(payloads=[kept, payload("here")])
+    await s.start_quietly(input=given, memo=common.Memo(fields={"m": kept}), header=common.Header(fields={"h": kept}))
+    request = ws.DescribeWorkflowExecutionRequest(namespace=NAMESPACE, execution=s.execution("wf"))
+    for act in ("started", "signalled", "buffered"):
+        if act == "buffered":
+            await s.take()
+        if act != "started":
+            await s.signal("go", input=given)
+        info = (await s.quiet(request)).workflow_execution_info
+        s.note(f"{act}: {info.external_payload_count} of {info.external_payload_size_bytes} bytes")
+    await s.terminate(details=given)
+    info = (await s.quiet(request)).workflow_execution_info
+    s.note(f"terminated: {info.external_payload_count} of {info.external_payload_size_bytes} bytes")
+    listing = ws.ListWorkflowExecutionsRequest(
+        namespace=NAMESPACE, query=f"WorkflowId = '{s.unique('wf')}' AND ExecutionStatus = 'Terminated'"
+    )
+    found = await until("the list", lambda: _executions(s, listing))
+    assert found is not None
+    s.show("listed", found)
