@@ -4,7 +4,7 @@ Admitted ones are in `Ephemeral.admitted_updates`, accepted and completed ones i
 that a reset carried over was admitted by an event. Refuses to know who waits. Source: the reference's update registry.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -154,17 +154,16 @@ def may_discard(run: Run, answer: RespondWorkflowTaskCompletedRequest, limits: L
     return shown <= again and all(message.body.Is(Rejection.DESCRIPTOR) for message in answer.messages)
 
 
-def reject_unprocessed(work: Work, run: Run, carried_over: Iterator[str] | tuple[str, ...]) -> None:
+def reject_unprocessed(work: Work, run: Run, carried_over: Iterable[str]) -> None:
     """A worker completed the task that carried them and said nothing of them: it does not know updates.
 
-    `carried_over`: those that a reset brought, and that the task showed.
+    `carried_over`: the ids of such that a reset brought, and that the task showed.
     """
     for update in tuple(run.ephemeral.admitted_updates.values()):
         if update.sent:
             reject(work, run, update.update_id, NOT_PROCESSED)
     for update_id in carried_over:
-        if not run.facts.updates[update_id].accepted_event_id:
-            reject(work, run, update_id, NOT_PROCESSED)
+        reject(work, run, update_id, NOT_PROCESSED)
 
 
 def carried_over(run: Run) -> tuple[str, ...]:

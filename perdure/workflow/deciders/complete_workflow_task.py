@@ -132,7 +132,7 @@ def _carry_out(work: Work, draft: Draft, task: WorkflowTask, answer: RespondWork
     run_commands(completion, answer)
     draft.holding = False
     if draft.run.is_open and not answer.force_create_new_workflow_task:
-        reject_unprocessed(work, draft.run, carried)
+        reject_unprocessed(work, draft.run, [each for each in carried if each not in completion.updates])
     return completion
 
 
