@@ -223,7 +223,7 @@ async def timer_pending(s: Session) -> None:
 async def timer_over(s: Session) -> None:
     """A timer that has fired by now fires at once."""
     await s.start_quietly()
-    await s.advance(start_timer("t", 0.2), **ANOTHER)
+    await s.advance(start_timer("t", 1.5), **ANOTHER)
     await s.wait_for_event(kinds.EVENT_TYPE_WORKFLOW_TASK_STARTED)
     task = await s.take()
     await s.quiet(s.completion(task))
