@@ -32,7 +32,7 @@ def resets(stage: Stage, draw: Draw) -> None:
 
 
 def check_resets(stage: Stage) -> None:
-    """Every run is what its whole history says, and the chain knows who lies on which branch."""
+    """Every open run is what its whole history says, and the chain knows who lies on which branch."""
     lying: Counter[str] = Counter()
     for run in stage.chain.runs.values():
         lying.update(segment.branch for segment in run.durable.segments)
@@ -41,8 +41,8 @@ def check_resets(stage: Stage) -> None:
 
 
 def _check_facts(stage: Stage, run: Run) -> None:
-    if run.durable.buffered:
-        return  # these have happened, and are not in history
+    if run.durable.buffered or not run.is_open:
+        return  # what is buffered has happened, and is not in history; a close by command drops it
     replayed = Run(
         Facts(), Durable(was_reset=run.durable.was_reset, reset_run_id=run.durable.reset_run_id), Ephemeral()
     )
