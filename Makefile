@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.synced
 SEEDS ?= 50
+SEED ?= 1
 ARGS ?=
 
 .PHONY: help setup dev test check lint tidy format sim conformance bench profile compat lock clean
@@ -47,8 +48,12 @@ format: setup ## fix what ruff can fix
 sim: setup ## whole clusters on virtual time under faults; SEEDS=500
 	$(BIN)/python -m perdure.testing.sim --seeds $(SEEDS) $(ARGS)
 
-conformance: setup ## the official SDK and CLI against Perdure and the reference server
+conformance: setup ## Perdure beside the reference server; N=2000 SEED=7 compares so many generated cases instead
+ifdef N
+	$(BIN)/python -m tests.conformance.generated.run --cases $(N) --seed $(SEED) $(ARGS)
+else
 	$(BIN)/python -m pytest tests/conformance $(ARGS)
+endif
 
 bench: setup ## beside the reference server, as tables; ARGS="--in-flight 50", ARGS="--rounds 3 --write" for benchmarks/results.md
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.conformance.generated.case import WEIGHTS
+from tests.conformance.generated.comparing import Comparing, Verdict
+from tests.conformance.generated.plan import drawn
 from tests.conformance.harness.rpc import Client
 from tests.conformance.harness.scenario import Scenario, run_all
 from tests.conformance.harness.servers import Server, perdure_command, prepare, reference_command, running
@@ -50,6 +53,19 @@ class Comparison:
         if wanted.name not in self._found:
             self._runner.run(self._run([one for one in chosen if one.topic == wanted.topic]))
         return self._found[wanted.name]
+
+    def generated(self, cases: int, seed: int) -> list[Verdict]:
+        """The verdicts of generated cases on both servers."""
+
+        async def judged() -> list[Verdict]:
+            clients = [Client(server.address) for server in self._servers]
+            try:
+                return await Comparing(clients[0], clients[1]).all(drawn(WEIGHTS, cases, seed))
+            finally:
+                for client in clients:
+                    await client.close()
+
+        return self._runner.run(judged())
 
     async def _run(self, listed: list[Scenario]) -> None:
         clients = [Client(server.address) for server in self._servers]

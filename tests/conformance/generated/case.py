@@ -66,6 +66,8 @@ class Case:
     def __init__(self, session: Session, seen: Counter[tuple[str, str]]) -> None:
         self.session = session
         self.flows: dict[str, Flow] = {}
+        # How the workflows stood after the last step; None where there is none.
+        self.last: dict[str, ws.DescribeWorkflowExecutionResponse | None] = {}
         self._seen = seen
         self._picks: list[int] = []
         self._kind = ""
@@ -96,10 +98,15 @@ class Case:
         """The workflow id of this name, new or known."""
         return self.flows.setdefault(name, Flow(name))
 
-    def chosen(self, who: int) -> Flow:
-        """The workflow that a step names by number."""
-        listed = list(self.flows.values())
-        return listed[who % len(listed)]
+    def chosen(self, step: Step) -> Flow:
+        """The workflow that a step names by number, of those that the step is for, or of all if it is for none."""
+        listed = [flow for flow in self.flows.values() if self._suits(step, flow)]
+        listed = listed or list(self.flows.values()) or [Flow("none")]
+        return listed[step.who % len(listed)]
+
+    def _suits(self, step: Step, flow: Flow) -> bool:
+        info = self.last.get(flow.name)
+        return info is not None and SUITS[step.kind](flow, info)
 
     def queue(self, name: str) -> taskqueue.TaskQueue:
         """The task queue of a workflow id or of an activity: one each, so that a poll has one outcome."""
@@ -173,15 +180,38 @@ class Case:
 
 
 Action = Callable[[Case, Flow], Awaitable[None]]
+Suits = Callable[[Flow, ws.DescribeWorkflowExecutionResponse], bool]
 ACTIONS: dict[str, Action] = {}
+SUITS: dict[str, Suits] = {}
 WEIGHTS: dict[str, int] = {}
 
 
-def action(weight: int) -> Callable[[Action], Action]:
-    """Registers the decorated function as a kind of step, under its own name."""
+def anything(flow: Flow, info: ws.DescribeWorkflowExecutionResponse) -> bool:
+    """For steps that suit every workflow that exists."""
+    return True
+
+
+def still_open(flow: Flow, info: ws.DescribeWorkflowExecutionResponse) -> bool:
+    """For steps that are of little use where the workflow has closed."""
+    return info.workflow_execution_info.status in (RUNNING, PAUSED)
+
+
+def has_task(flow: Flow, info: ws.DescribeWorkflowExecutionResponse) -> bool:
+    """For steps of workflow workers."""
+    return still_open(flow, info) and info.HasField("pending_workflow_task")
+
+
+def has_activity(flow: Flow, info: ws.DescribeWorkflowExecutionResponse) -> bool:
+    """For steps about activities."""
+    return still_open(flow, info) and len(info.pending_activities) > 0
+
+
+def action(weight: int, suits: Suits = anything) -> Callable[[Action], Action]:
+    """Registers the decorated function as a kind of step, under its own name, for the workflows that it suits."""
 
     def register(function: Action) -> Action:
         ACTIONS[function.__name__] = function
+        SUITS[function.__name__] = suits
         WEIGHTS[function.__name__] = weight
         return function
 

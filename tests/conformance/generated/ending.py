@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import contextlib
 
-from temporalio.api.workflow.v1 import message_pb2 as workflow
 from temporalio.api.workflowservice.v1 import request_response_pb2 as ws
 
-from tests.conformance.generated.case import PAUSE_SECONDS, Case, Flow
+from tests.conformance.generated.case import Case, Flow
+from tests.conformance.generated.rows import rows_of
 from tests.conformance.harness.rpc import CallFailed
 from tests.conformance.harness.session import NAMESPACE
-from tests.conformance.harness.waiting import until
-
-_ROWS_SECONDS = 6.0
 
 
 async def finish(case: Case) -> None:
@@ -39,11 +36,6 @@ async def finish(case: Case) -> None:
 Shape = tuple[int, frozenset[str], frozenset[str]]
 
 
-def _shape(info: workflow.WorkflowExecutionInfo) -> Shape:
-    """What changes in a row: the status, and which attributes and notes there are."""
-    return info.status, frozenset(info.search_attributes.indexed_fields), frozenset(info.memo.fields)
-
-
 async def _know_runs(case: Case, flow: Flow) -> None:
     """Find the runs in between that no step saw, by what follows what."""
     todo = list(flow.runs)
@@ -58,23 +50,7 @@ async def _know_runs(case: Case, flow: Flow) -> None:
 
 
 async def _rows(case: Case, flow: Flow, runs: list[str]) -> None:
-    """Rows come a moment later than what they tell of: they are awaited until they look like the runs."""
-    request = ws.ListWorkflowExecutionsRequest(
-        namespace=NAMESPACE, query=f"WorkflowId = '{case.session.unique(flow.name)}'"
-    )
-    wanted: dict[str, Shape] = {}
-    for run_id in runs:
-        info = await case.look(flow, run_id)
-        if info is not None:
-            wanted[run_id] = _shape(info.workflow_execution_info)
-    rows: list[workflow.WorkflowExecutionInfo] = []
-
-    async def there() -> bool:
-        rows[:] = (await case.session.quiet(request)).executions
-        return {row.execution.run_id: _shape(row) for row in rows} == wanted
-
-    with contextlib.suppress(TimeoutError):
-        await until("rows", there, seconds=_ROWS_SECONDS, pause_seconds=PAUSE_SECONDS)
+    rows = await rows_of(case, flow, runs)
     # Runs that began in the same moment have no order of their own.
     rows.sort(key=lambda row: runs.index(row.execution.run_id) if row.execution.run_id in runs else -1)
     for row in rows:

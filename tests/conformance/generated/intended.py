@@ -16,6 +16,8 @@ INTENDED: tuple[Rule | Wording, ...] = (
 
 # What is not generated, or shown in another way than it came, because the servers are meant to differ in it.
 AVOIDED = {
+    "a start, repeated with its request id when its run was followed by another": "the reference starts another "
+    "chain, Perdure takes a request once (steps/starting.py)",
     "the end of a page": "a last page that is exactly full has a token in the reference, and an empty page follows; "
     "a read shows what all pages hold (steps/clients.py)",
     "a signal with start, repeated with its request id when its run has closed or is to be terminated": "the reference "

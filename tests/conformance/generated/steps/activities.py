@@ -6,7 +6,7 @@ from google.protobuf.message import Message
 from temporalio.api.workflow.v1 import message_pb2 as workflow
 from temporalio.api.workflowservice.v1 import request_response_pb2 as ws
 
-from tests.conformance.generated.case import Case, Fields, Flow, action
+from tests.conformance.generated.case import Case, Fields, Flow, action, has_activity
 from tests.conformance.harness.payloads import failure, payloads
 from tests.conformance.harness.session import NAMESPACE, WORKER
 
@@ -38,7 +38,7 @@ async def _take(case: Case, flow: Flow, run_id: str, one: workflow.PendingActivi
     return True
 
 
-@action(weight=10)
+@action(weight=12, suits=has_activity)
 async def work(case: Case, flow: Flow) -> None:
     """An activity worker takes a pending activity, or goes on with the one that it has."""
     run_id, pending = await _pending(case, flow)
@@ -87,7 +87,7 @@ def _failing(case: Case) -> Fields:
     )
 
 
-@action(weight=2)
+@action(weight=2, suits=has_activity)
 async def work_by_id(case: Case, flow: Flow) -> None:
     """The same by the activity's id, whether or not somebody has taken it."""
     run_id, pending = await _pending(case, flow)

@@ -6,7 +6,7 @@ from temporalio.api.command.v1 import message_pb2 as command
 from temporalio.api.enums.v1 import failed_cause_pb2 as causes
 from temporalio.api.workflowservice.v1 import request_response_pb2 as ws
 
-from tests.conformance.generated.case import PATIENCE_SECONDS, PAUSE_SECONDS, Case, Fields, Flow, action
+from tests.conformance.generated.case import PATIENCE_SECONDS, PAUSE_SECONDS, Case, Fields, Flow, action, has_task
 from tests.conformance.generated.steps.commands import BAD, CLOSING, PLAIN, RACING, Maker
 from tests.conformance.generated.steps.starting import HOUR
 from tests.conformance.harness.payloads import duration, failure
@@ -36,7 +36,7 @@ async def taken(case: Case, flow: Flow) -> bool:
     return flow.task is not None
 
 
-@action(weight=3)
+@action(weight=4, suits=has_task)
 async def take(case: Case, flow: Flow) -> None:
     """A worker takes the task that is offered, and holds it over the next steps."""
     if not flow.tight and flow.task is None and await taken(case, flow):
@@ -60,7 +60,7 @@ async def _made(case: Case, flow: Flow) -> tuple[list[command.Command], list[str
     return found, [maker.__name__ for maker in makers]
 
 
-@action(weight=16)
+@action(weight=18, suits=has_task)
 async def answer(case: Case, flow: Flow) -> None:
     """A worker completes the task that it holds, or the one that is offered."""
     if not await taken(case, flow):
@@ -95,7 +95,7 @@ async def answer(case: Case, flow: Flow) -> None:
         flow.task = reply.workflow_task
 
 
-@action(weight=3)
+@action(weight=2, suits=has_task)
 async def fail_task(case: Case, flow: Flow) -> None:
     """A worker fails the task."""
     if not await taken(case, flow):
@@ -110,7 +110,11 @@ async def fail_task(case: Case, flow: Flow) -> None:
     flow.let_go()
 
 
-@action(weight=2)
+def _tight(flow: Flow, info: ws.DescribeWorkflowExecutionResponse) -> bool:
+    return flow.tight and has_task(flow, info)
+
+
+@action(weight=2, suits=_tight)
 async def expire(case: Case, flow: Flow) -> None:
     """A worker takes the task and says no more; only where the task's time is short."""
     state, _ = await case.state(flow)
