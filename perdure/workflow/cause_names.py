@@ -1,12 +1,15 @@
 """How the reference spells the causes of workflow-task failures in messages: `BadSearchAttributes`."""
 
-from functools import cache
-
 from temporalio.api.enums.v1 import WorkflowTaskFailedCause
 
 
-@cache
 def cause_name(cause: WorkflowTaskFailedCause.ValueType) -> str:
-    """`WORKFLOW_TASK_FAILED_CAUSE_BAD_SEARCH_ATTRIBUTES` as `BadSearchAttributes`."""
-    words = WorkflowTaskFailedCause.Name(cause).removeprefix("WORKFLOW_TASK_FAILED_CAUSE_").split("_")
-    return "".join(word.capitalize() for word in words)
+    """`WORKFLOW_TASK_FAILED_CAUSE_BAD_SEARCH_ATTRIBUTES` as `BadSearchAttributes`; of an unknown one its number."""
+    return _NAMES.get(cause) or str(cause)
+
+
+def _spelled(name: str) -> str:
+    return "".join(word.capitalize() for word in name.removeprefix("WORKFLOW_TASK_FAILED_CAUSE_").split("_"))
+
+
+_NAMES = {number: _spelled(name) for name, number in WorkflowTaskFailedCause.items()}
