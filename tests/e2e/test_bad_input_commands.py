@@ -192,9 +192,3 @@ async def test_eager_activities_beyond_reason(siege: Siege) -> None:
     reply: ws.RespondWorkflowTaskCompletedResponse = await siege.client.call(request)
     assert len(reply.activity_tasks) <= len(listed)
     await siege.unharmed()
-
-
-async def test_a_completion_with_updates_is_refused_by_name(siege: Siege) -> None:
-    request = siege.completion(await siege.started_task())
-    request.messages.add(id="x", protocol_instance_id="y")
-    await siege.refused(request, "UNIMPLEMENTED", "messages")
