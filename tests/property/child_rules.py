@@ -14,6 +14,7 @@ from temporalio.api.workflowservice.v1 import StartWorkflowExecutionRequest
 from perdure.workflow.new_run import Origin, Parent
 from perdure.workflow.requests import (
     Claim,
+    EarlierRun,
     ErrandDone,
     PlanErrand,
     RecordChildClosed,
@@ -22,7 +23,7 @@ from perdure.workflow.requests import (
     StartChild,
     WakeChild,
 )
-from perdure.workflow.state import PendingChild
+from perdure.workflow.state import PendingChild, Run
 from perdure.workflow.tasks import TimerKind
 from tests.property.rules import Draw, completion_command, rule
 from tests.transcripts.scenarios import command
@@ -60,13 +61,27 @@ def _children(stage: Stage) -> list[tuple[str, PendingChild]]:
     return [(run_id, child) for run_id, run in stage.chain.runs.items() for child in run.facts.children.values()]
 
 
+def _heirs(stage: Stage, run_id: str, child: PendingChild) -> list[Run]:
+    """The run and those that it was reset to, one after the other, as far as they have the child."""
+    found = []
+    while run_id in stage.chain.runs:
+        run = stage.chain.runs[run_id]
+        known = run.facts.children.get(child.initiated_event_id)
+        if known is not None and known.run_id == child.run_id:
+            found.append(run)
+        run_id = run.durable.reset_run_id
+    return found
+
+
 @rule
 def children_are_started(stage: Stage, draw: Draw) -> None:
     for run_id, child in _children(stage):
         if draw.of([True, False]):
             request = RecordChildStarted(run_id, child.initiated_event_id, child.run_id)
             claim = stage.do(request)
-            is_recorded = child.started or stage.chain.runs[run_id].is_open
+            if isinstance(claim, EarlierRun):
+                continue  # to a run that was deleted
+            is_recorded = child.started or any(run.is_open for run in _heirs(stage, run_id, child))
             assert claim == (Claim.STARTED if is_recorded else Claim.ORPHANED)
             again = stage.decide(request)
             assert (again.reply, again.record) == (claim, None)
