@@ -212,7 +212,7 @@ class WorkflowPoller(_Poller):
         messages = answers(task.messages, facts, task.started_event_id)
         carried = carrying(messages)
         for _ in range(2 if self.happens(self.worker.habits.twice) else 1):
-            about = {"commands": wants.keys, "accepts": len(carried)}
+            about = {"commands": wants.keys, "accepts": len(carried), "rejects": len(messages) - len(carried)}
             op = self._invoke(Kind.COMPLETE_WORKFLOW, task, told | about)
             request = RespondWorkflowTaskCompletedRequest(
                 namespace=self.namespace,

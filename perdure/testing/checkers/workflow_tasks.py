@@ -108,8 +108,11 @@ def completions_of_the_current_task(evidence: Evidence) -> Iterator[Violation]:
 
 
 def _is_discarded(op: Op) -> bool:
-    """The worker was told that its task never was, and had done nothing with it but reject updates."""
-    return bool(op.reply.get("discarded")) and not op.args["commands"] and not op.args["accepts"]
+    """The worker did nothing with its task but reject updates, or was told that the task never was: nothing of it has
+    to remain.
+    """
+    nothing_done = not op.args["commands"] and not op.args.get("accepts")
+    return nothing_done and bool(op.reply.get("discarded") or op.args.get("rejects"))
 
 
 def commands_in_order(evidence: Evidence) -> Iterator[Violation]:
