@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
+from google.protobuf.field_mask_pb2 import FieldMask
+from temporalio.api.common.v1 import message_pb2 as common
 from temporalio.api.enums.v1 import event_type_pb2 as kinds
 from temporalio.api.enums.v1 import reset_pb2 as types
 from temporalio.api.enums.v1 import workflow_pb2 as enums
@@ -149,7 +152,7 @@ async def attached_start_again(s: Session) -> None:
     """A start that attached itself after the point, and one before it."""
     await s.start_quietly()
     on_conflict = {"attach_request_id": True}
-    use = {
+    use: dict[str, Any] = {
         "workflow_id_conflict_policy": enums.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
         "on_conflict_options": on_conflict,
     }
@@ -445,10 +448,10 @@ async def options_after_reset(s: Session) -> None:
     """The operation that changes the new run's options."""
     await two_tasks(s)
     change = workflow.PostResetOperation(
-        update_workflow_options={
-            "workflow_execution_options": {"priority": {"priority_key": 2}},
-            "update_mask": {"paths": ["priority"]},
-        }
+        update_workflow_options=workflow.PostResetOperation.UpdateWorkflowOptions(
+            workflow_execution_options=workflow.WorkflowExecutionOptions(priority=common.Priority(priority_key=2)),
+            update_mask=FieldMask(paths=["priority"]),
+        )
     )
     await reset(s, 4, post_reset_operations=[change])
     await s.show_history(first=4)

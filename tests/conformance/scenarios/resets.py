@@ -175,7 +175,9 @@ async def reset_type_unknown(s: Session) -> None:
 async def reset_with_operations(s: Session) -> None:
     """Operations after the reset: a signal is not one yet."""
     await two_tasks(s)
-    signal = workflow.PostResetOperation(signal_workflow={"signal_name": "after"})
+    signal = workflow.PostResetOperation(
+        signal_workflow=workflow.PostResetOperation.SignalWorkflow(signal_name="after")
+    )
     await reset(s, 4, post_reset_operations=[signal])
     await reset(s, 99, post_reset_operations=[signal])
     await reset(s, 4, post_reset_operations=[workflow.PostResetOperation()])
@@ -433,7 +435,7 @@ async def reset_listed(s: Session) -> None:
 
     async def shown() -> bool:
         both = await s.quiet(ws.CountWorkflowExecutionsRequest(namespace=NAMESPACE, query=query))
-        return both.count == 2 and (await s.quiet(closed)).count == 1
+        return bool(both.count == 2 and (await s.quiet(closed)).count == 1)
 
     await until("both runs in the list", shown)
     await s.call(ws.ListWorkflowExecutionsRequest(namespace=NAMESPACE, query=query))

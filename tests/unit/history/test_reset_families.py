@@ -1,5 +1,7 @@
 """Children of a parent that is reset: they are the new run's, whatever was under way, and each is started once."""
 
+from typing import Any
+
 import pytest
 from temporalio.api.enums.v1 import ParentClosePolicy
 
@@ -13,7 +15,7 @@ from tests.unit.history.family import Family, complete, family, start_child
 ABANDON = ParentClosePolicy.PARENT_CLOSE_POLICY_ABANDON
 
 
-def initiated(**fields: object) -> Family:
+def initiated(**fields: Any) -> Family:
     """A parent that has initiated a child (event 5), and whose next task (6, 7) is done; nothing came of it yet."""
     found = Family()
     parent = found["parent"]
