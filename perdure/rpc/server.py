@@ -23,10 +23,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-un
 from grpc_health.v1.health import aio as health  # type: ignore[import-untyped]  # it ships no annotations
 from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]  # it ships no annotations
 
+from perdure.base.depth import parser
 from perdure.base.errors import PerdureError
 from perdure.base.limits import MIB
 from perdure.rpc.call import CallMeta, Method, MethodTable
-from perdure.rpc.depth import parser
 from perdure.rpc.status import INTERNAL_MESSAGE, headers_of, shortened, status_of
 
 log = structlog.get_logger(__name__)

@@ -18,6 +18,7 @@ from temporalio.api.history.v1 import (
 from temporalio.api.protocol.v1 import Message as ProtocolMessage
 from temporalio.api.update.v1 import Acceptance, Rejection, Request, Response
 
+from perdure.base.depth import parser
 from perdure.base.errors import InvalidArgument
 from perdure.workflow.commands import BadCommand, Completion, check_size, commands, require
 from perdure.workflow.deciders.admit_update import check_total
@@ -91,11 +92,12 @@ def _type_name(message: ProtocolMessage) -> str:
 
 def _body(message: ProtocolMessage, name: str) -> Message:
     """The message's body. Raises BadCommand."""
-    body_type = _BODIES.get(name)
-    if body_type is None:
+    parse = _BODIES.get(name)
+    if parse is None:
         raise BadCommand(_BAD, f'unable to unmarshal request: could not resolve "{name}"')
     try:
-        return body_type.FromString(message.body.value)
+        body: Message = parse(message.body.value)
+        return body
     except DecodeError as error:
         raise BadCommand(_BAD, f"unable to unmarshal request: {error}") from error
 
@@ -190,6 +192,7 @@ _EFFECTS: dict[type[Message], tuple[tuple[str, ...], Callable[[Completion, str, 
     Rejection: (_WAITING, _reject),
     Response: (_RUNNING, _complete),
 }
-_BODIES: dict[str, type[Message]] = {
-    f"{_PACKAGE}.{body.__name__}": body for body in (Acceptance, Rejection, Request, Response)
+# They come as bytes within the completion, so that its own parser has not seen how deep they are.
+_BODIES: dict[str, Callable[[bytes], Any]] = {
+    f"{_PACKAGE}.{body.__name__}": parser(body) for body in (Acceptance, Rejection, Request, Response)
 }

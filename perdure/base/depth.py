@@ -2,8 +2,9 @@
 
 Libraries parse messages within messages a hundred deep and no deeper. What comes in a request is stored and handed out
 further inside other messages: a failure of ninety-nine causes would make an event that no worker can read, and one of
-a hundred a log that this server can't. Invariant: a request that parses is at least `HEADROOM` short of the limit.
-Knows no request by name.
+a hundred a log that this server can't. What a request carries as bytes, and who reads it parses for himself, begins
+at depth nought again, so it is parsed by the same rule. Invariant: a request that parses is at least `HEADROOM` short
+of the limit. Knows no request by name.
 """
 
 from collections.abc import Callable
@@ -19,7 +20,7 @@ HEADROOM = 6
 _LIBRARY_DEPTH = 100
 # A level takes two bytes at the least: a tag and a length, or the two ends of a group.
 _SHALLOW_BYTES = 2 * (_LIBRARY_DEPTH - HEADROOM)
-_PACKAGE = "perdure.rpc.depth"
+_PACKAGE = "perdure.base.depth"
 _Field = descriptor_pb2.FieldDescriptorProto
 
 
@@ -64,7 +65,7 @@ def _wrapper(request: type[Message]) -> type[Message]:
         found = pool.FindMessageTypeByName(f"{_PACKAGE}.{name}")
     except KeyError:
         file = descriptor_pb2.FileDescriptorProto(
-            name=f"perdure/rpc/depth/{name}.proto", package=_PACKAGE, dependency=[wrapped.file.name], syntax="proto3"
+            name=f"perdure/base/depth/{name}.proto", package=_PACKAGE, dependency=[wrapped.file.name], syntax="proto3"
         )
         fields = {"deeper": f".{_PACKAGE}.{name}", "request": f".{wrapped.full_name}"}
         message = file.message_type.add(name=name)

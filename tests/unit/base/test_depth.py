@@ -13,7 +13,7 @@ from temporalio.api.workflowservice.v1 import (
     StartWorkflowExecutionRequest,
 )
 
-from perdure.rpc.depth import parser
+from perdure.base.depth import parser
 
 
 def failing(depth: int) -> RespondActivityTaskFailedRequest:
