@@ -77,7 +77,7 @@ class Decision(msgspec.Struct, frozen=True):
 class Work:
     """A decision in the making: the chain as it was, a draft per run that is changed, and the pointer."""
 
-    __slots__ = ("chain", "context", "current", "drafts", "notices", "refusal", "shared")
+    __slots__ = ("chain", "context", "current", "drafts", "moved", "notices", "refusal", "shared")
 
     def __init__(self, chain: Chain, context: Context) -> None:
         self.chain = chain
@@ -86,6 +86,7 @@ class Work:
         self.shared = chain.shared
         self.drafts: dict[str, Draft] = {}
         self.notices: list[Notice] = []
+        self.moved: dict[tuple[str, str], int] = {}  # (run id, update id) -> where in `notices` its own is
         self.refusal: PerdureError | None = None
 
     def draft(self, run_id: str) -> Draft:
@@ -107,6 +108,7 @@ class Work:
         """Throw everything away and draft the run anew: a bad command discards all of its completion."""
         self.drafts.clear()
         self.notices.clear()
+        self.moved.clear()
         self.current = self.chain.current
         self.shared = self.chain.shared
         self.refusal = None

@@ -133,8 +133,8 @@ def tell(work: Work, run_id: str, update_id: str, stage: int, *, outcome: Outcom
 
 def refuse(work: Work, run_id: str, update_id: str, error: PerdureError) -> None:
     """The update is gone; whoever waits for it gets `error`, unless it has its outcome by this same decision."""
-    if not any(type(each) is UpdateMoved and each.update_id == update_id for each in work.notices):
-        work.notices.append(UpdateMoved(run_id, update_id, ADMITTED, error=error))
+    if (run_id, update_id) not in work.moved:
+        _notify(work, UpdateMoved(run_id, update_id, ADMITTED, error=error))
 
 
 def reject(work: Work, run: Run, update_id: str, failure: Failure) -> None:
@@ -203,8 +203,5 @@ def abort_all(work: Work, run: Run, *, continues: bool) -> None:
 
 
 def _notify(work: Work, moved: UpdateMoved) -> None:
-    for index, notice in enumerate(work.notices):
-        if type(notice) is UpdateMoved and (notice.run_id, notice.update_id) == (moved.run_id, moved.update_id):
-            work.notices[index] = moved
-            return
-    work.notices.append(moved)
+    place = work.moved.setdefault((moved.run_id, moved.update_id), len(work.notices))
+    work.notices[place : place + 1] = [moved]

@@ -4,7 +4,7 @@ A handler sees the state that the commands before it made. `BadCommand` discards
 workflow task fails with its cause instead.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from temporalio.api.command.v1 import Command
@@ -35,11 +35,12 @@ class Completion:
     cancels a timer whose event was among them sets it anew. `eager_activities`: scheduled event ids that the worker
     asked to start. A handler that makes an event which the worker must see calls `workflow_task.wake`, as everywhere.
     `work`: for a handler that begins another run of the chain. `children`: workflow ids of those that it starts.
-    `messages`: the worker's, until they take effect; `updates`: the states that they brought updates to, by id.
+    `messages`: the worker's, None once they took effect; `updates`: the states that they brought updates to, by id.
     `completed_event_id` is 0 where nothing is written (a speculative task whose updates are all rejected).
     """
 
     __slots__ = (
+        "_places",
         "children",
         "completed_event_id",
         "draft",
@@ -52,7 +53,7 @@ class Completion:
     )
 
     def __init__(
-        self, work: Work, draft: Draft, completed_event_id: int, identity: str, messages: Iterable[Message] = ()
+        self, work: Work, draft: Draft, completed_event_id: int, identity: str, messages: Sequence[Message] = ()
     ) -> None:
         self.work = work
         self.draft = draft
@@ -61,16 +62,19 @@ class Completion:
         self.unhandled = bool(draft.run.durable.buffered)
         self.eager_activities: list[int] = []
         self.children: set[str] = set()
-        self.messages: list[tuple[str, Message | None]] = [(message.id, message) for message in messages]
+        self.messages: list[Message | None] = list(messages)
         self.updates: dict[str, str] = {}
+        self._places: dict[str, int] = {}  # in `messages`, of the first one of an id
+        for place, message in enumerate(messages):
+            self._places.setdefault(message.id, place)
 
     def take_message(self, message_id: str) -> Message | None:
         """The worker's message of this id, once; of two with one id the second can't be named."""
-        for index, (known_id, message) in enumerate(self.messages):
-            if known_id == message_id:
-                self.messages[index] = (known_id, None)
-                return message
-        return None
+        place = self._places.get(message_id)
+        if place is None:
+            return None
+        message, self.messages[place] = self.messages[place], None
+        return message
 
 
 def marks(command: Command) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def run_commands(completion: Completion, answer: RespondWorkflowTaskCompletedReq
             raise BadCommand(_DISABLED, f"command {_name(command.command_type)} is not supported yet")
         field, handler = known
         handler(completion, command, getattr(command, field))
-    for _, message in completion.messages:
+    for message in completion.messages:
         if message is not None:
             receive(completion, message)
 
