@@ -299,7 +299,7 @@ class Durable(msgspec.Struct):
     attempts: dict[int, ActivityAttempt] = {}
     buffered: tuple[bytes, ...] = ()  # encoded HistoryEvents that have arrived and have no id yet
     buffered_bytes: int = 0
-    request_ids: dict[str, RequestRecord] = {}  # of the start, and of starts that attached themselves
+    request_ids: dict[str, RequestRecord] = {}  # of the start, of starts that attached themselves, of accepted updates
     signal_requests: dict[str, bool] = {}  # request ids of signals, for deduplication: a name space of its own
     cancel_requests: dict[str, bool] = {}  # the same of other workflows' requests to cancel, the newest of them
     previous_run_id: str = ""  # the current run of the workflow id before this one, whatever became of it
