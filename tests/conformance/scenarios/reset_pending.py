@@ -431,7 +431,7 @@ async def updates_carried_twice(s: Session) -> None:
     await s.show_history(first=8)
 
 
-@scenario()
+@scenario(differs="an update that nobody has answered is asked of the run that goes on; the reference refuses it")
 async def update_admitted_at_reset(s: Session) -> None:
     """An update that no worker has seen when its run is reset: its caller is told."""
     await s.start_quietly()
