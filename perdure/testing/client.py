@@ -12,14 +12,17 @@ import msgspec
 from temporalio.api.common.v1 import RetryPolicy, WorkflowExecution, WorkflowType
 from temporalio.api.enums.v1 import (
     HistoryEventFilterType,
+    UpdateWorkflowExecutionLifecycleStage,
     WorkflowIdConflictPolicy,
     WorkflowIdReusePolicy,
 )
 from temporalio.api.query.v1 import WorkflowQuery
 from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.update.v1 import Input, Meta, Outcome, Request, WaitPolicy
 from temporalio.api.workflowservice.v1 import (
     CountWorkflowExecutionsRequest,
     DescribeWorkflowExecutionRequest,
+    ExecuteMultiOperationRequest,
     GetWorkflowExecutionHistoryRequest,
     GetWorkflowExecutionHistoryResponse,
     ListWorkflowExecutionsRequest,
@@ -29,20 +32,31 @@ from temporalio.api.workflowservice.v1 import (
     SignalWorkflowExecutionRequest,
     StartWorkflowExecutionRequest,
     TerminateWorkflowExecutionRequest,
+    UpdateWorkflowExecutionRequest,
 )
 
 from perdure.base.clock import MS_NS, SECOND_NS, to_duration
 from perdure.base.entropy import new_id
-from perdure.base.errors import FailedPrecondition, NotFound, PerdureError, Refused
+from perdure.base.errors import (
+    FailedPrecondition,
+    NotFound,
+    OperationsFailed,
+    PerdureError,
+    Refused,
+    Unavailable,
+)
 from perdure.base.tasks import Background
-from perdure.testing.checkers.evidence import STATUS_OF, successor_of
+from perdure.testing.checkers.evidence import STATUS_OF, digest_of, successor_of
 from perdure.testing.cluster import SimCluster
 from perdure.testing.oplog import Kind, Op
 from perdure.testing.party import SDK, TOOL, Party, header, parsed, reading
-from perdure.testing.programs import Program, program_input, program_of
+from perdure.testing.programs import REJECTED, Program, program_input, program_of
 from perdure.testing.receiver import HOST
 from perdure.testing.worker import QUEUE
 
+ACCEPTED = UpdateWorkflowExecutionLifecycleStage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_ACCEPTED
+COMPLETED = UpdateWorkflowExecutionLifecycleStage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_COMPLETED
+_STAGES = {ACCEPTED: "accepted", COMPLETED: "completed"}
 _CLOSE = HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT
 _ATTEMPTS = 40
 # Starts whose request id ends so want to hear how it ended.
@@ -54,6 +68,7 @@ class Errand(msgspec.Struct, frozen=True, kw_only=True):
     "timeout" or "": how the run ends besides by itself. `starts`: how often the id is started, one after the other.
     `chatter`: signals that others send meanwhile, more than the program waits for. `updates`: how often somebody
     updates it meanwhile. `signals_with_start`: it starts with a signal, if the conflict policy allows that.
+    `updates_with_start`: or with an update.
     """
 
     workflow_id: str
@@ -64,8 +79,28 @@ class Errand(msgspec.Struct, frozen=True, kw_only=True):
     chatter: int = 0
     updates: int = 0
     signals_with_start: bool = False
+    updates_with_start: bool = False
     reuse: int = WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE
     conflict: int = WorkflowIdConflictPolicy.WORKFLOW_ID_CONFLICT_POLICY_FAIL
+
+
+def update_request(
+    namespace: str,
+    execution: WorkflowExecution,
+    update_id: str,
+    op: Op,
+    stage: UpdateWorkflowExecutionLifecycleStage.ValueType,
+) -> UpdateWorkflowExecutionRequest:
+    """An update that waits for a stage."""
+    return UpdateWorkflowExecutionRequest(
+        namespace=namespace,
+        workflow_execution=execution,
+        wait_policy=WaitPolicy(lifecycle_stage=stage),
+        request=Request(
+            meta=Meta(update_id=update_id, identity=op.identity),
+            input=Input(name="change", header=header(update_id)),
+        ),
+    )
 
 
 class Caller(Party):
@@ -94,6 +129,16 @@ class Caller(Party):
             except PerdureError:
                 await self.pause(3.0)
         return False
+
+    def told(self, op: Op, update_id: str, response: Any) -> None:
+        """Log what an update came to so far."""
+        outcome: Outcome = response.outcome
+        op.run_id = response.update_ref.workflow_execution.run_id
+        stage = _STAGES.get(response.stage, "admitted")
+        if outcome.failure.message == REJECTED:
+            stage = "rejected"
+        facts = {"outcome": digest_of(outcome)} if response.HasField("outcome") else {}
+        self.log.returned(op, update_id=update_id, stage=stage, **facts)
 
     async def signal(self, run_id: str) -> bool:
         """Send one signal; False if it was refused."""
@@ -198,6 +243,8 @@ class Client(Caller):
             op = self.invoke(Kind.START, request_id=request_id, args=args)
             if errand.signals_with_start:
                 response = await self._signal_with_start(op, request_id)
+            elif errand.updates_with_start:
+                response = await self._update_with_start(op, request_id)
             else:
                 request = StartWorkflowExecutionRequest(**self._start_fields(op, request_id))
                 url = f"http://{HOST}/{request_id}" if request_id[-1] in _CALLED else ""
@@ -247,6 +294,35 @@ class Client(Caller):
             raise
         self.log.returned(op, run_id=response.run_id)
         return response
+
+    async def _update_with_start(self, start: Op, request_id: str) -> Any:
+        """It is an update as well, logged as one, whose id is that of the start."""
+        op = self.invoke(Kind.UPDATE, request_id=request_id)
+        operation = ExecuteMultiOperationRequest.Operation
+        both = [
+            operation(start_workflow=StartWorkflowExecutionRequest(**self._start_fields(start, request_id))),
+            operation(update_workflow=update_request(self.namespace, self.execution(""), request_id, op, ACCEPTED)),
+        ]
+        request = ExecuteMultiOperationRequest(namespace=self.namespace, operations=both)
+        try:
+            response = await self.call(start, "ExecuteMultiOperation", request, timeout_s=8.0)
+        except OperationsFailed as failed:
+            raise self._culprit(failed, start, op) from failed
+        except PerdureError as error:
+            self.log.failed(op, error)
+            raise
+        self.told(op, request_id, response.responses[1].update_workflow)
+        return response.responses[0].start_workflow
+
+    def _culprit(self, failed: OperationsFailed, start: Op, update: Op) -> PerdureError:
+        """What to make of both: refused only if the start was, or the workflow that it began has closed."""
+        start_error, update_error = failed.errors
+        if update_error is not None:
+            self.log.failed(update, update_error)
+        if isinstance(start_error, Refused):
+            self.log.failed(start, start_error)
+            return start_error
+        return update_error if isinstance(update_error, NotFound) else Unavailable("neither was done, or one was")
 
     async def _end(self, run_id: str) -> None:
         request_id = new_id(self.chance)

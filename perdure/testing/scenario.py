@@ -109,9 +109,10 @@ def _updated(seed: int, errands: tuple[tuple[str, Errand], ...]) -> tuple[tuple[
     """The errands, some of them with updates."""
     entropy = SeededEntropy(seed).fork("updates")
     counts = [1 + entropy.below(5) if entropy.fraction() < 0.4 else 0 for _ in errands]
+    begins = [entropy.fraction() < 0.2 for _ in errands]
     return tuple(
-        (namespace, msgspec.structs.replace(errand, updates=count))
-        for (namespace, errand), count in zip(errands, counts, strict=True)
+        (namespace, msgspec.structs.replace(errand, updates=count, updates_with_start=begin))
+        for (namespace, errand), count, begin in zip(errands, counts, begins, strict=True)
     )
 
 

@@ -3,23 +3,13 @@
 Invariant: an update has one id, however often it is repeated. Knows the public API and nothing behind it.
 """
 
-from typing import Any
-
-from temporalio.api.enums.v1 import UpdateWorkflowExecutionLifecycleStage
-from temporalio.api.update.v1 import Input, Meta, Outcome, Request, UpdateRef, WaitPolicy
-from temporalio.api.workflowservice.v1 import PollWorkflowExecutionUpdateRequest, UpdateWorkflowExecutionRequest
+from temporalio.api.update.v1 import UpdateRef, WaitPolicy
+from temporalio.api.workflowservice.v1 import PollWorkflowExecutionUpdateRequest
 
 from perdure.base.entropy import new_id
 from perdure.base.errors import PerdureError
-from perdure.testing.checkers.evidence import digest_of
-from perdure.testing.client import Caller
-from perdure.testing.oplog import Kind, Op
-from perdure.testing.party import header
-from perdure.testing.programs import REJECTED
-
-_ACCEPTED = UpdateWorkflowExecutionLifecycleStage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_ACCEPTED
-_COMPLETED = UpdateWorkflowExecutionLifecycleStage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_COMPLETED
-_STAGES = {_ACCEPTED: "accepted", _COMPLETED: "completed"}
+from perdure.testing.client import ACCEPTED, COMPLETED, Caller, update_request
+from perdure.testing.oplog import Kind
 
 
 class Updater(Caller):
@@ -37,22 +27,14 @@ class Updater(Caller):
 
     async def _update(self, update_id: str) -> str:
         """The run that took the update; "" if none did."""
-        wanted = (_ACCEPTED, _COMPLETED)[self.chance.below(2)]
+        wanted = (ACCEPTED, COMPLETED)[self.chance.below(2)]
         found: list[str] = []
 
         async def attempt() -> bool:
             op = self.invoke(Kind.UPDATE, request_id=update_id)
-            request = UpdateWorkflowExecutionRequest(
-                namespace=self.namespace,
-                workflow_execution=self.execution(""),
-                wait_policy=WaitPolicy(lifecycle_stage=wanted),
-                request=Request(
-                    meta=Meta(update_id=update_id, identity=op.identity),
-                    input=Input(name="change", header=header(update_id)),
-                ),
-            )
+            request = update_request(self.namespace, self.execution(""), update_id, op, wanted)
             response = await self.call(op, "UpdateWorkflowExecution", request, timeout_s=8.0)
-            self._told(op, update_id, response)
+            self.told(op, update_id, response)
             found.append(op.run_id)
             return True
 
@@ -64,20 +46,10 @@ class Updater(Caller):
             namespace=self.namespace,
             update_ref=UpdateRef(workflow_execution=self.execution(run_id), update_id=update_id),
             identity=op.identity,
-            wait_policy=WaitPolicy(lifecycle_stage=_COMPLETED),
+            wait_policy=WaitPolicy(lifecycle_stage=COMPLETED),
         )
         try:
             response = await self.call(op, "PollWorkflowExecutionUpdate", request, timeout_s=4.0)
         except PerdureError:
             return
-        self._told(op, update_id, response)
-
-    def _told(self, op: Op, update_id: str, response: Any) -> None:
-        """Log what an update came to so far."""
-        outcome: Outcome = response.outcome
-        op.run_id = response.update_ref.workflow_execution.run_id
-        stage = _STAGES.get(response.stage, "admitted")
-        if outcome.failure.message == REJECTED:
-            stage = "rejected"
-        facts = {"outcome": digest_of(outcome)} if response.HasField("outcome") else {}
-        self.log.returned(op, update_id=update_id, stage=stage, **facts)
+        self.told(op, update_id, response)
