@@ -198,6 +198,13 @@ async def update_with_start_known_update_closed(s: Session) -> None:
     await s.attempt(update_with_start(s))
 
 
+@scenario(differs="the reference says unavailable, as if to try again would help")
+async def update_with_start_same_again_closed(s: Session) -> None:
+    """A start that is repeated when the workflow that it began is closed, with an update that this one never saw."""
+    await _completed(s, update_with_start(s), complete_workflow())
+    await s.attempt(update_with_start(s, "other"), seconds=5)
+
+
 @scenario()
 async def update_with_start_accepted_and_closed(s: Session) -> None:
     """An update that was accepted when its workflow closed: the next call starts another workflow."""
