@@ -24,7 +24,8 @@ TIMEOUT_NAMES: dict[int, str] = {
     TimeoutType.TIMEOUT_TYPE_HEARTBEAT: "Heartbeat",
 }
 _RETRYABLE_TIMEOUTS = (TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE, TimeoutType.TIMEOUT_TYPE_HEARTBEAT)
-_INTERVAL_NS_MAX = 2**63 - 1
+# Of a policy without a maximum: a time that is so far off is one that rows can hold.
+_INTERVAL_NS_MAX = DURATION_NS_MAX
 
 
 def filled(policy: RetryPolicy, limits: Limits, *, activity: bool = False) -> RetryPolicy:

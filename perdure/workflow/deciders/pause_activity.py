@@ -23,7 +23,7 @@ def pause_activity(work: Work, request: PauseActivity) -> PauseActivityResponse:
     asked = request.request
     run = find_run(work, asked.execution.run_id)
     pause = PendingActivityInfo.PauseInfo()
-    set_timestamp(pause.pause_time, work.context.now_ns)
+    set_timestamp(pause.pause_time, work.context.ahead(run.ahead_ns).now_ns)
     pause.manual.identity, pause.manual.reason = asked.identity, asked.reason
     pause.manual.SetInParent()
     encoded = pause.SerializeToString()

@@ -44,7 +44,7 @@ def reset_activity(work: Work, request: ResetActivity) -> ResetActivityResponse:
             again = unpaused(again)
             freed = True
         if not again.started_time_ns and not again.paused:
-            again = _offered_anew(work.context, activity, again, asked.jitter)
+            again = _offered_anew(draft.context, activity, again, asked.jitter)
         draft.put("attempts", activity.scheduled_event_id, again)
     if freed:
         note_pauses(draft)

@@ -20,7 +20,7 @@ def unpause_activity(work: Work, request: UnpauseActivity) -> UnpauseActivityRes
     asked = request.request
     run = find_run(work, asked.execution.run_id)
     check_open(run)
-    now_ns = work.context.now_ns
+    context = work.context.ahead(run.ahead_ns)
     draft = None
     for activity in addressed(run, asked):
         attempt = run.durable.attempts[activity.scheduled_event_id]
@@ -33,8 +33,8 @@ def unpause_activity(work: Work, request: UnpauseActivity) -> UnpauseActivityRes
         if asked.reset_heartbeat:
             freed = msgspec.structs.replace(freed, heartbeat_details=b"", heartbeat_time_ns=0)
         if not freed.started_time_ns:
-            due_ns = jittered_ns(work.context, asked.jitter, activity)
-            freed = due(freed, due_ns, now_ns, freed.last_attempt_complete_time_ns or now_ns)
+            due_ns = jittered_ns(context, asked.jitter, activity)
+            freed = due(freed, due_ns, context.now_ns, freed.last_attempt_complete_time_ns or context.now_ns)
             freed = msgspec.structs.replace(freed, last_failure=b"")
         draft.put("attempts", activity.scheduled_event_id, freed)
     if draft is not None:

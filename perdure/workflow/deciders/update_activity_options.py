@@ -44,7 +44,7 @@ def update_activity_options(work: Work, request: UpdateActivityOptions) -> Updat
         options, encoded = _changed(run, activity, attempt, asked, work.context)
         changed = msgspec.structs.replace(attempt, options=encoded, stamp=attempt.stamp + 1)
         if not changed.started_time_ns:
-            changed = _offered_anew(activity, attempt, changed, work.context.now_ns)
+            changed = _offered_anew(activity, attempt, changed, draft.context.now_ns)
         draft.put("attempts", activity.scheduled_event_id, changed)
     return UpdateActivityOptionsResponse(activity_options=options)
 
