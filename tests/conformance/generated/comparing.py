@@ -25,7 +25,7 @@ from tests.conformance.harness.scenario import STOPPED
 from tests.conformance.harness.session import Session
 from tests.conformance.harness.transcript import Transcript, difference
 
-CASE_SECONDS = 90.0
+CASE_SECONDS = 120.0
 AT_ONCE = 30
 _ROUNDS_MAX = 3
 # The least share of cases that reach their end, and on the reference are the same twice.

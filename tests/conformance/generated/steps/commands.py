@@ -15,7 +15,7 @@ from temporalio.api.sdk.v1 import user_metadata_pb2 as metadata
 
 from tests.conformance.generated.case import Case, Fields, Flow
 from tests.conformance.generated.settling import pending_timers
-from tests.conformance.generated.steps.starting import HOUR, run_options
+from tests.conformance.generated.steps.starting import HOUR, TASK_SECONDS, run_options
 from tests.conformance.harness import commands
 from tests.conformance.harness.payloads import (
     duration,
@@ -146,8 +146,7 @@ async def child(case: Case, flow: Flow) -> Made:
     options = run_options(case)
     told = options.pop("user_metadata", None)
     options.pop("workflow_start_delay", None)
-    if options.get("workflow_task_timeout", duration(HOUR)).seconds < HOUR:
-        options.pop("workflow_task_timeout", None)
+    options["workflow_task_timeout"] = duration(TASK_SECONDS)
     made = commands.start_child(case.queue(name), case.session.unique(name), **{**options, **fields})
     if told is not None:
         made.user_metadata.CopyFrom(told)

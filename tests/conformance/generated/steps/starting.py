@@ -21,6 +21,7 @@ from tests.conformance.harness.session import CLIENT, NAMESPACE
 TOPS = ("a", "b", "c")
 HOUR = 3600.0
 SHORT_TASK_SECONDS = 2
+TASK_SECONDS = 100
 
 
 def run_options(case: Case) -> Fields:
@@ -42,6 +43,7 @@ _LASTING: list[Fields] = [
     {"priority": common.Priority(priority_key=2, fairness_key="fair")},
     {"user_metadata": metadata.UserMetadata(summary=payload("summary"))},
     {"workflow_task_timeout": duration(HOUR)},
+    {},
 ]
 _SHORT: list[Fields] = [
     {"workflow_task_timeout": duration(SHORT_TASK_SECONDS)},
@@ -97,6 +99,8 @@ def _plain(case: Case, flow: Flow, fields: Fields) -> Fields:
         "workflow_type": common.WorkflowType(name="flow"),
         "task_queue": case.queue(flow.name),
         "identity": CLIENT,
+        # So long that a task that is held over a few steps is not lost on a busy machine.
+        "workflow_task_timeout": duration(TASK_SECONDS),
         **fields,
     }
 
