@@ -24,7 +24,8 @@ BLOCKED = "The circuit breaker is open."
 FAILURES_MAX = 5
 REST_NS = 60 * SECOND_NS
 CALLS_MAX = 32
-# Of so many destinations the state is kept; beyond, those that have nothing to tell are forgotten.
+# Of so many destinations the state is kept; beyond, those that have nothing to tell are forgotten, and where all have,
+# the older half: names cost whoever invents them nothing.
 DESTINATIONS_MAX = 1_000
 _SCHEDULED = CallbackState.CALLBACK_STATE_SCHEDULED
 
@@ -117,6 +118,8 @@ class Callbacks:
         except NotSent as error:
             failure, retryable = f'Post "{shown(completion.url)}": {error}', True
             outcome = "request-timeout" if str(error) == TIMED_OUT else "unknown-error"
+        # A receiver's words may be any bytes; what is no text could not be recorded, and would be asked for for ever.
+        failure = failure.encode(errors="replace").decode()
         took_ns = self._clock.monotonic_ns() - begun_ns
         self._outcomes.called_back(namespace, origin(completion.url), outcome, took_ns)
         return failure, retryable
@@ -127,7 +130,8 @@ class Callbacks:
         found = self._destinations.get(key)
         if found is None:
             if len(self._destinations) >= DESTINATIONS_MAX:
-                self._destinations = {each: one for each, one in self._destinations.items() if not one.is_plain}
+                kept = [(each, one) for each, one in self._destinations.items() if not one.is_plain]
+                self._destinations = dict(kept[len(kept) // 2 :] if len(kept) >= DESTINATIONS_MAX else kept)
             found = self._destinations[key] = Destination(self._clock)
         return found
 

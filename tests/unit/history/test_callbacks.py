@@ -180,6 +180,19 @@ def test_a_refusal_is_final() -> None:
     run_virtual(play())
 
 
+def test_an_answer_that_is_no_text_is_an_answer() -> None:
+    async def play() -> str:
+        house = await open_house(Receiver(Answer(418, b"I\xffm a teapot".decode(errors="surrogateescape"))))
+        await start(house)
+        await end(house)
+        await pass_by(0.5)
+        (info,) = await describe(house)
+        assert info.attempt == 1
+        return info.last_attempt_failure.message
+
+    assert run_virtual(play()) == 'unexpected response status: "418 I?m a teapot"'
+
+
 def test_the_last_run_of_a_chain_calls() -> None:
     async def play() -> None:
         receiver = Receiver()
@@ -295,5 +308,19 @@ def test_only_destinations_with_something_to_tell_are_remembered() -> None:
             down.begin()
         down.ended(is_down=False)
         down.begin()
+
+    run_virtual(play())
+
+
+def test_destinations_that_all_fail_fill_no_memory() -> None:
+    async def play() -> None:
+        calls = Callbacks(VirtualClock(running_loop(), 0), SECOND_NS, Outcomes(Metrics(), str))
+        found = []
+        for number in range(2 * DESTINATIONS_MAX):
+            found.append(calls.destination("ns", f"http://h{number}/"))
+            found[-1].ended(is_down=True)
+        known = [one for number, one in enumerate(found) if calls.destination("ns", f"http://h{number}/") is one]
+        assert found[-1] in known
+        assert len(known) <= DESTINATIONS_MAX
 
     run_virtual(play())
