@@ -207,6 +207,28 @@ def test_an_update_that_nobody_saw_goes_on_with_its_workflow() -> None:
     assert run_virtual(play()) == (True, "done", "NotFound: workflow execution already completed", 0)
 
 
+def test_a_start_with_an_update_finds_the_run_that_goes_on_and_so_does_who_polls() -> None:
+    async def play() -> tuple[bool, list[bool], list[str]]:
+        house = await _house()
+        run_id = (await house.start("w", "mine")).run_id
+        task = await house.poll()
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(start_with_update(house, "u", "mine"))
+            await soon()
+            polled = group.create_task(poll(house, "u"))
+            await soon()
+            await house.complete(task, continue_as_new())
+            task = await house.poll()
+            (message,) = task.messages
+            await answer(house, task, accept(message), respond(message))
+        start, done = waiting.result().responses
+        replies = done.update_workflow, polled.result()
+        others = [reply.update_ref.workflow_execution.run_id != run_id for reply in replies]
+        return start.start_workflow.started, others, [result_of(reply.outcome) for reply in replies]
+
+    assert run_virtual(play()) == (False, [True, True], ["done", "done"])
+
+
 def test_a_workflow_that_was_used_and_closes_is_started_again_for_its_update() -> None:
     async def play() -> tuple[bool, bool, str]:
         house = await _house()
