@@ -310,6 +310,7 @@ class Durable(msgspec.Struct):
     children_closed: bool = False  # a closed parent: its parent close policies were applied
     base_run_id: str = ""  # the run that this one was reset from
     reset_request_id: str = ""  # of that reset
+    unanswered_updates: tuple[str, ...] = ()  # a reset carried them over, their worker asked for more time
     reset_run_id: str = ""  # the newest run that this one was reset to
     was_reset: bool = False  # terminated by a reset
     paused: bool = False

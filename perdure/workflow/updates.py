@@ -57,18 +57,19 @@ def seen(run: Run, update_id: str) -> UpdateSeen | None:
         if run.is_open:
             return UpdateSeen(run.run_id, ACCEPTED)
         return UpdateSeen(run.run_id, COMPLETED, failure=CLOSED_BEFORE.SerializeToString())
-    if run.is_open and (update_id in run.ephemeral.admitted_updates or _is_admitted(run, update)):
+    if run.is_open and (update_id in run.ephemeral.admitted_updates or _is_admitted(run, update_id, update)):
         return UpdateSeen(run.run_id, ADMITTED)
     return None
 
 
-def _is_admitted(run: Run, update: Update | None) -> bool:
-    """A reset carried it over, and no worker has seen it yet: whoever has and did not accept it has rejected it."""
-    return (
-        update is not None
-        and not update.accepted_event_id
-        and update.admitted_event_id > run.facts.last_completed_started_event_id
-    )
+def _is_admitted(run: Run, update_id: str, update: Update | None) -> bool:
+    """A reset carried it over, and no worker has answered it yet: whoever completed the task that showed it, asked for
+    no more time, and did not accept it has rejected it.
+    """
+    if update is None or update.accepted_event_id or update.completed_event_id:
+        return False
+    shown = update.admitted_event_id <= run.facts.last_completed_started_event_id
+    return not shown or update_id in run.durable.unanswered_updates
 
 
 def in_flight(run: Run) -> Iterator[str]:
@@ -76,7 +77,7 @@ def in_flight(run: Run) -> Iterator[str]:
     yield from run.ephemeral.admitted_updates
     for update_id in run.facts.open_updates:
         update = run.facts.updates[update_id]
-        if update.accepted_event_id or _is_admitted(run, update):
+        if update.accepted_event_id or _is_admitted(run, update_id, update):
             yield update_id
 
 
@@ -168,7 +169,7 @@ def reject_unprocessed(work: Work, run: Run, carried_over: Iterable[str]) -> Non
 
 def carried_over(run: Run) -> tuple[str, ...]:
     """The ids of the updates that a reset brought and no worker has answered yet."""
-    return tuple(each for each in run.facts.open_updates if _is_admitted(run, run.facts.updates[each]))
+    return tuple(each for each in run.facts.open_updates if _is_admitted(run, each, run.facts.updates[each]))
 
 
 def refuse_sent(work: Work, run: Run) -> None:

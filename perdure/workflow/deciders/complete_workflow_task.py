@@ -131,9 +131,19 @@ def _carry_out(work: Work, draft: Draft, task: WorkflowTask, answer: RespondWork
     draft.holding = True
     run_commands(completion, answer)
     draft.holding = False
-    if draft.run.is_open and not answer.force_create_new_workflow_task:
-        reject_unprocessed(work, draft.run, [each for each in carried if each not in completion.updates])
+    if draft.run.is_open:
+        _answer_updates(completion, [each for each in carried if each not in completion.updates], answer)
     return completion
+
+
+def _answer_updates(completion: Completion, carried: list[str], answer: RespondWorkflowTaskCompletedRequest) -> None:
+    """What the worker said nothing of it does not want, unless it asks for more time. `carried`: over a reset."""
+    draft = completion.draft
+    waiting = tuple(carried) if answer.force_create_new_workflow_task else ()
+    if not answer.force_create_new_workflow_task:
+        reject_unprocessed(completion.work, draft.run, carried)
+    if draft.run.durable.unanswered_updates != waiting:
+        draft.assign("unanswered_updates", waiting)
 
 
 def _write(draft: Draft, task: WorkflowTask, answer: RespondWorkflowTaskCompletedRequest) -> int:

@@ -34,6 +34,7 @@ from perdure.workflow.lost_task import note_cause
 from perdure.workflow.reapplying import reapply, wanted
 from perdure.workflow.reset_reading import ResetReading, TaskAtPoint
 from perdure.workflow.reset_requests import PlanReset, Reset, ResetOutdated, ResetPlan
+from perdure.workflow.server_attributes import note_pauses
 from perdure.workflow.state import (
     RUNNING,
     ActivityAttempt,
@@ -70,9 +71,9 @@ def reset(work: Work, request: Reset) -> ResetWorkflowExecutionResponse | ResetO
     base, done = _check(work, asked)
     if done is not None:
         return done
-    runs = [(work.chain.runs.get(run_id), end) for run_id, end in read.ends.items()]
-    if base.run_id != read.run_id or any(run is not None and run.facts.next_event_id != end for run, end in runs):
-        return ResetOutdated()
+    last, end = work.chain.runs.get(read.last_run_id), read.ends.get(read.last_run_id)
+    if base.run_id != read.run_id or last is None or (end is not None and last.facts.next_event_id != end):
+        return ResetOutdated()  # of those that were read, all but the last were closed then
     if read.task is None:
         raise InvalidArgument(_NO_TASK.format(asked.workflow_task_finish_event_id))
     run_id = work.context.new_run_id()
@@ -186,6 +187,8 @@ def _create(work: Work, base: Run, asked: ResetWorkflowExecutionRequest, read: R
         visibility_version=1,
     )
     draft = work.create(durable, facts)
+    if durable.paused:
+        note_pauses(draft)
     share(work, segments)
     work.current = CurrentRun(
         run_id=run_id,

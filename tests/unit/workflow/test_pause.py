@@ -20,6 +20,7 @@ from perdure.workflow.outstanding import outstanding
 from perdure.workflow.requests import CompleteWorkflowTask, Describe, StartActivityTask
 from perdure.workflow.tasks import Offer, QueueKind
 from tests.transcripts.activity_scenarios import activity
+from tests.transcripts.resetting import reset
 from tests.transcripts.scenarios import signal, start
 from tests.transcripts.stage import Stage
 
@@ -162,3 +163,16 @@ def test_a_delay_that_ends_while_the_run_is_paused_begins_it_when_it_goes_on() -
     stage.do(_unpause())
     stage.advance(0)
     assert _types(stage)[-1] == "WORKFLOW_TASK_SCHEDULED"
+
+
+def test_a_run_that_is_reset_to_within_a_pause_says_so_in_lists() -> None:
+    stage = Stage()
+    stage.do(start())
+    stage.do(_pause())
+    stage.do(signal())
+    assert reset(stage, 5).refusal is None
+    assert stage.run.durable.base_run_id
+    assert stage.run.shown_status == _PAUSED
+    assert "TemporalPauseInfo" in visibility_row(stage.run).search_attributes
+    stage.do(_unpause())
+    assert "TemporalPauseInfo" not in visibility_row(stage.run).search_attributes

@@ -63,6 +63,40 @@ def test_ignored_it_is_refused_by_the_server() -> None:
     assert Outcome.FromString(moved.outcome).failure.application_failure_info.type == "UnprocessedUpdate"
 
 
+def test_a_worker_that_asks_for_more_time_has_not_refused_it() -> None:
+    stage = carried_over()
+    stage.complete(force_create_new_workflow_task=True, return_new_workflow_task=True)
+    assert heard(stage) == []
+    assert stage.do(update()).stage == ADMITTED
+    assert not stage.run.ephemeral.admitted_updates
+    answer(stage, accepted(), force_create_new_workflow_task=True, return_new_workflow_task=True)
+    assert [moved.stage for moved in heard(stage)] == [ACCEPTED]
+    answer(stage, completed())
+    assert [moved.stage for moved in heard(stage)] == [COMPLETED]
+    assert stage.run.durable.unanswered_updates == ()
+
+
+def test_a_worker_that_asked_for_more_time_and_never_answers_does_not_know_it() -> None:
+    stage = carried_over()
+    stage.complete(force_create_new_workflow_task=True, return_new_workflow_task=True)
+    stage.lose()
+    stage.complete()
+    (moved,) = heard(stage)
+    assert Outcome.FromString(moved.outcome).failure.application_failure_info.type == "UnprocessedUpdate"
+    assert stage.run.durable.unanswered_updates == ()
+
+
+def test_one_that_is_refused_by_an_answer_that_asks_for_more_time_is_gone() -> None:
+    stage = carried_over()
+    answer(stage, rejected(), force_create_new_workflow_task=True)
+    (moved,) = heard(stage)
+    assert Outcome.FromString(moved.outcome).failure.message == "not now"
+    assert stage.run.durable.unanswered_updates == ()
+    stage.poll()
+    stage.complete()
+    assert heard(stage) == []
+
+
 def test_it_is_aborted_with_its_run() -> None:
     stage = carried_over()
     stage.do(terminate())
