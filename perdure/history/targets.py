@@ -117,7 +117,8 @@ NEW_WORK = frozenset({StartWorkflow, SignalWithStart, StartWithUpdate, SignalWor
 
 def runs_of(request: Any) -> tuple[str, ...]:
     """The runs, besides the current one, that have to be loaded: the one that a request names, earlier ones that may
-    have taken what another workflow repeats, and later ones that a parent was reset to.
+    have taken what another workflow repeats, later ones that a parent was reset to, and the last that was read for a
+    reset, which alone may have been open then.
     """
     run_id = TARGETS[type(request)](request)
     named = (run_id,) if run_id else ()
@@ -125,4 +126,6 @@ def runs_of(request: Any) -> tuple[str, ...]:
         return (*named, *request.external.seen)
     if isinstance(request, RecordChildStarted | RecordChildClosed):
         return (*named, *request.seen)
+    if isinstance(request, Reset):
+        return (*named, request.read.run_id, request.read.last_run_id)
     return named

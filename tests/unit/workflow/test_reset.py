@@ -10,6 +10,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from perdure.base.clock import SECOND_NS
 from perdure.base.errors import InvalidArgument, NotFound
 from perdure.base.limits import Limits
+from perdure.history.targets import runs_of
 from perdure.workflow.core import Decision
 from perdure.workflow.evolve import evolve
 from perdure.workflow.outstanding import outstanding
@@ -139,6 +140,24 @@ def test_a_decision_on_what_is_no_longer_all_changes_nothing() -> None:
     assert isinstance(decision.reply, ResetOutdated)
     assert decision.record is None
     assert kinds(stage.histories[reset(stage, 4).reply.run_id]).count("WORKFLOW_EXECUTION_SIGNALED") == 1
+
+
+def test_the_last_run_that_was_read_is_there_when_it_is_decided() -> None:
+    """A run that continued the base, was continued in turn after it was read, and is held no more."""
+    stage = two_tasks()
+    base = stage.run.run_id
+    continue_as_new = command("CONTINUE_AS_NEW_WORKFLOW_EXECUTION", workflow_type={"name": "T"})
+    for _ in range(2):
+        asked = reset_request(4, base)
+        reading = read(stage, asked, stage.do(PlanReset(asked)))
+        stage.advance(5)
+        stage.decide(signal("late"))
+        stage.poll()
+        stage.complete(continue_as_new)
+    assert reading.last_run_id != base
+    assert {base, reading.last_run_id} <= set(runs_of(Reset(asked, reading)))
+    del stage.chain.runs[reading.last_run_id]
+    assert isinstance(stage.decide(Reset(asked, reading)).reply, ResetOutdated)
 
 
 def test_a_request_takes_effect_once_while_its_run_is_the_current_one() -> None:
