@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from temporalio.api.enums.v1 import task_queue_pb2 as queue_kind
 from temporalio.api.history.v1 import message_pb2 as history
+from temporalio.api.protocol.v1 import message_pb2 as protocol
 from temporalio.api.taskqueue.v1 import message_pb2 as taskqueue
 from temporalio.api.workflowservice.v1 import request_response_pb2 as ws
 
@@ -29,6 +30,15 @@ PAUSED = 8
 PATIENCE_SECONDS = 12.0
 PAUSE_SECONDS = 0.06
 SHORT = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """An update whose client waits for `stage`."""
+
+    update_id: str
+    stage: int
+    call: Pending
 
 
 @dataclass(slots=True)
@@ -52,6 +62,13 @@ class Flow:
     starts: int = 0
     signals: int = 0
     activities: int = 0
+    asked: int = 0
+    resets: int = 0
+    reset_runs: set[str] = field(default_factory=set)
+    pauses: int = 0
+    updates: list[Update] = field(default_factory=list)
+    # The messages of updates that were accepted, and have no outcome yet.
+    accepted: list[protocol.Message] = field(default_factory=list)
 
     def let_go(self) -> None:
         """The worker's task is answered or lost; its token is kept, for a late answer."""

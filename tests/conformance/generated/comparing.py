@@ -19,6 +19,7 @@ from tests.conformance.generated.ending import finish
 from tests.conformance.generated.intended import INTENDED
 from tests.conformance.generated.plan import Edit, Plan, edits, made
 from tests.conformance.generated.settling import settle
+from tests.conformance.generated.steps.updates import ended
 from tests.conformance.harness.render import Names
 from tests.conformance.harness.rpc import CallFailed, Client
 from tests.conformance.harness.scenario import STOPPED
@@ -85,6 +86,10 @@ async def _play(case: Case, plan: Plan) -> None:
             continue
         case.session.transcript.lines.insert(before, f"\n## {step}")
         case.last = await settle(case)
+        if any(flow.updates for flow in case.flows.values()):
+            for flow in list(case.flows.values()):
+                await ended(case, flow)
+            case.last = await settle(case)
         for name, info in case.last.items():
             if info is not None:
                 case.session.show(f"description of {name}", info)

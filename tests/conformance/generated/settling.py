@@ -16,9 +16,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.enums.v1 import event_type_pb2 as kinds
 from temporalio.api.enums.v1 import task_queue_pb2 as queue_kind
 from temporalio.api.history.v1 import message_pb2 as history
+from temporalio.api.workflow.v1 import message_pb2 as workflow
 from temporalio.api.workflowservice.v1 import request_response_pb2 as ws
 
-from tests.conformance.generated.case import PATIENCE_SECONDS, PAUSE_SECONDS, RUNNING, SHORT, Case, Flow
+from tests.conformance.generated.case import PATIENCE_SECONDS, PAUSE_SECONDS, PAUSED, RUNNING, SHORT, Case, Flow
 from tests.conformance.harness.waiting import until
 
 Description = ws.DescribeWorkflowExecutionResponse
@@ -93,12 +94,24 @@ def _timeouts(flow: Flow, info: Description) -> str:
     if soon(extended.run_expiration_time) or soon(extended.execution_expiration_time):
         return "the workflow's timeout"
     run_id = info.workflow_execution_info.execution.run_id
+    paused = info.workflow_execution_info.status == PAUSED
     for activity in info.pending_activities:
-        if soon(activity.next_attempt_schedule_time):
+        if soon(activity.next_attempt_schedule_time) and not paused:
             return f"the next attempt of activity {activity.activity_id}"
-        if (run_id, activity.activity_id, activity.attempt) in flow.doomed and not activity.paused:
+        if paused or activity.paused:
+            continue
+        if (run_id, activity.activity_id, activity.attempt) in flow.doomed or _short(activity):
             return f"the timeout of activity {activity.activity_id}"
     return ""
+
+
+def _short(activity: workflow.PendingActivityInfo) -> bool:
+    """Whether an activity ends, or its attempt, within a minute: a reset brings such ones back."""
+    options = activity.activity_options
+    started = (options.start_to_close_timeout, options.heartbeat_timeout)
+    scheduled = (options.schedule_to_start_timeout,)
+    limits = (options.schedule_to_close_timeout, *(scheduled if activity.state == 1 else started))
+    return any(0 < limit.ToMilliseconds() < SHORT * 1000 for limit in limits)
 
 
 async def _sticky(case: Case, flow: Flow, state: str) -> str:
@@ -130,6 +143,13 @@ async def _first_task(case: Case, flow: Flow, info: Description) -> str:
 
 
 async def _timers(case: Case, flow: Flow, run_id: str, state: str) -> str:
+    if flow.resets and run_id not in flow.reset_runs:
+        # A reset brings back the short timers of the run before that had not fired at its point.
+        flow.reset_runs.add(run_id)
+        later = asyncio.get_running_loop().time() + 1
+        flow.timers |= {
+            (run_id, timer_id): later for timer_id in pending_timers(await case.events(flow)) if timer_id[0] == "s"
+        }
     for key in [key for key in flow.timers if key[0] != run_id]:
         del flow.timers[key]
     if not flow.timers:

@@ -17,7 +17,7 @@ async def _pending(case: Case, flow: Flow) -> tuple[str, list[workflow.PendingAc
     _, info = await case.state(flow)
     if info is None or info.workflow_execution_info.status != 1:
         return "", []
-    listed = sorted(info.pending_activities, key=lambda one: one.activity_id)
+    listed = sorted((one for one in info.pending_activities if not one.paused), key=lambda one: one.activity_id)
     return info.workflow_execution_info.execution.run_id, listed
 
 

@@ -95,7 +95,7 @@ async def read(case: Case, flow: Flow) -> None:
         maximum_page_size=case.of([0, 1, 2, 3]),
     )
     info = await case.look(flow)
-    closed = info is not None and info.workflow_execution_info.status != 1
+    closed = info is not None and not still_open(flow, info)
     if closed and not request.execution.run_id and case.of([False, True]):
         request.history_event_filter_type = filters.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT
     # What the pages hold, not where they end: the reference gives a token for a last page that is full.

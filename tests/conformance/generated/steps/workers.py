@@ -9,6 +9,7 @@ from temporalio.api.workflowservice.v1 import request_response_pb2 as ws
 from tests.conformance.generated.case import PATIENCE_SECONDS, PAUSE_SECONDS, Case, Fields, Flow, action, has_task
 from tests.conformance.generated.steps.commands import BAD, CLOSING, PLAIN, RACING, Maker
 from tests.conformance.generated.steps.starting import HOUR
+from tests.conformance.generated.steps.updates import carried, replies
 from tests.conformance.harness.payloads import duration, failure
 from tests.conformance.harness.session import NAMESPACE, WORKER
 from tests.conformance.harness.waiting import until
@@ -67,6 +68,11 @@ async def answer(case: Case, flow: Flow) -> None:
         return
     assert flow.task is not None
     made, names = await _made(case, flow)
+    said, _ = replies(case, flow, flow.task)
+    if flow.updates and any(maker.__name__ in names for maker in CLOSING):
+        # See AVOIDED in intended.py.
+        made, names = made[:0], []
+    made = [*carried(said), *made]
     racing = any(maker.__name__ in names for maker in RACING)
     fields: Fields = {}
     if not racing:
@@ -75,7 +81,7 @@ async def answer(case: Case, flow: Flow) -> None:
             fields = {**_FORCED, "return_new_workflow_task": True}
     if flow.tight:
         fields.pop("return_new_workflow_task", None)
-    elif case.of([False, False, False, True]):
+    elif not racing and case.of([False, False, False, True]):
         fields["sticky_attributes"] = {
             "worker_task_queue": case.sticky(flow.name),
             "schedule_to_start_timeout": duration(HOUR),
@@ -84,6 +90,8 @@ async def answer(case: Case, flow: Flow) -> None:
             case.begin_sticky_poll(flow)
             await case.session.settle()
     held = flow.task
+    if said:
+        fields["messages"] = said
     for name in [*names, *fields] or ["no command"]:
         case.saw(f"complete: {name}", f"attempt {held.attempt}")
     reply = await case.session.complete(held, *made, **fields)
