@@ -147,12 +147,13 @@ def test_the_last_run_that_was_read_is_there_when_it_is_decided() -> None:
     stage = two_tasks()
     base = stage.run.run_id
     continue_as_new = command("CONTINUE_AS_NEW_WORKFLOW_EXECUTION", workflow_type={"name": "T"})
+    asked = reset_request(4, base)
+    reading = read(stage, asked, stage.do(PlanReset(asked)))
     for _ in range(2):
-        asked = reset_request(4, base)
-        reading = read(stage, asked, stage.do(PlanReset(asked)))
         stage.advance(5)
         stage.decide(signal("late"))
         stage.poll()
+        reading = read(stage, asked, stage.do(PlanReset(asked)))
         stage.complete(continue_as_new)
     assert reading.last_run_id != base
     assert {base, reading.last_run_id} <= set(runs_of(Reset(asked, reading)))
