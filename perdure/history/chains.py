@@ -1,13 +1,14 @@
 """The cache of chains of one shard: entries, what of them is dirty, and eviction by bytes.
 
-Invariants: an entry with anything that no checkpoint holds, or with a waiter, stays; one loader at a time reads for an
-entry; the cache's bytes are the sum of its entries'. What an entry knows is the newest state, durable or not; whoever
+Invariants: an entry with anything that no checkpoint holds, or with a waiter, stays; so does one with updates that are
+in memory only, as long as somebody may wait for them; one loader at a time reads for an entry; the cache's bytes are
+the sum of its entries'. What an entry knows is the newest state, durable or not; whoever
 answers from it waits for `position` first.
 """
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from perdure.base.clock import SECOND_NS
 from perdure.base.errors import Bug, ShardLost
@@ -30,6 +31,11 @@ _DELETED_VERSION = 2**62
 # A defect makes the shard replay its memory from the log, but not so soon after it did so: a request or timer that
 # always shows the same defect must not keep it from serving all others.
 _REPLAY_AGAIN_NS = 60 * SECOND_NS
+# Longer than anybody waits for an update without asking again. What nobody asks for any more goes when room is needed:
+# nothing of it was promised.
+_FORSAKEN_NS = 60 * SECOND_NS
+# What an update in memory costs beside its request: mostly that its chain can't be evicted.
+_UPDATE_BYTES = 4_096
 # At most so many entries that have to stay are passed over in one search for room.
 _PASSED_MAX = 64
 
@@ -54,16 +60,19 @@ def index_tasks(run: Run) -> Rows:
 class Entry:
     """One cached chain. `absent`: deleted runs whose deletion no checkpoint holds yet; `sizes`: encoded bytes of the
     runs in memory, as of their newest snapshot; `loaders`: who reads, or waits to read, from the store for it;
-    `quarantine`: why nothing can be decided here.
+    `quarantine`: why nothing can be decided here; `held`: bytes of updates that are in memory only, and when somebody
+    asked for one last, by the shard's time.
     """
 
     __slots__ = (
         "absent",
+        "asked_ns",
         "bytes",
         "chain",
         "deleted",
         "dirty_runs",
         "dropped_branches",
+        "held",
         "inflight",
         "is_loaded",
         "load_lock",
@@ -82,6 +91,8 @@ class Entry:
         self.absent: set[str] = set()
         self.position = 0
         self.bytes = _ENTRY_BYTES
+        self.held = 0
+        self.asked_ns = 0
         self.tails: dict[str, Tail] = {}
         self.rows: dict[str, StoredRows] = {}
         self.sizes: dict[str, int] = {}
@@ -101,18 +112,12 @@ class Entry:
         """True while something of this chain is in the log only."""
         return bool(self.dirty_runs or self.deleted or self.pointer_dirty or self.inflight)
 
-    @property
-    def is_needed(self) -> bool:
+    def is_needed(self, now_ns: int) -> bool:
         """True while somebody waits here, or something would be lost that the store can't bring back."""
-        return (
-            bool(self.waiters)
-            or self.loaders > 0
-            or self.quarantine is not None
-            or any(
-                run.ephemeral.queries or run.ephemeral.admitted_updates or run.ephemeral.speculative_task is not None
-                for run in self.chain.runs.values()
-            )
-        )
+        if self.waiters or self.loaders > 0 or self.quarantine is not None:
+            return True
+        asked_lately = now_ns < self.asked_ns + _FORSAKEN_NS
+        return any(run.ephemeral.queries or (asked_lately and _has_updates(run)) for run in self.chain.runs.values())
 
     @property
     def key(self) -> ChainKey:
@@ -201,6 +206,7 @@ class ShardChains:
         "audit_cursor",
         "bytes",
         "entries",
+        "held",
         "lost",
         "shard",
     )
@@ -209,6 +215,7 @@ class ShardChains:
         self.shard = shard
         self.entries: OrderedDict[ChainKey, Entry] = OrderedDict()
         self.bytes = 0
+        self.held = 0
         self.lost = False
         self.audit_cursor: list[ChainKey] = []
         self._checkpoints = checkpoints
@@ -289,21 +296,41 @@ class ShardChains:
     def charge(self, entry: Entry) -> None:
         """Charge an entry, which was checkpointed, what it holds now."""
         tails = sum(tail.bytes for tail in entry.tails.values())
-        size = _ENTRY_BYTES + 2 * sum(entry.sizes.values()) + tails
+        size = _ENTRY_BYTES + 2 * sum(entry.sizes.values()) + tails + entry.held
         self.bytes += size - entry.bytes
         entry.bytes = size
 
+    def weigh(self, entry: Entry) -> None:
+        """Charge an entry the updates that it holds in memory now."""
+        before, entry.held = entry.held, sum(map(_held, entry.chain.runs.values()))
+        entry.bytes += entry.held - before
+        self.bytes += entry.held - before
+        self.held += entry.held - before
+
     def evict(self) -> None:
         """Drop the entries not used for longest until the cache is within its bytes; dirty and waited-for ones stay."""
-        passed = 0
-        while self.bytes > self._bytes_max and passed < min(_PASSED_MAX, len(self.entries)):
+        self._drop(lambda: self.bytes > self._bytes_max)
+
+    def has_room_for_updates(self) -> bool:
+        """False if updates in memory fill half of the cache, and none of them can be dropped."""
+        self._drop(self._is_full_of_updates)
+        return not self._is_full_of_updates()
+
+    def _is_full_of_updates(self) -> bool:
+        return self.held > self._bytes_max // 2
+
+    def _drop(self, wanted: Callable[[], bool]) -> None:
+        passed, now_ns = 0, 0
+        while wanted() and passed < min(_PASSED_MAX, len(self.entries)):
+            now_ns = now_ns or self.shard.now_ns()
             key, entry = next(iter(self.entries.items()))
-            if entry.is_dirty or entry.is_needed:
+            if entry.is_dirty or entry.is_needed(now_ns):
                 self.entries.move_to_end(key)
                 passed += 1
             else:
                 del self.entries[key]
                 self.bytes -= entry.bytes
+                self.held -= entry.held
 
     def distrust(self) -> None:
         """A decision on what is in memory showed a defect."""
@@ -316,6 +343,15 @@ class ShardChains:
         entries, self.entries = self.entries, OrderedDict()
         for entry in entries.values():
             entry.fail(error)
+
+
+def _has_updates(run: Run) -> bool:
+    return bool(run.ephemeral.admitted_updates) or run.ephemeral.speculative_task is not None
+
+
+def _held(run: Run) -> int:
+    """Bytes of the run's updates that are in memory only."""
+    return sum(_UPDATE_BYTES + len(update.request) for update in run.ephemeral.admitted_updates.values())
 
 
 def _dropped(run: Run | None, deletion: Mutation) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 import structlog
+from temporalio.api.enums.v1 import ResourceExhaustedCause, ResourceExhaustedScope
 from temporalio.api.workflowservice.v1 import (
     ExecuteMultiOperationResponse,
     PollWorkflowExecutionUpdateRequest,
@@ -23,7 +24,7 @@ from temporalio.api.workflowservice.v1 import (
 
 from perdure.base.clock import Clock
 from perdure.base.entropy import Entropy
-from perdure.base.errors import Bug, NamespaceNotFound, ShardLost
+from perdure.base.errors import Bug, NamespaceNotFound, ResourceExhausted, ShardLost
 from perdure.base.limits import Limits
 from perdure.base.slots import ChainKey, SlotRange
 from perdure.base.tasks import Background
@@ -62,12 +63,14 @@ from perdure.workflow.state import Chain
 from perdure.workflow.steps import encode_record
 from perdure.workflow.tasks import Offer, QueueKey, Timer
 from perdure.workflow.time_skipping_requests import ForwardSeen
-from perdure.workflow.update_requests import StartWithUpdate
+from perdure.workflow.update_requests import FindUpdate, StartWithUpdate
 
 log = structlog.get_logger(__name__)
 
 # Their runners register themselves: one that is missing would leave its errands undone.
 ERRAND_MODULES = (callback_errands, child_errands, external_errands)
+_OVERLOADED = ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_SYSTEM_OVERLOADED
+_SYSTEM = ResourceExhaustedScope.RESOURCE_EXHAUSTED_SCOPE_SYSTEM
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
@@ -144,8 +147,11 @@ class HistoryService:
     async def observe(
         self, key: ChainKey, request: Any, call: Call, decided: Callable[[Any], None]
     ) -> tuple[Any, ShardChains]:
-        """As `transact`; `decided` gets the reply before anything else can be decided."""
-        return await self._settle(self._shards.by_slot(key.slot), key, request, call, decided)
+        """As `transact`; `decided` gets the reply before anything else can be decided. Raises ResourceExhausted."""
+        shard = self._shards.by_slot(key.slot)
+        if type(request) is not FindUpdate and not self._executions.chains(shard).has_room_for_updates():
+            raise ResourceExhausted("Too many updates wait for workers.", _OVERLOADED, _SYSTEM)
+        return await self._settle(shard, key, request, call, decided)
 
     async def transact_on(self, shard: Shard, key: ChainKey, request: Any, call: Call) -> Any:
         """`transact` on a shard that is known to own the key."""
@@ -171,8 +177,12 @@ class HistoryService:
         named = await self._named(request, namespace) if type(request) is CompleteWorkflowTask else _NONE
         entry = await chains.entry(key, runs_of(request))
         decision, letters = self._decide(chains, entry, request, namespace, call, named)
-        if decided is not None and decision.refusal is None:
-            decided(decision.reply)
+        if decided is not None:
+            entry.asked_ns = shard.now_ns()
+            if decision.refusal is None:
+                decided(decision.reply)
+        if decided is not None or letters:
+            chains.weigh(entry)
         if self._executions.watcher is not None:
             self._executions.watcher(decision.chain)
         position = entry.position

@@ -141,7 +141,7 @@ def test_a_reader_that_goes_away_leaves_the_chain_as_it_was() -> None:
             for reading in readings:
                 reading.cancel()
         store.slow.gate.set()
-        is_needed = _chains(house).entries[key_of("w")].is_needed
+        is_needed = _chains(house).entries[key_of("w")].is_needed(0)
         return is_needed, await house.events("w")
 
     assert run_virtual(play()) == (False, ["1 started", "2 workflow_task_scheduled"])
