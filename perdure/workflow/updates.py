@@ -25,6 +25,7 @@ ACCEPTED = UpdateWorkflowExecutionLifecycleStage.UPDATE_WORKFLOW_EXECUTION_LIFEC
 COMPLETED = UpdateWorkflowExecutionLifecycleStage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_COMPLETED
 
 
+_RETURNED_MAX = 3
 _REQUEST_URL = "type.googleapis.com/temporal.api.update.v1.Request"
 
 
@@ -102,11 +103,16 @@ def send(run: Run, *, again: bool) -> tuple[AdmittedUpdate, ...]:
     return carried
 
 
-def unsend(run: Run) -> None:
-    """The started task that carried updates is gone: they are as if it had never been."""
+def unsend(work: Work, run: Run) -> None:
+    """The started task that carried updates is gone: they are as if it had never been, but that no update goes to
+    workers for ever who can't answer: its callers are told in the end.
+    """
     for update in tuple(run.ephemeral.admitted_updates.values()):
-        if update.sent:
-            run.put("admitted_updates", update.update_id, msgspec.structs.replace(update, sent=False))
+        if update.sent and update.returned + 1 >= _RETURNED_MAX:
+            _refuse_failed(work, run, update)
+        elif update.sent:
+            back = msgspec.structs.replace(update, sent=False, returned=update.returned + 1)
+            run.put("admitted_updates", update.update_id, back)
 
 
 def message(update: AdmittedUpdate, task: WorkflowTask) -> bytes:
@@ -178,8 +184,7 @@ def refuse_sent(work: Work, run: Run) -> None:
     """
     for update in tuple(run.ephemeral.admitted_updates.values()):
         if update.sent:
-            run.drop("admitted_updates", update.update_id)
-            refuse(work, run.run_id, update.update_id, WorkflowNotReady(TASK_FAILED))
+            _refuse_failed(work, run, update)
 
 
 def abort(work: Work, run: Run, update_id: str, *, continues: bool) -> None:
@@ -201,6 +206,11 @@ def abort_all(work: Work, run: Run, *, continues: bool) -> None:
     """The run closed."""
     for update_id in (*run.ephemeral.admitted_updates, *run.facts.open_updates):
         abort(work, run, update_id, continues=continues)
+
+
+def _refuse_failed(work: Work, run: Run, update: AdmittedUpdate) -> None:
+    run.drop("admitted_updates", update.update_id)
+    refuse(work, run.run_id, update.update_id, WorkflowNotReady(TASK_FAILED))
 
 
 def _notify(work: Work, moved: UpdateMoved) -> None:

@@ -255,8 +255,10 @@ def _carry_again(work: Work, run_id: str, refusal: Refused) -> None:
     draft = work.restart(run_id)
     end_task(draft)
     clear_sticky(draft)
-    unsend(draft.run)
-    schedule_speculative(draft)
+    unsend(work, draft.run)
+    if draft.run.ephemeral.admitted_updates:
+        schedule_speculative(draft)
+    _queries_unanswered(work, draft, again=draft.run.workflow_task is not None)
     work.refusal = refusal
 
 

@@ -8,10 +8,10 @@ from temporalio.api.protocol.v1 import Message
 from temporalio.api.update.v1 import Meta, Outcome, Rejection, Response
 from temporalio.api.workflowservice.v1 import PollWorkflowTaskQueueResponse, RespondWorkflowTaskCompletedResponse
 
-from perdure.base.errors import InvalidArgument
+from perdure.base.errors import InvalidArgument, WorkflowNotReady
 from tests.transcripts.scenarios import start
 from tests.transcripts.stage import Stage
-from tests.transcripts.updating import accepted, answer, update
+from tests.transcripts.updating import accepted, answer, carried, heard, update
 
 
 def begun() -> Stage:
@@ -65,3 +65,20 @@ def test_an_outcome_too_deep_for_an_event_fails_the_task() -> None:
 def test_a_rejection_too_deep_for_its_answer_fails_the_task() -> None:
     decision = answer(begun(), about(Rejection(failure=failing(98))))
     assert isinstance(decision.refusal, InvalidArgument)
+
+
+def test_an_update_whose_every_answer_is_none_does_not_go_to_workers_for_ever() -> None:
+    stage = begun()
+    stage.query("q")
+    for _ in range(2):
+        assert isinstance(stage.complete(messages=[Message(id="m")]).refusal, InvalidArgument)
+        assert heard(stage) == []
+        stage.poll()
+        assert stage.last is not None
+        assert carried(stage.last) == ["u"]
+    decision = stage.complete(messages=[Message(id="m")])
+    assert decision.record is None
+    (moved,) = heard(stage)
+    assert isinstance(moved.error, WorkflowNotReady)
+    assert stage.run.workflow_task is None
+    assert [(notice.query_id, notice.error) for notice in stage.notices] == [("q", None)]
