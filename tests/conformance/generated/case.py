@@ -24,6 +24,9 @@ from tests.conformance.harness.session import NAMESPACE, WORKER, Pending, Sessio
 T = TypeVar("T")
 Fields = dict[str, Any]
 
+_CALM = frozenset(
+    {"signal", "cancel", "read", "query", "take", "work", "update", "reset_sticky", "set_options", "operate"}
+)
 RUNNING = 1
 PAUSED = 8
 # Waiting for what comes by itself; longer than any short timeout of a step.
@@ -85,14 +88,15 @@ class Case:
         self.flows: dict[str, Flow] = {}
         # How the workflows stood after the last step; None where there is none.
         self.last: dict[str, ws.DescribeWorkflowExecutionResponse | None] = {}
+        # Whether the step may have had an effect on other workflows, which comes by itself.
+        self.stirred = False
         self._seen = seen
         self._picks: list[int] = []
-        self._kind = ""
 
     def begin(self, step: Step) -> None:
         """The next step's numbers are to be chosen by."""
         self._picks = list(step.picks)
-        self._kind = step.kind
+        self.stirred = step.kind not in _CALM
 
     def fields(self, options: Sequence[Fields]) -> Fields:
         """Fields of a request, as `of` chooses; the first set is the plainest."""

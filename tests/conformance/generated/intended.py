@@ -8,6 +8,7 @@ from __future__ import annotations
 from tests.conformance.harness.render import Rule, Wording
 
 INTENDED: tuple[Rule | Wording, ...] = (
+    Wording("proto:[\u00a0 ]", "the reference's library writes one space or the other", "proto: "),
     Rule(
         "WorkflowExecutionStartedEventAttributes.first_workflow_task_backoff",
         "what is left of the second that runs of a chain are apart depends on how long the run before took",

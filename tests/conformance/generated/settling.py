@@ -24,6 +24,8 @@ from tests.conformance.harness.waiting import until
 
 Description = ws.DescribeWorkflowExecutionResponse
 _BUFFERED_SECONDS = 1.2
+# Tasks that are lost sooner than this are not held over a step.
+TIGHT_SECONDS = 20
 _CALLS = {
     kinds.EVENT_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED: 1,
     kinds.EVENT_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED: 1,
@@ -43,9 +45,10 @@ async def settle(case: Case) -> dict[str, Description | None]:
     while True:
         found: dict[str, Description | None] = {}
         waited = [await _rest(case, flow, found) for flow in list(case.flows.values())]
-        # While one was awaited, another may have gone on.
-        if not any(waited):
+        # While one was awaited or looked at, another may have gone on.
+        if not any(waited) and not case.stirred:
             return found
+        case.stirred = False
 
 
 async def _rest(case: Case, flow: Flow, found: dict[str, Description | None]) -> bool:
@@ -53,7 +56,10 @@ async def _rest(case: Case, flow: Flow, found: dict[str, Description | None]) ->
     reasons: list[str] = []
 
     async def resting() -> bool:
-        state, found[flow.name] = await case.state(flow)
+        state, info = await case.state(flow)
+        found[flow.name] = info
+        if info is not None:
+            flow.tight = 0 < info.execution_config.default_workflow_task_timeout.ToMilliseconds() < TIGHT_SECONDS * 1000
         reasons.append(await _unrest(case, flow, state, found[flow.name]))
         return not reasons[-1]
 

@@ -92,7 +92,7 @@ def _request_id(case: Case, flow: Flow, verb: str, again: bool) -> str:
 
 
 def _plain(case: Case, flow: Flow, fields: Fields) -> Fields:
-    flow.tight = fields.get("workflow_task_timeout", duration(HOUR)).seconds == SHORT_TASK_SECONDS
+    flow.tight = flow.tight or fields.get("workflow_task_timeout", duration(HOUR)).seconds == SHORT_TASK_SECONDS
     return {
         "namespace": NAMESPACE,
         "workflow_id": case.session.unique(flow.name),
