@@ -14,7 +14,7 @@ import msgspec
 from temporalio.api.common.v1 import Link, WorkflowExecution
 from temporalio.api.enums.v1 import EventType, ResourceExhaustedCause
 from temporalio.api.failure.v1 import Failure
-from temporalio.api.update.v1 import Outcome, UpdateRef
+from temporalio.api.update.v1 import Outcome, UpdateRef, WaitPolicy
 from temporalio.api.workflowservice.v1 import (
     ExecuteMultiOperationResponse,
     PollWorkflowExecutionUpdateRequest,
@@ -131,7 +131,7 @@ class Updates:
         """Admit an update and wait for its stage. Raises NotFound, WorkflowNotReady, ResourceExhausted,
         FailedPrecondition, DeadlineExceeded, Unavailable.
         """
-        wanted = request.wait_policy.lifecycle_stage
+        wanted = _wanted(request.wait_policy)
         watch = _Watch(key, AdmitUpdate(request), request.request.meta.update_id, wanted, call)
         return _response(request, key, await self._until(watch))
 
@@ -141,7 +141,7 @@ class Updates:
         """Wait for the stage of an update that is there. Raises NotFound, DeadlineExceeded, Unavailable."""
         ref = request.update_ref
         find = FindUpdate(ref.workflow_execution.run_id, ref.update_id)
-        reached = await self._until(_Watch(key, find, ref.update_id, request.wait_policy.lifecycle_stage, call))
+        reached = await self._until(_Watch(key, find, ref.update_id, _wanted(request.wait_policy), call))
         return PollWorkflowExecutionUpdateResponse(
             outcome=reached.outcome,
             stage=reached.stage,  # type: ignore[arg-type]  # an enum's number
@@ -156,7 +156,7 @@ class Updates:
         once.
         """
         asked = request.update
-        watch = _Watch(key, request, asked.request.meta.update_id, asked.wait_policy.lifecycle_stage, call)
+        watch = _Watch(key, request, asked.request.meta.update_id, _wanted(asked.wait_policy), call)
         ends_ns = self._ends_ns(call)
         begun: StartWorkflowExecutionResponse | None = None
         repeated = False
@@ -280,6 +280,11 @@ class _Begun(msgspec.Struct, frozen=True):
     waiter: Waiter
     reply: Any
     chains: ShardChains
+
+
+def _wanted(policy: WaitPolicy) -> int:
+    """The stage that a caller waits for, 0 for none; nobody waits for one that there isn't."""
+    return policy.lifecycle_stage if policy.lifecycle_stage in (ACCEPTED, COMPLETED) else 0
 
 
 def _seen_in(reply: UpdateSeen | StartedWithUpdate) -> UpdateSeen:

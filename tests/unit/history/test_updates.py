@@ -59,6 +59,23 @@ def test_each_waiter_is_answered_at_its_stage() -> None:
     assert run_virtual(play()) == [(ADMITTED, ""), (ACCEPTED, ""), (COMPLETED, "done"), (COMPLETED, "done")]
 
 
+def test_nobody_waits_for_a_stage_that_there_is_not() -> None:
+    async def play() -> list[tuple[int, str]]:
+        house = await _house()
+        await idle(house)
+        begun = asyncio.get_running_loop().time()
+        admitted = await update(house, "u", 99)
+        polled = await poll(house, "u", 99)
+        task = await house.poll()
+        (message,) = task.messages
+        await answer(house, task, accept(message), respond(message))
+        done = await update(house, "u", 99)
+        assert asyncio.get_running_loop().time() - begun < 1
+        return [(reply.stage, result_of(reply.outcome)) for reply in (admitted, polled, done)]
+
+    assert run_virtual(play()) == [(ADMITTED, ""), (ADMITTED, ""), (COMPLETED, "done")]
+
+
 def test_who_comes_after_completion_reads_the_outcome_from_history() -> None:
     async def play() -> list[str]:
         store = MemoryStore()
