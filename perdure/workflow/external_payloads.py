@@ -5,47 +5,57 @@ is taken apart. Those of search attributes are not counted, as in the reference.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import Payload, SearchAttributes
+from temporalio.api.history.v1 import HistoryEvent
 
-_LEADS: dict[str, bool] = {}  # by a field's full name; of the API's own messages, so it stays small
+# By a message's type, the fields of it that payloads can be in, and whether they are repeated. Of the API's own
+# messages, so it stays small.
+_WAYS: dict[type[Message], tuple[tuple[str, bool], ...]] = {}
 _MAY_REFER = re.compile(rb"\x1a(?:\x00|[\x02-\x0b]\x08)")
 
 
-def external_payloads(event: Message, encoded: bytes) -> tuple[int, int]:
+def external_payloads(event: HistoryEvent, encoded: bytes) -> tuple[int, int]:
     """(number, bytes) of what the event, whose encoding is `encoded`, refers to."""
     if _MAY_REFER.search(encoded) is None:
         return 0, 0
-    return _within(event)
+    kind = event.WhichOneof("attributes")
+    count, size = _within(getattr(event, kind)) if kind is not None else (0, 0)
+    if event.HasField("user_metadata"):
+        more, bytes_more = _within(event.user_metadata)
+        count, size = count + more, size + bytes_more
+    return count, size
 
 
 def _within(message: Message) -> tuple[int, int]:
     if isinstance(message, Payload):
         return len(message.external_payloads), sum(each.size_bytes for each in message.external_payloads)
     count = size = 0
-    for field, value in message.ListFields():
-        if not _leads(field):
+    for name, is_repeated in _ways(message):
+        if not is_repeated and not message.HasField(name):
             continue
-        if not field.is_repeated:
-            inner = (value,)
-        elif isinstance(value, Mapping):
-            inner = tuple(value.values())
-        else:
-            inner = tuple(value)
-        for each in inner:
+        value = getattr(message, name)
+        for each in _each(value) if is_repeated else (value,):
             more, bytes_more = _within(each)
             count, size = count + more, size + bytes_more
     return count, size
 
 
-def _leads(field: FieldDescriptor) -> bool:
-    """Whether there may be payloads in a field of this kind."""
-    found = _LEADS.get(field.full_name)
+def _each(values: Any) -> Iterable[Message]:
+    return values.values() if isinstance(values, Mapping) else values
+
+
+def _ways(message: Message) -> tuple[tuple[str, bool], ...]:
+    kind = type(message)
+    found = _WAYS.get(kind)
     if found is None:
-        found = _LEADS[field.full_name] = _is_on_the_way(field.message_type, set())
+        fields: Any = message.DESCRIPTOR.fields  # the stubs know two sorts of descriptors
+        found = tuple((field.name, field.is_repeated) for field in fields if _is_on_the_way(field.message_type, set()))
+        _WAYS[kind] = found
     return found
 
 

@@ -9,6 +9,7 @@ prove it.
 
 from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -35,8 +36,8 @@ _ENTITY_OF_FIELD = {
 _OUTLIVE = frozenset({"run", "callback"})
 
 # Fields that the tasks of many entities depend on: where one changed, everything is compared.
-_WIDE_FACTS = ("status", "task_queue", "priority", "time_skipping")
-_WIDE_DURABLE = ("paused", "versioning", "assigned_build_id")
+_wide_facts = attrgetter("status", "task_queue", "priority", "time_skipping")
+_wide_durable = attrgetter("paused", "versioning", "assigned_build_id")
 
 DERIVE: dict[str, Callable[[Run, Any], Iterable[Task]]] = {}
 
@@ -56,8 +57,10 @@ def tasks_of(run: Run, entity: Entity) -> set[Task]:
     if not run.is_open and entity[0] not in _OUTLIVE:
         return set()
     tasks = DERIVE[entity[0]](run, entity[1])
+    if run.facts.time_skipping is None:
+        return set(tasks)
     ahead_ns = run.ahead_ns
-    return {_in_shard_time(task, ahead_ns) for task in tasks} if ahead_ns else set(tasks)
+    return {_in_shard_time(task, ahead_ns) for task in tasks}
 
 
 def _in_shard_time(task: Task, ahead_ns: int) -> Task:
@@ -123,8 +126,9 @@ def in_order(tasks: AbstractSet[Task]) -> list[Task]:
 
 
 def _changed_widely(before: Run, after: Run) -> bool:
-    return any(getattr(before.facts, field) != getattr(after.facts, field) for field in _WIDE_FACTS) or any(
-        getattr(before.durable, field) != getattr(after.durable, field) for field in _WIDE_DURABLE
+    return bool(
+        _wide_facts(before.facts) != _wide_facts(after.facts)
+        or _wide_durable(before.durable) != _wide_durable(after.durable)
     )
 
 

@@ -96,6 +96,8 @@ def send(run: Run, *, again: bool) -> tuple[AdmittedUpdate, ...]:
     """The updates that the workflow task which begins now carries, in order of admission. `again`: also those that a
     former task carried, whose worker did not answer.
     """
+    if not run.ephemeral.admitted_updates:
+        return ()
     carried = tuple(update for update in run.ephemeral.admitted_updates.values() if again or not update.sent)
     for update in carried:
         if not update.sent:
@@ -175,6 +177,8 @@ def reject_unprocessed(work: Work, run: Run, carried_over: Iterable[str]) -> Non
 
 def carried_over(run: Run) -> tuple[str, ...]:
     """The ids of the updates that a reset brought and no worker has answered yet."""
+    if not run.facts.open_updates:
+        return ()
     return tuple(each for each in run.facts.open_updates if _is_admitted(run, each, run.facts.updates[each]))
 
 

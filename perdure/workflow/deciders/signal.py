@@ -18,6 +18,7 @@ from perdure.workflow.state import RequestRecord, Run
 from perdure.workflow.taken_before import taken_before
 from perdure.workflow.workflow_task import wake
 
+_SIGNALED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
 _CLOSING = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
 
 
@@ -40,7 +41,7 @@ def signal(work: Work, request: SignalWorkflow) -> SignalWorkflowExecutionRespon
             work.chain.key,
             run.run_id,
             request_id,
-            EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED,
+            _SIGNALED,
         )
     )
 

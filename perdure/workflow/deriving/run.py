@@ -1,6 +1,6 @@
 """What a run as a whole and its workflow task want from the world, and what happens when their timers are due."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from temporalio.api.enums.v1 import ParentClosePolicy, RetryState, TimeoutType
 from temporalio.api.history.v1 import WorkflowExecutionTimedOutEventAttributes
@@ -67,17 +67,17 @@ def last_errands(run: Run) -> list[Timer]:
 
 
 @derives("workflow_task")
-def workflow_task_tasks(run: Run, key: None) -> Iterator[Task]:
+def workflow_task_tasks(run: Run, key: None) -> Iterable[Task]:
     """A poller for it while it is scheduled; its timeouts."""
-    if run.durable.workflow_task is not None:
-        yield from _wanted(run, run.durable.workflow_task)
+    task = run.durable.workflow_task
+    return () if task is None else _wanted(run, task)
 
 
 @derives("speculative_task")
-def speculative_task_tasks(run: Run, key: None) -> Iterator[Task]:
+def speculative_task_tasks(run: Run, key: None) -> Iterable[Task]:
     """The same for a task that is nowhere but in memory."""
-    if run.ephemeral.speculative_task is not None:
-        yield from _wanted(run, run.ephemeral.speculative_task)
+    task = run.ephemeral.speculative_task
+    return () if task is None else _wanted(run, task)
 
 
 def _wanted(run: Run, task: WorkflowTask) -> Iterator[Task]:
