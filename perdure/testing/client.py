@@ -43,6 +43,7 @@ from perdure.base.errors import (
     OperationsFailed,
     PerdureError,
     Refused,
+    ResourceExhausted,
     Unavailable,
 )
 from perdure.base.tasks import Background
@@ -120,10 +121,12 @@ class Caller(Party):
         return WorkflowExecution(workflow_id=self.errand.workflow_id, run_id=run_id)
 
     async def persist(self, attempt: Callable[[], Awaitable[bool]]) -> bool:
-        """Repeat `attempt` while its outcome is unknown. False if it is refused."""
+        """Repeat `attempt` while its outcome is unknown, or the server has no room for it. False if it is refused."""
         for _ in range(_ATTEMPTS):
             try:
                 return await attempt()
+            except ResourceExhausted:  # as SDKs do: it is the server that is busy
+                await self.pause(3.0)
             except Refused:
                 return False
             except PerdureError:
