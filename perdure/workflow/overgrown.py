@@ -16,7 +16,7 @@ from perdure.workflow.decide import Work, guards
 from perdure.workflow.draft import Draft
 from perdure.workflow.lost_task import fail
 from perdure.workflow.requests import FireTimer
-from perdure.workflow.workflow_task import schedule
+from perdure.workflow.workflow_task import wake
 
 _TOO_MUCH_AT_ONCE = "Transaction size exceeds limit."
 TOO_MANY_EVENTS = "Workflow history count exceeds limit."
@@ -68,10 +68,12 @@ def _said(draft: Draft, reason: str) -> str:
 
 
 def _relieve(draft: Draft) -> None:
-    """Fail the started workflow task if more is buffered behind it than the limits allow; another is scheduled."""
+    """Fail the started workflow task if more is buffered behind it than the limits allow; another is scheduled, unless
+    the run is paused.
+    """
     durable, limits = draft.run.durable, draft.context.limits
     if durable.workflow_task is None or not durable.workflow_task.started_event_id:  # never speculative: it changed
         return
     if len(durable.buffered) > limits.buffered_events_max or durable.buffered_bytes > limits.buffered_events_bytes_max:
         fail(draft, _FORCE_CLOSE, identity=SERVER_IDENTITY)
-        schedule(draft)
+        wake(draft)

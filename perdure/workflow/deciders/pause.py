@@ -71,7 +71,7 @@ def unpause(work: Work, request: UnpauseWorkflow) -> UnpauseWorkflowExecutionRes
     _offer_anew(draft)
     if draft.run.durable.workflow_task is None:
         set_attempt(draft, 1)  # the worker has the pause to see: no repetition
-    wake(draft)
+    wake(draft, skip_delay=draft.run.facts.cancel_requested)  # a cancellation doesn't wait for a delayed start
     return UnpauseWorkflowExecutionResponse()
 
 
