@@ -17,6 +17,7 @@ from perdure.workflow.reset_points import add_point
 from perdure.workflow.state import Durable, Ephemeral, Facts, RequestRecord, Run
 
 _STARTED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED
+_PAUSED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_PAUSED
 _SIGNALED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
 _OPTIONS_UPDATED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_OPTIONS_UPDATED
 _TASK_SCHEDULED = EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED
@@ -100,6 +101,8 @@ class Prefix:
             unstarted = TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START
             repeated = event.workflow_task_timed_out_event_attributes.timeout_type != unstarted
             self.task = TaskAtPoint() if repeated else None
+        elif kind == _PAUSED and self.task is not None and not self.task.started_event_id:
+            self.task = None  # another one comes when the run goes on
         elif kind == _SIGNALED:
             request_id = event.workflow_execution_signaled_event_attributes.request_id
             if request_id:

@@ -34,7 +34,6 @@ from perdure.workflow.lost_task import note_cause
 from perdure.workflow.reapplying import reapply, wanted
 from perdure.workflow.reset_reading import ResetReading, TaskAtPoint
 from perdure.workflow.reset_requests import PlanReset, Reset, ResetOutdated, ResetPlan
-from perdure.workflow.server_attributes import note_pauses
 from perdure.workflow.state import (
     RUNNING,
     ActivityAttempt,
@@ -187,8 +186,6 @@ def _create(work: Work, base: Run, asked: ResetWorkflowExecutionRequest, read: R
         visibility_version=1,
     )
     draft = work.create(durable, facts)
-    if durable.paused:
-        note_pauses(draft)
     share(work, segments)
     work.current = CurrentRun(
         run_id=run_id,
