@@ -25,6 +25,7 @@ from perdure.workflow.durations import capped_ns
 from perdure.workflow.events.workflow import is_nothing
 from perdure.workflow.search_attributes import check_sizes, typed
 from perdure.workflow.state import RUNNING, CurrentRun, Durable, HistorySegment, RequestRecord
+from perdure.workflow.time_skipping import handed_on_ns
 from perdure.workflow.versioning import kept_override
 
 _NORMAL = TaskQueueKind.TASK_QUEUE_KIND_NORMAL
@@ -108,7 +109,7 @@ class Origin(msgspec.Struct, frozen=True):
     @property
     def ahead_ns(self) -> int:
         """By how much the run's time is ahead as it begins."""
-        return 0 if self.time_skipping is None else from_duration(self.time_skipping.initial_skipped_duration)
+        return 0 if self.time_skipping is None else handed_on_ns(self.time_skipping)
 
 
 CLIENT = Origin()

@@ -25,10 +25,13 @@ def begun(attributes: Any, now_ns: int) -> TimeSkipping:
     """Of a run that begins at `now_ns` (its own time), by its Started event."""
     handed_on = attributes.time_skipping_state_propagation
     config = attributes.time_skipping_config if attributes.HasField("time_skipping_config") else None
-    begins = TimeSkipping(
-        skipped_ns=from_duration(handed_on.initial_skipped_duration), skips=handed_on.initial_skip_count
-    )
+    begins = TimeSkipping(skipped_ns=handed_on_ns(handed_on), skips=handed_on.initial_skip_count)
     return _configured(begins, config, now_ns, from_timestamp(handed_on.fast_forward_target_time))
+
+
+def handed_on_ns(handed_on: TimeSkippingStatePropagation) -> int:
+    """By how much a run is ahead as it begins: more, perhaps, than any duration that a caller may ask for."""
+    return handed_on.initial_skipped_duration.ToNanoseconds()
 
 
 def reconfigured(former: TimeSkipping | None, config: TimeSkippingConfig | None, now_ns: int) -> TimeSkipping:

@@ -264,3 +264,14 @@ def test_options_without_a_configuration_leave_the_time_as_it_is() -> None:
     stage.complete(timer("u", DAY))
     assert stage.run.ahead_ns == DAY_NS
     assert len(skips(stage.history)) == 1
+
+
+def test_what_is_handed_on_may_be_more_than_any_duration() -> None:
+    """Two timers that are as long as they can be take a run farther ahead than one could."""
+    stage = begun(timer("once", 70 * 365 * DAY))
+    for name in ("twice", ""):
+        stage.advance(1)
+        stage.poll()
+        stage.complete(timer(name, 60 * 365 * DAY) if name else command("CONTINUE_AS_NEW_WORKFLOW_EXECUTION"))
+    assert stage.run.ahead_ns == 130 * 365 * DAY_NS > DURATION_NS_MAX
+    assert stage.run.facts.continued_run_id
