@@ -44,6 +44,8 @@ class Draw:
         self._draw = draw
         self.offers: list[Any] = []
         self.timers: list[Any] = []
+        self.handed_out: list[Any] = []
+        self.late_answers = 0
 
     def of(self, values: list[T]) -> T:
         """One of `values`, which are not empty."""
@@ -133,6 +135,7 @@ def polls(stage: Stage, draw: Draw) -> None:
         assert decision.refusal is None, "an offered task could not be started"
         assert before is not None
         stage.last = decision.reply
+        draw.handed_out.append(decision.reply)
 
 
 @rule

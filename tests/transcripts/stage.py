@@ -5,6 +5,7 @@ without its ephemeral part after encoding and decoding, its task changes lead to
 gap.
 """
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -87,9 +88,10 @@ class Stage:
             search_attribute_types=self.types,
             state_bytes=self.state_bytes,
         )
-        before = frozen(self.chain)
+        before, given = frozen(self.chain), copy.deepcopy((request, context))
         decision = decide(self.chain, request, context)
         assert frozen(self.chain) == before, "the decision changed the chain that it was given"
+        assert (request, context) == given, "the decision changed what it was asked"
         self._check_replay(decision)
         self._keep_history(decision)
         self._check_tasks(decision)

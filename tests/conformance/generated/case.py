@@ -41,6 +41,7 @@ class Update:
 
     update_id: str
     stage: int
+    request: ws.UpdateWorkflowExecutionRequest
     call: Pending
 
 

@@ -96,7 +96,7 @@ def edits(plan: Plan) -> list[list[Edit]]:
     return [
         [_replacing(at, lambda _: _GONE) for at in places[1:]],
         [_replacing(at, lambda step: Step(step.kind, step.who)) for at in places if any(plan[at].picks)],
-        [_replacing(at, lambda step, pick=pick: _zeroed(step, pick)) for at, pick in numbers],  # type: ignore[misc]  # a default
+        [_replacing(at, lambda step, pick=pick: _zeroed(step, pick)) for at, pick in numbers],  # type: ignore[misc]  # a lambda with a default has no type
     ]
 
 

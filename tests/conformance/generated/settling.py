@@ -212,7 +212,7 @@ async def _parent(case: Case, flow: Flow, info: Description) -> str:
         return ""
     of = case.flow(parent.workflow_id.removesuffix(f"-{case.session.nonce}"))
     found = await case.look(of, parent.run_id)
-    if found is None or found.workflow_execution_info.status == RUNNING:
+    if found is None or found.workflow_execution_info.status == RUNNING or found.workflow_extended_info.reset_run_id:
         return ""
     if (
         found.workflow_execution_info.close_time.ToNanoseconds()

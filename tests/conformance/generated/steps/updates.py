@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from temporalio.api.command.v1 import message_pb2 as command
 from temporalio.api.protocol.v1 import message_pb2 as protocol
 from temporalio.api.workflowservice.v1 import request_response_pb2 as ws
@@ -80,7 +82,7 @@ async def update(case: Case, flow: Flow) -> None:
         return
     stage = case.of([messages.COMPLETED, messages.ACCEPTED])
     request = messages.update_request(case.session, asked_id, flow.name, stage)
-    asked = Update(asked_id, stage, case.session.begin(request, seconds=_CALL_SECONDS))
+    asked = Update(asked_id, stage, request, case.session.begin(request, seconds=_CALL_SECONDS))
     case.session.transcript.request(request)
     flow.updates.append(asked)
     await until("the update", lambda: known(case, flow, asked), seconds=PATIENCE_SECONDS, pause_seconds=PAUSE_SECONDS)
@@ -93,7 +95,11 @@ async def update(case: Case, flow: Flow) -> None:
 async def ended(case: Case, flow: Flow) -> None:
     """Record the calls whose updates are where their clients want them to be, or are no more."""
     for asked in list(flow.updates):
-        if not asked.call.done() and not await _is_there(case, flow, asked):
+        if not await _is_there(case, flow, asked):
+            if asked.call.done():
+                # The server's patience is over, sooner or later: the client asks again.
+                again = replace(asked, call=case.session.begin(asked.request, seconds=_CALL_SECONDS))
+                flow.updates[flow.updates.index(asked)] = again
             continue
         flow.updates.remove(asked)
         await case.session.finish(asked.call, f"update {asked.update_id} of {flow.name}")
