@@ -36,7 +36,9 @@ def rank(priority: bytes) -> tuple[int, str, float]:
         return PRIORITY_DEFAULT, "", 1.0
     message = Priority.FromString(priority)
     key = min(message.priority_key or PRIORITY_DEFAULT, PRIORITY_LOWEST)
-    return key, message.fairness_key, message.fairness_weight or 1.0
+    # What is no number equals nothing, not even itself: an offer with it could never be taken back.
+    weight = message.fairness_weight if message.fairness_weight > 0 else 1.0
+    return key, message.fairness_key, weight
 
 
 def fairness_key_fault(key: str) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from temporalio.api.activity.v1 import ActivityOptions
-from temporalio.api.common.v1 import RetryPolicy
+from temporalio.api.common.v1 import Priority, RetryPolicy
 from temporalio.api.workflow.v1 import PendingActivityInfo
 
 from perdure.workflow.outstanding import outstanding
@@ -76,3 +76,11 @@ def test_no_policy_leads_beyond_the_times_that_rows_hold(coefficient: float) -> 
         if not bench.timers():
             break
         bench.fire(bench.timers()[0])
+
+
+def test_a_weight_that_is_no_number_counts_as_none() -> None:
+    bench = Bench()
+    bench.activity()
+    bench.do(update(ActivityOptions(priority=Priority(fairness_weight=float("nan"))), "priority"))
+    (offer,) = bench.offers()
+    assert offer.fairness_weight == 1.0
