@@ -44,11 +44,10 @@ from perdure.history.reading import Reading
 from perdure.history.transacting import Transacting
 from perdure.workflow.decide import Notice, UpdateMoved
 from perdure.workflow.update_requests import AdmitUpdate, FindUpdate, StartedWithUpdate, StartWithUpdate, UpdateSeen
-from perdure.workflow.updates import ACCEPTED, ADMITTED, COMPLETED
+from perdure.workflow.updates import ABORTED_BY_CLOSE, ACCEPTED, ADMITTED, COMPLETED
 
 # A waiter costs about a KiB; what it waits for holds more.
 WAITERS_MAX = 10_000
-ABORTED_BY_CLOSE = "workflow update was aborted by closing workflow"
 _UPDATE_ACCEPTED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED
 _CONCURRENT = ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_CONCURRENT_LIMIT
 

@@ -299,7 +299,7 @@ async def describe_problems_of_sticky_tasks(s: Session) -> None:
     waiting = s.begin(s.poll_request(task_queue=s.sticky))
     await s.settle()
     await s.signal("go")
-    await s.fail_task(await waiting)
+    await s.fail_task(await s.finish(waiting, "sticky poll"))
     await _fail_often(s, 4)
     await s.describe()
     await _fail_often(s, 1)

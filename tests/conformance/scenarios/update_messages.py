@@ -154,9 +154,15 @@ async def messages_that_can_not_be_told_apart(s: Session) -> None:
     """They are refused, and the task is not: what it carried comes again."""
     await idle(s)
     pending = await asked(s)
-    for body in (None, AnyMessage(), AnyMessage(type_url="x/name")):
+
+    async def refused(body: AnyMessage | None) -> tuple[ws.PollWorkflowTaskQueueResponse, protocol.Message]:
         task, message = await take_update(s)
         await s.complete(task, messages=[protocol.Message(id="m", protocol_instance_id="u", body=body)])
+        return task, message
+
+    await refused(None)
+    await refused(AnyMessage())
+    task, message = await refused(AnyMessage(type_url="x/name"))
     await s.complete(task, messages=[reject(message)])
     task = await s.poll()
     (message,) = task.messages
