@@ -18,6 +18,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from perdure.base.errors import InvalidArgument, NotFound
+from perdure.base.limits import Limits
 from perdure.workflow.context import Context
 from perdure.workflow.decide import Work
 from perdure.workflow.durations import capped_ns
@@ -95,6 +96,12 @@ def addressed(run: Run, request: Operation) -> Sequence[Activity]:
     if scheduled_event_id is None:
         raise NotFound(NOT_PENDING)
     return (run.facts.activities[scheduled_event_id],)
+
+
+def check_copies(size: int, count: int, limits: Limits) -> None:
+    """Raises InvalidArgument where so many activities' copies of `size` bytes are too much for one commit."""
+    if size * count > limits.transaction_bytes_max:
+        raise InvalidArgument("Transaction size exceeds limit.")
 
 
 def unpaused(attempt: ActivityAttempt) -> ActivityAttempt:

@@ -10,7 +10,7 @@ from temporalio.api.workflowservice.v1 import PauseActivityResponse
 
 from perdure.base.clock import set_timestamp
 from perdure.base.errors import FailedPrecondition
-from perdure.workflow.activity_lookup import addressed
+from perdure.workflow.activity_lookup import addressed, check_copies
 from perdure.workflow.activity_requests import PauseActivity
 from perdure.workflow.decide import Work, decides
 from perdure.workflow.lookup import find_run
@@ -28,7 +28,9 @@ def pause_activity(work: Work, request: PauseActivity) -> PauseActivityResponse:
     pause.manual.SetInParent()
     encoded = pause.SerializeToString()
     draft = None
-    for activity in addressed(run, asked):
+    activities = addressed(run, asked)
+    check_copies(len(encoded) + len(asked.request_id), len(activities), work.context.limits)
+    for activity in activities:
         attempt = run.durable.attempts[activity.scheduled_event_id]
         if attempt.paused:
             if attempt.pause_request_id != asked.request_id:

@@ -14,7 +14,7 @@ from temporalio.api.workflowservice.v1 import UpdateActivityOptionsRequest, Upda
 
 from perdure.base.errors import InvalidArgument
 from perdure.workflow.activity_attempts import due
-from perdure.workflow.activity_lookup import addressed, check_open
+from perdure.workflow.activity_lookup import addressed, check_copies, check_open
 from perdure.workflow.activity_options import camel_case, in_force, options_of, updated
 from perdure.workflow.activity_requests import UpdateActivityOptions
 from perdure.workflow.context import Context
@@ -42,6 +42,7 @@ def update_activity_options(work: Work, request: UpdateActivityOptions) -> Updat
     for activity in activities:
         attempt = run.durable.attempts[activity.scheduled_event_id]
         options, encoded = _changed(run, activity, attempt, asked, work.context)
+        check_copies(len(encoded), len(activities), work.context.limits)
         changed = msgspec.structs.replace(attempt, options=encoded, stamp=attempt.stamp + 1)
         if not changed.started_time_ns:
             changed = _offered_anew(activity, attempt, changed, draft.context.now_ns)

@@ -7,11 +7,13 @@ from temporalio.api.activity.v1 import ActivityOptions
 from temporalio.api.common.v1 import Priority, RetryPolicy
 from temporalio.api.workflow.v1 import PendingActivityInfo
 
+from perdure.base.errors import InvalidArgument
+from perdure.base.limits import Limits
 from perdure.workflow.outstanding import outstanding
 from perdure.workflow.tasks import Offer
 from tests.transcripts.activity_scenarios import activity, timer
 from tests.transcripts.stage import T0, Stage
-from tests.unit.workflow.bench import Bench, seconds
+from tests.unit.workflow.bench import Bench, schedule, seconds
 from tests.unit.workflow.test_activity_operations import pause, reset, unpause, update
 from tests.unit.workflow.test_skipping import DAY, DAY_NS, begun
 
@@ -76,6 +78,22 @@ def test_no_policy_leads_beyond_the_times_that_rows_hold(coefficient: float) -> 
         if not bench.timers():
             break
         bench.fire(bench.timers()[0])
+
+
+def test_what_many_activities_keep_of_a_request_fits_one_commit() -> None:
+    bench = Bench(limits=Limits(transaction_bytes_max=100_000))
+    bench.command(*(schedule(activity_id=f"a{number}") for number in range(100)))
+    every = {"id": None, "type": "work"}
+    with pytest.raises(InvalidArgument, match="Transaction size"):
+        bench.do(pause(reason="x" * 1_000, **every))
+    assert not any(attempt.paused for attempt in bench.run.durable.attempts.values())
+    policy = RetryPolicy.FromString(
+        RetryPolicy(initial_interval=seconds(1)).SerializeToString() + b"\xfa\x3f\xe8\x07" + bytes(1_000)
+    )
+    with pytest.raises(InvalidArgument, match="Transaction size"):
+        bench.do(update(ActivityOptions(retry_policy=policy), "retry_policy", **every))
+    bench.do(pause(reason="x" * 100, **every))
+    assert all(attempt.paused for attempt in bench.run.durable.attempts.values())
 
 
 def test_a_weight_that_is_no_number_counts_as_none() -> None:
