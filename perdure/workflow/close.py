@@ -35,14 +35,21 @@ def close(draft: Draft, attributes: Message, **fields: Any) -> HistoryEvent:
 
 def close_from_outside(work: Work, draft: Draft, attributes: Message, **fields: Any) -> None:
     """Terminate or time out: a started workflow task fails first, and what is buffered keeps its place in history."""
+    interrupt(draft)
+    flush.flush(draft)
+    close(draft, attributes, **fields)
+    release_queries(work, draft.run)
+
+
+def interrupt(draft: Draft) -> None:
+    """The run is about to be closed from outside: the worker that has its workflow task is too late, and of a task that
+    is nowhere but in memory, and that nobody has, nothing is written.
+    """
     task = draft.run.workflow_task
     if task is not None and task.speculative and not task.started_event_id:
         end_task(draft)
     elif task is not None and task.started_event_id:
         fail(draft, WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_FORCE_CLOSE_COMMAND, identity=SERVER_IDENTITY)
-    flush.flush(draft)
-    close(draft, attributes, **fields)
-    release_queries(work, draft.run)
 
 
 def release_queries(work: Work, run: Run) -> None:

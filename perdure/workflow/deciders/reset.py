@@ -25,7 +25,7 @@ from temporalio.api.workflowservice.v1 import (
 
 from perdure.base.errors import InvalidArgument
 from perdure.workflow.branches import forked, share
-from perdure.workflow.close import SERVER_IDENTITY, close_from_outside
+from perdure.workflow.close import SERVER_IDENTITY, close_from_outside, interrupt
 from perdure.workflow.decide import Work, decides
 from perdure.workflow.deciders.update_options import change_options
 from perdure.workflow.draft import Draft
@@ -76,6 +76,9 @@ def reset(work: Work, request: Reset) -> ResetWorkflowExecutionResponse | ResetO
     if read.task is None:
         raise InvalidArgument(_NO_TASK.format(asked.workflow_task_finish_event_id))
     run_id = work.context.new_run_id()
+    current = _open_current(work)
+    if current is not None:
+        interrupt(work.draft(current.run_id))  # before anything is written there
     work.draft(base.run_id).assign("reset_run_id", run_id)
     buffered = _end_current(work, asked, read)
     draft = _create(work, base, asked, read, run_id)
@@ -131,10 +134,15 @@ def _operate(draft: Draft, operation: PostResetOperation) -> None:
     change_options(draft, asked)
 
 
+def _open_current(work: Work) -> Run | None:
+    run = work.chain.runs.get(work.current.run_id) if work.current is not None else None
+    return run if run is not None and run.is_open else None
+
+
 def _end_current(work: Work, asked: ResetWorkflowExecutionRequest, read: ResetReading) -> list[Any]:
     """Terminate the current run if it is open. What was buffered there is as much after the point as the rest."""
-    run = work.chain.runs.get(work.current.run_id) if work.current is not None else None
-    if run is None or not run.is_open:
+    run = _open_current(work)
+    if run is None:
         return []
     draft = work.draft(run.run_id)
     draft.assign("was_reset", True)

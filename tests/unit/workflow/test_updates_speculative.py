@@ -10,6 +10,7 @@ from temporalio.api.workflowservice.v1 import RespondWorkflowTaskCompletedReques
 from perdure.base.errors import NotFound
 from perdure.workflow.requests import CompleteWorkflowTask, ResetSticky
 from perdure.workflow.updates import ADMITTED, COMPLETED
+from tests.transcripts.resetting import reset
 from tests.transcripts.scenarios import cancel, command, signal, start, sticky, terminate
 from tests.transcripts.stage import Stage
 from tests.transcripts.updating import accepted, answer, carried, completed, heard, rejected, update
@@ -259,3 +260,12 @@ def test_too_many_events_are_not_shown_again_and_again() -> None:
 
 def _marker() -> Command:
     return command("RECORD_MARKER", marker_name="m")
+
+
+def test_a_reset_leaves_no_trace_of_a_task_that_nobody_has() -> None:
+    stage = waiting()
+    stage.do(update())
+    first = stage.run.run_id
+    assert reset(stage, 4).refusal is None
+    ended = stage.histories[first][4:]
+    assert [event.event_type for event in ended] == [EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED]
