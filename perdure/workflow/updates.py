@@ -25,7 +25,7 @@ ACCEPTED = UpdateWorkflowExecutionLifecycleStage.UPDATE_WORKFLOW_EXECUTION_LIFEC
 COMPLETED = UpdateWorkflowExecutionLifecycleStage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_COMPLETED
 
 
-_RETURNED_MAX = 3
+_RETURNED_MAX = 10
 _REQUEST_URL = "type.googleapis.com/temporal.api.update.v1.Request"
 
 

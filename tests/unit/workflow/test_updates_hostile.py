@@ -70,7 +70,7 @@ def test_a_rejection_too_deep_for_its_answer_fails_the_task() -> None:
 def test_an_update_whose_every_answer_is_none_does_not_go_to_workers_for_ever() -> None:
     stage = begun()
     stage.query("q")
-    for _ in range(2):
+    for _ in range(9):
         assert isinstance(stage.complete(messages=[Message(id="m")]).refusal, InvalidArgument)
         assert heard(stage) == []
         stage.poll()
