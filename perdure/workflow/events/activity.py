@@ -64,8 +64,11 @@ def cancel_requested(run: Run, event: HistoryEvent, attributes: ActivityTaskCanc
 @arrives(EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT)
 @arrives(EventType.EVENT_TYPE_ACTIVITY_TASK_CANCELED)
 def ended(run: Run, event: HistoryEvent, attributes: Any) -> None:
-    """The activity is over; its activity id may be used again."""
+    """The activity is over; its activity id may be used again, and is already where the event waited for its number
+    meanwhile.
+    """
     activity = run.facts.activities.get(attributes.scheduled_event_id)
     if activity is not None:
         run.drop("activities", activity.scheduled_event_id)
-        run.drop("activity_ids", activity.activity_id)
+        if run.facts.activity_ids.get(activity.activity_id) == activity.scheduled_event_id:
+            run.drop("activity_ids", activity.activity_id)

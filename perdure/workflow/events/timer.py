@@ -27,6 +27,7 @@ def started(run: Run, event: HistoryEvent, attributes: TimerStartedEventAttribut
 @arrives(EventType.EVENT_TYPE_TIMER_FIRED)
 @arrives(EventType.EVENT_TYPE_TIMER_CANCELED)
 def ended(run: Run, event: HistoryEvent, attributes: TimerFiredEventAttributes | TimerCanceledEventAttributes) -> None:
-    """The timer is over; its id may be used again."""
-    if attributes.timer_id in run.facts.timers:
+    """The timer is over; its id may be used again, and is already where the event waited for its number meanwhile."""
+    pending = run.facts.timers.get(attributes.timer_id)
+    if pending is not None and pending.started_event_id == attributes.started_event_id:
         run.drop("timers", attributes.timer_id)
