@@ -92,6 +92,9 @@ async def work_by_id(case: Case, flow: Flow) -> None:
     """The same by the activity's id, whether or not somebody has taken it."""
     run_id, pending = await _pending(case, flow)
     one = case.of([*pending, None])
+    if one is None and flow.updates:
+        # See AVOIDED in intended.py.
+        return
     plain: Fields = {
         "namespace": NAMESPACE,
         "workflow_id": case.session.unique(flow.name),
