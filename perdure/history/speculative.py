@@ -1,8 +1,9 @@
 """What speculative workflow tasks want: an offer to matching, and a timer in this process.
 
 Neither is stored: the task is lost with the shard's owner, and whoever waits for its updates is told. Invariants: at
-most one timer for each run; none is left of a task that is over, or of a lost shard. An offer that matching does not
-take is not repeated: the task's time to be started in makes it an ordinary one.
+most one timer for each run; none is left of a task that is over, or of a lost shard (that of a task which went with
+its chain's place in the cache finds nothing when it is due). An offer that matching does not take is not repeated: the
+task's time to be started in makes it an ordinary one.
 """
 
 import asyncio
