@@ -47,6 +47,7 @@ _WITH_TYPE = {
     "binary/protobuf": 'application/x-protobuf; message-type="{}"',
 }
 
+_REPEATED_BYTES_MAX = 4 << 20
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -131,6 +132,7 @@ def _outcome(close: HistoryEvent) -> tuple[str, dict[str, str], bytes]:
         payloads = close.workflow_execution_completed_event_attributes.result.payloads
         content_type, body = content(payloads[0] if payloads else None)
         headers = {f"Content-{name.capitalize()}": value for name, value in content_type.items()}
+        headers = {name: value for name, value in headers.items() if name.lower() not in _SENDERS}
         return "succeeded", headers, body
     state, failure = _FAILURES[close.event_type](attributes_of(close))
     return state, {"Content-Type": _JSON}, orjson.dumps(nexus_failure(failure))
@@ -178,7 +180,20 @@ def content(payload: Payload | None) -> tuple[dict[str, str], bytes]:
 
 
 def nexus_failure(failure: Failure) -> dict[str, Any]:
-    """A failure as Nexus writes it, with its causes; all of it beside its texts is in the details."""
+    """A failure as Nexus writes it, with its causes; all of it beside its texts is in the details. So each cause is
+    there as often as it is deep, as in the reference; where that would be too much, the details are without.
+    """
+    return _nexus_failure(failure, failure.ByteSize() * _depth(failure) <= _REPEATED_BYTES_MAX)
+
+
+def _depth(failure: Failure) -> int:
+    depth = 1
+    while failure.HasField("cause"):
+        failure, depth = failure.cause, depth + 1
+    return depth
+
+
+def _nexus_failure(failure: Failure, repeats: bool) -> dict[str, Any]:
     found: dict[str, Any] = {"message": failure.message}
     if failure.stack_trace:
         found["stackTrace"] = failure.stack_trace
@@ -186,13 +201,23 @@ def nexus_failure(failure: Failure) -> dict[str, Any]:
         found["metadata"] = {"type": "nexus.HandlerError"}
         found["details"] = _handler_error(failure)
     else:
-        details = MessageToDict(failure)
+        details = MessageToDict(failure if repeats else _without_cause(failure))
         details.pop("message", None)
         details.pop("stackTrace", None)
         found["metadata"] = {"type": Failure.DESCRIPTOR.full_name}
         found["details"] = details
     if failure.HasField("cause"):
-        found["cause"] = nexus_failure(failure.cause)
+        found["cause"] = _nexus_failure(failure.cause, repeats)
+    return found
+
+
+def _without_cause(failure: Failure) -> Failure:
+    found = Failure()
+    for field, value in failure.ListFields():
+        if field.name != "cause" and field.message_type is not None:
+            getattr(found, field.name).CopyFrom(value)
+        elif field.name != "cause":
+            setattr(found, field.name, value)
     return found
 
 

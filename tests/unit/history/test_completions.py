@@ -3,13 +3,16 @@
 
 import orjson
 import pytest
-from temporalio.api.common.v1 import Link, Payload
+from temporalio.api.common.v1 import Callback, Link, Payload
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.failure.v1 import ApplicationFailureInfo, Failure, NexusHandlerFailureInfo
+from temporalio.api.history.v1 import HistoryEvent
 
 from perdure.base.clock import SECOND_NS
+from perdure.base.slots import ChainKey
 from perdure.history.completions import (
     Answer,
+    completion,
     content,
     header_fault,
     http_time,
@@ -19,6 +22,7 @@ from perdure.history.completions import (
     rfc3339,
     shown,
 )
+from perdure.workflow.requests import CallbackPlan
 
 T0 = 1_700_000_000 * SECOND_NS
 
@@ -99,3 +103,27 @@ def test_what_headers_can_not_carry_is_found_before_they_are_sent() -> None:
 def test_passwords_are_not_shown() -> None:
     assert shown("http://me:secret@host/secret") == "http://me:***@host/secret"
     assert shown("http://host:80/a") == "http://host:80/a"
+
+
+def test_no_result_says_how_long_its_message_is() -> None:
+    metadata = {"encoding": b"unknown/nexus-content", "Length": b"0", "type": b"text/plain"}
+    close = HistoryEvent(event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED)
+    close.workflow_execution_completed_event_attributes.result.payloads.add(metadata=metadata, data=b"all of it")
+    callback = Callback(nexus=Callback.Nexus(url="http://receiver/"))
+    plan = CallbackPlan(callback.SerializeToString(), "", 1, T0, T0, 5, ())
+    call = completion(plan, ChainKey("ns", "w"), "r", "default", close)
+    assert call.body == b"all of it"
+    assert call.headers["Content-Type"] == "text/plain"
+    assert "Content-Length" not in call.headers
+
+
+def test_a_chain_of_large_causes_is_written_once() -> None:
+    failure = Failure(message="x" * 20_000)
+    for number in range(80):
+        outer = Failure(message=f"{number}" + "x" * 20_000, application_failure_info=ApplicationFailureInfo(type="T"))
+        outer.cause.CopyFrom(failure)
+        failure = outer
+    found = nexus_failure(failure)
+    assert found["details"] == {"applicationFailureInfo": {"type": "T"}}
+    assert found["cause"]["message"].startswith("78x")
+    assert len(orjson.dumps(found)) < 2 * failure.ByteSize()
