@@ -119,7 +119,7 @@ def _external(errand: Errand, plan: ExternalPlan) -> External:
         workflow_id=timer.key.workflow_id,
         run_id=timer.run_id,
         initiated_event_id=pending.initiated_event_id,
-        initiated_time_ns=pending.initiated_time_ns,
+        initiated_time_ns=timer.due_ns,  # when it was initiated by the clock of its shard, not by its run's own
         child_only=pending.child_only,
         before=plan.before,
     )

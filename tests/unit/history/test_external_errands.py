@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from temporalio.api.command.v1 import Command
+from temporalio.api.common.v1 import TimeSkippingConfig
 from temporalio.api.enums.v1 import ResourceExhaustedCause, WorkflowIdConflictPolicy
 from temporalio.api.history.v1 import HistoryEvent
 
@@ -29,6 +30,7 @@ from perdure.workflow.evolve import attributes_of
 from perdure.workflow.requests import RecordExternal
 from perdure.workflow.state import Chain
 from perdure.workflow.tasks import Timer
+from tests.transcripts.activity_scenarios import timer
 from tests.transcripts.scenarios import command, done, start, terminate
 from tests.transcripts.stage import Stage
 from tests.unit.history.house import House, finish
@@ -57,13 +59,18 @@ class Sender(Stage):
     `lost`: requests of these types are done, and their answers lost, once each; `broken`: what the target raises.
     """
 
-    def __init__(self, sent: Command, *, limits: Limits | None = None) -> None:
+    def __init__(self, sent: Command, *, limits: Limits | None = None, is_ahead: bool = False) -> None:
         super().__init__()
         self.target = Stage(limits=limits)
         self.target.chain = Chain(ChainKey("ns", "target"), None, {})
         self.target.do(start("target"))
-        self.do(start())
+        skipping = TimeSkippingConfig(enabled=True, max_session_skip_count=9)
+        self.do(start(time_skipping_config=skipping if is_ahead else None))
         self.poll()
+        if is_ahead:
+            self.complete(timer("day", 86_400))
+            self.advance(1)
+            self.poll()
         self.complete(sent)
         (self.errand,) = self.errands()
         self.lost: list[str] = []
@@ -152,6 +159,21 @@ def test_a_lost_answer_repeats_a_step_and_not_its_effect(send: Any, lost: str, l
     assert len(sender.taken()) == 1
     assert len(sender.outcomes()) == 1
     assert not getattr(sender.outcomes()[0], "cause", 0)
+
+
+@both
+def test_a_sender_whose_time_is_ahead_is_taken_once_too(send: Any) -> None:
+    sender = Sender(send(), is_ahead=True)
+    assert sender.run.ahead_ns
+    sender.lost = ["SignalWorkflow", "RequestCancel"]
+    with pytest.raises(Unavailable):
+        play(sender.send())
+    sender.advance(60)
+    sender.target.now_ns = sender.now_ns
+    sender.target.do(terminate())
+    sender.target.do(start("later"))
+    play(sender.send())
+    assert len(sender.taken()) == 1
 
 
 @pytest.mark.parametrize(
