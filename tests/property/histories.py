@@ -145,9 +145,16 @@ def _check_children(events: list[HistoryEvent]) -> None:
             assert attributes.started_event_id == started != 0, "a child ended without its start"
 
 
+_OF_UPDATES = frozenset(
+    EventType.Value(f"EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_{what}") for what in ("ACCEPTED", "COMPLETED", "REJECTED")
+)
+
+
 def _check_commands(events: list[HistoryEvent]) -> None:
-    """Events of commands follow the completion that they name, with nothing else in between."""
-    for before, event in pairwise(events):
+    """Events of commands follow the completion that they name, with nothing else in between but what became of updates,
+    which names none.
+    """
+    for before, event in pairwise(event for event in events if event.event_type not in _OF_UPDATES):
         attributes = attributes_of(event)
         carrier = getattr(attributes, "workflow_task_completed_event_id", 0)
         if carrier:
