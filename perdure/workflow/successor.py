@@ -163,8 +163,11 @@ def _retry(run: Run, context: Context, failure: Failure) -> tuple[RetryState.Val
 def _throttled_ns(run: Run, context: Context, asked_ns: int | None) -> int | None:
     """The backoff that was asked for, and at least what keeps a chain from doing nothing else than turn over: a run
     timeout and a retry policy of a microsecond need no worker for that.
+
+    A run that was woken before its delay was over has lived since its start.
     """
-    lifetime_ns = context.now_ns - run.durable.execution_time_ns
+    now_ns, execution_ns = context.now_ns, run.durable.execution_time_ns
+    lifetime_ns = now_ns - (execution_ns if execution_ns <= now_ns else run.start_time_ns)
     least_ns = context.limits.continue_as_new_interval_ns
     if lifetime_ns + (asked_ns or 0) < least_ns:
         return least_ns - lifetime_ns

@@ -79,6 +79,16 @@ async def continuation_throttled(s: Session) -> None:
     s.note("a second from one start to the next task")
 
 
+@scenario(rules=THROTTLED)
+async def continuation_of_a_woken_run(s: Session) -> None:
+    """A run that a cancellation woke long before its delay was over goes on at once, not after the delay."""
+    await s.start_quietly(workflow_start_delay=duration(3600))
+    await s.request_cancel()
+    await s.complete(await s.take(), anew(s))
+    await s.take()
+    await s.show_history()
+
+
 @scenario()
 async def continues_with_everything(s: Session) -> None:
     """All that the command may say."""

@@ -17,7 +17,7 @@ from perdure.workflow.evolve import attributes_of
 from perdure.workflow.requests import Describe, StartWorkflow
 from perdure.workflow.reset_points import handed_on
 from perdure.workflow.tasks import TimerKind
-from tests.transcripts.scenarios import command, done, start
+from tests.transcripts.scenarios import cancel, command, done, start
 from tests.transcripts.stage import DAY_NS, T0, Stage
 
 _TERMINATED = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_TERMINATED
@@ -115,6 +115,16 @@ def test_a_chain_turns_over_once_a_second_at_most(lifetime: float, asked: float 
     stage.advance(lifetime)
     stage.complete(anew() if asked is None else anew(backoff_start_interval=seconds(asked)))
     assert started(stage).first_workflow_task_backoff.ToNanoseconds() == pytest.approx(expected * SECOND_NS, abs=1)
+
+
+def test_a_run_woken_before_its_delay_is_over_is_followed_at_once() -> None:
+    stage = Stage()
+    stage.decide(start(workflow_start_delay=seconds(3600)))
+    stage.advance(0.4)
+    stage.decide(cancel())
+    stage.poll()
+    stage.complete(anew())
+    assert started(stage).first_workflow_task_backoff.ToNanoseconds() == pytest.approx(0.6 * SECOND_NS, abs=1)
 
 
 def test_attempts_without_a_worker_come_once_a_second_at_most() -> None:
