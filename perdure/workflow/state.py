@@ -350,6 +350,7 @@ class Ephemeral(msgspec.Struct):
     queries: dict[str, BufferedQuery] = {}
     queries_sent: tuple[str, ...] = ()  # ids that the started workflow task carries
     admitted_updates: dict[str, AdmittedUpdate] = {}  # by update id, in order of admission
+    aborted_updates: tuple[str, ...] = ()  # ids of those that no worker had accepted when the run closed
     speculative_task: WorkflowTask | None = None  # instead of Durable's, never beside it
 
 

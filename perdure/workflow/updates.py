@@ -63,6 +63,12 @@ def seen(run: Run, update_id: str) -> UpdateSeen | None:
     return None
 
 
+def check_aborted(run: Run, update_id: str) -> None:
+    """Raises NotFound for an update that no worker had accepted when its run closed, as long as that is in memory."""
+    if update_id in run.ephemeral.aborted_updates:
+        raise NotFound(ABORTED_BY_CLOSE)
+
+
 def _is_admitted(run: Run, update_id: str, update: Update | None) -> bool:
     """A reset carried it over, and no worker has answered it yet: whoever completed the task that showed it, asked for
     no more time, and did not accept it has rejected it.
@@ -203,6 +209,8 @@ def abort(work: Work, run: Run, update_id: str, *, continues: bool) -> None:
         return
     run.drop("admitted_updates", update_id)
     error = Unavailable(ABORTED) if continues else NotFound(ABORTED_BY_CLOSE)
+    if not continues:
+        run.assign("aborted_updates", (*run.ephemeral.aborted_updates, update_id))
     refuse(work, run.run_id, update_id, error)
 
 

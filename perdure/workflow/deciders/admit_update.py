@@ -14,7 +14,7 @@ from perdure.workflow.decide import Work, decides
 from perdure.workflow.lookup import COMPLETED, check_chain, find_run
 from perdure.workflow.state import AdmittedUpdate, Run
 from perdure.workflow.update_requests import AdmitUpdate, UpdateSeen
-from perdure.workflow.updates import ADMITTED, in_flight, seen, total
+from perdure.workflow.updates import ADMITTED, check_aborted, in_flight, seen, total
 from perdure.workflow.workflow_task import schedule_speculative
 
 _CLOSING = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
@@ -39,6 +39,7 @@ def admit(work: Work, run: Run, asked: UpdateWorkflowExecutionRequest) -> Update
     known = seen(run, update_id)
     if not run.is_open:
         if known is None:
+            check_aborted(run, update_id)
             raise NotFound(COMPLETED)
         return known
     _check_ready(run)

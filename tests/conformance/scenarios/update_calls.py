@@ -290,6 +290,9 @@ async def update_admitted_and_terminated(s: Session) -> None:
     await s.finish(first, "waited for completion")
     await s.finish(second, "waited for acceptance")
     await s.finish(polled, "poll")
+    await s.attempt(update_request(s))
+    await s.attempt(poll_request(s))
+    await s.attempt(update_request(s, "other"))
 
 
 @scenario()

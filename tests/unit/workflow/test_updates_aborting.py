@@ -13,7 +13,8 @@ from perdure.base.errors import NotFound, Unavailable, WorkflowNotReady
 from perdure.workflow.decide import GUARDS, UpdateMoved
 from perdure.workflow.deciders.abort_updates import abort_updates
 from perdure.workflow.requests import DeleteRun
-from perdure.workflow.updates import COMPLETED
+from perdure.workflow.update_requests import FindUpdate
+from perdure.workflow.updates import ABORTED_BY_CLOSE, COMPLETED
 from tests.transcripts.resetting import reset
 from tests.transcripts.scenarios import command, done, start, terminate
 from tests.transcripts.stage import Stage
@@ -132,6 +133,18 @@ def test_what_becomes_of_updates(happens: str) -> None:
     assert {names[each.update_id]: _told(each) for each in moved} == expected
     kept = set(stage.chain.runs[run_id].ephemeral.admitted_updates)
     assert kept == {_ENDS[name] for name in ("admitted", "sent") if name not in expected}
+
+
+def test_an_aborted_update_is_aborted_to_whoever_asks_again() -> None:
+    stage = _with_updates()
+    _terminated(stage)
+    for again in (update("a"), FindUpdate(stage.run.run_id, "s")):
+        refusal = stage.decide(again).refusal
+        assert isinstance(refusal, NotFound)
+        assert refusal.message == ABORTED_BY_CLOSE
+    refusal = stage.decide(update("other")).refusal
+    assert refusal is not None
+    assert refusal.message == "workflow execution already completed"
 
 
 def test_an_update_that_is_accepted_by_the_completion_that_closes_fails() -> None:
