@@ -19,6 +19,8 @@ INTENDED: tuple[Rule | Wording, ...] = (
 AVOIDED = {
     "a refused answer by id while a speculative task is started": "the reference forgets that it was started "
     "(steps/activities.py)",
+    "timeouts that a poll tells of an activity whose options were changed": "the reference tells those of its "
+    "schedule, Perdure those in force, as a scenario shows; a poll shows those in force (steps/activities.py)",
     "a child with its parent's own id that terminates what runs": "the reference tries for ever (steps/commands.py)",
     "a reset, a pause, a close while an update waits": "the reference refuses or forgets what Perdure goes on with; "
     "scenarios show each (steps/operators.py, steps/workers.py)",

@@ -8,6 +8,7 @@ from temporalio.api.workflowservice.v1 import request_response_pb2 as ws
 
 from tests.conformance.generated.case import Case, Fields, Flow, action, has_activity
 from tests.conformance.harness.payloads import failure, payloads
+from tests.conformance.harness.rpc import CallFailed
 from tests.conformance.harness.session import NAMESPACE, WORKER
 
 _SHORT_SECONDS = 60
@@ -26,8 +27,15 @@ async def _take(case: Case, flow: Flow, run_id: str, one: workflow.PendingActivi
     request = ws.PollActivityTaskQueueRequest(
         namespace=NAMESPACE, task_queue=case.queue(f"{flow.name}-{one.activity_id}"), identity=WORKER
     )
-    reply = await case.session.attempt(request)
-    if reply is None or not reply.task_token:
+    case.session.transcript.request(request)
+    try:
+        reply = await case.session.quiet(request)
+    except CallFailed as failed:
+        case.session.transcript.failure(failed)
+        return False
+    await _tell_timeouts_in_force(case, flow, run_id, one, reply)
+    case.session.transcript.message(reply)
+    if not reply.task_token:
         return False
     flow.held[run_id, one.activity_id] = reply.task_token
     for timeout in (reply.start_to_close_timeout, reply.heartbeat_timeout):
@@ -36,6 +44,20 @@ async def _take(case: Case, flow: Flow, run_id: str, one: workflow.PendingActivi
             flow.doomed.add((run_id, one.activity_id, reply.attempt))
             return False
     return True
+
+
+async def _tell_timeouts_in_force(
+    case: Case, flow: Flow, run_id: str, one: workflow.PendingActivityInfo, reply: ws.PollActivityTaskQueueResponse
+) -> None:
+    """The reference tells workers the timeouts of the schedule: see AVOIDED in intended.py."""
+    for event in await case.events(flow, run_id):
+        scheduled = event.activity_task_scheduled_event_attributes
+        if scheduled.activity_id != reply.activity_id or not reply.activity_id:
+            continue
+        if reply.start_to_close_timeout == scheduled.start_to_close_timeout:
+            reply.start_to_close_timeout.CopyFrom(one.activity_options.start_to_close_timeout)
+        if reply.heartbeat_timeout == scheduled.heartbeat_timeout:
+            reply.heartbeat_timeout.CopyFrom(one.activity_options.heartbeat_timeout)
 
 
 @action(weight=12, suits=has_activity)
