@@ -19,6 +19,8 @@ from perdure.workflow.tasks import Task, Timer, TimerKind
 
 NEVER_NS = 2**63 - 1
 _COMPACT_OVER = 256
+# Of what is due at the same instant a run's end comes first: a worker's time may be limited to it.
+_FIRST = frozenset({TimerKind.RUN_TIMEOUT, TimerKind.EXECUTION_TIMEOUT})
 
 Order = tuple[object, ...]
 
@@ -40,7 +42,7 @@ class TimerIndex:
         self._writing: set[Timer] = set()
         self._leaving: set[Timer] = set()
         self._armed: set[Timer] = set()
-        self._heap: list[tuple[int, int, Timer]] = []
+        self._heap: list[tuple[int, bool, int, Timer]] = []
         self._numbers = count()
         self._bound: Order = (0,)
         self._read: Order = (0,)  # all rows up to here have been read; behind the bound while more are
@@ -87,7 +89,7 @@ class TimerIndex:
 
     def retry(self, timer: Timer, at_ns: int) -> None:
         """Let an armed timer be due at `at_ns`: its own time, or again after a firing that failed."""
-        heapq.heappush(self._heap, (at_ns, next(self._numbers), timer))
+        heapq.heappush(self._heap, (at_ns, timer.kind not in _FIRST, next(self._numbers), timer))
 
     def remove(self, timer: Timer) -> None:
         """A timer that is not outstanding any more."""
@@ -95,7 +97,7 @@ class TimerIndex:
             self._gone.add(timer)
         self._armed.discard(timer)
         if len(self._heap) > _COMPACT_OVER and len(self._heap) > 2 * len(self._armed):
-            self._heap = [entry for entry in self._heap if entry[2] in self._armed]
+            self._heap = [entry for entry in self._heap if entry[3] in self._armed]
             heapq.heapify(self._heap)
 
     def begin(self, added: Sequence[Timer], removed: Sequence[Timer]) -> None:
@@ -132,14 +134,14 @@ class TimerIndex:
         """The armed timers whose time has come; each is returned once for each time it was armed or retried."""
         found: list[Timer] = []
         while self._heap and self._heap[0][0] <= now_ns:
-            timer = heapq.heappop(self._heap)[2]
+            timer = heapq.heappop(self._heap)[3]
             if timer in self._armed:
                 found.append(timer)
         return found
 
     def next_ns(self) -> int:
         """When the next armed timer is due; NEVER_NS if none is armed."""
-        while self._heap and self._heap[0][2] not in self._armed:
+        while self._heap and self._heap[0][3] not in self._armed:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else NEVER_NS
 

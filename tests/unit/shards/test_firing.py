@@ -35,6 +35,19 @@ def test_a_timer_fires_at_its_time() -> None:
     virtual(work())
 
 
+def test_of_what_is_due_at_the_same_instant_a_run_s_end_comes_first() -> None:
+    async def work() -> None:
+        host = Host(memory())
+        shard = await host.start()
+        task = msgspec.structs.replace(timer(shard.now_ns() + SECOND_NS), kind=TimerKind.WORKFLOW_TASK_START_TO_CLOSE)
+        end = msgspec.structs.replace(task, kind=TimerKind.RUN_TIMEOUT)
+        await host.role.add(shard, key(), 1, task, end)
+        await passes(2)
+        assert fired(host) == [end, task]
+
+    virtual(work())
+
+
 def test_a_clock_that_jumps_back_fires_nothing_early_and_one_that_jumps_ahead_soon() -> None:
     async def work() -> None:
         host = Host(memory())
