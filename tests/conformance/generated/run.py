@@ -24,6 +24,8 @@ from tests.conformance.harness.servers import perdure_command, prepare, referenc
 
 # Servers see so many cases.
 _FRESH_AFTER = 400
+# Pairs of servers beside one another: while one waits for the last of its cases, another has something to do.
+_LANES = 2
 # So many kinds of differences are shrunk and shown.
 _KINDS_MAX = 8
 
@@ -78,7 +80,7 @@ def _write(verdict: Verdict, at: int, given: argparse.Namespace) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _comparing(given: argparse.Namespace) -> AsyncIterator[Comparing]:
+async def _comparing(given: argparse.Namespace, at_once: int) -> AsyncIterator[Comparing]:
     """Both servers, those of the command line or new ones."""
     async with contextlib.AsyncExitStack() as stack:
         addresses = [given.reference_address, given.perdure_address]
@@ -89,7 +91,7 @@ async def _comparing(given: argparse.Namespace) -> AsyncIterator[Comparing]:
         for client in clients:
             stack.push_async_callback(client.close)
             await prepare(client)
-        yield Comparing(clients[0], clients[1], at_once=given.at_once)
+        yield Comparing(clients[0], clients[1], at_once=max(1, at_once))
 
 
 async def _judged(listed: list[Plan], given: argparse.Namespace, seen: Seen) -> list[Verdict]:
@@ -104,14 +106,17 @@ async def _judged(listed: list[Plan], given: argparse.Namespace, seen: Seen) -> 
             differing = sum(1 for one in verdicts if one.difference)
             say(f"{len(verdicts)} cases in {time.monotonic() - begun:.0f} s, {differing} differ")
 
+    async def lane(plans: list[Plan]) -> None:
+        for first in range(0, len(plans), given.fresh_after):
+            async with _comparing(given, given.at_once // _LANES) as comparing:
+                try:
+                    await comparing.all(plans[first : first + given.fresh_after], told)
+                finally:
+                    seen.update(comparing.seen)
+
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(given.seconds or None):
-            for first in range(0, len(listed), given.fresh_after):
-                async with _comparing(given) as comparing:
-                    try:
-                        await comparing.all(listed[first : first + given.fresh_after], told)
-                    finally:
-                        seen.update(comparing.seen)
+            await asyncio.gather(*(lane(listed[at::_LANES]) for at in range(_LANES)))
     say(f"seed {given.seed}: {len(verdicts)} of {len(listed)} cases in {time.monotonic() - begun:.0f} s")
     return verdicts
 
@@ -127,7 +132,7 @@ async def compare(listed: list[Plan], given: argparse.Namespace) -> int:
     for verdict in differing:
         kinds.setdefault(verdict.kind, []).append(verdict)
     if differing:
-        async with _comparing(given) as comparing:
+        async with _comparing(given, given.at_once) as comparing:
             for alike in sorted(kinds.values(), key=len, reverse=True)[:_KINDS_MAX]:
                 one = min(alike, key=lambda verdict: (verdict.unstable, len(verdict.plan)))
                 small = one if given.no_shrink or one.unstable else await comparing.shrunk(one)
@@ -141,7 +146,7 @@ async def main(given: argparse.Namespace) -> int:
     """Run what the command line asks for; how many cases differ."""
     if not given.plan:
         return await compare(drawn(WEIGHTS, given.cases, given.seed), given)
-    async with _comparing(given) as comparing:
+    async with _comparing(given, given.at_once) as comparing:
         verdict = await comparing.verdict(read(given.plan))
         say(f"{verdict.reference}\n{verdict.difference or 'equal'}\nunstable: {verdict.unstable or 'no'}")
         return int(bool(verdict.difference))
