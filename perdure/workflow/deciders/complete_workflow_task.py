@@ -70,11 +70,12 @@ def complete_workflow_task(work: Work, request: CompleteWorkflowTask) -> Workflo
     if _heartbeats_end(draft, task, answer):
         _end_heartbeats(work, draft, answer)
         return None
-    if len(answer.commands) > work.context.limits.history_events_max:
-        # Each is an event at least: carrying them out would take long, and the run could not keep them.
-        terminate_overgrown(work, run.run_id, TOO_MANY_EVENTS)
-        return None
     try:
+        check_sequence(answer.commands)
+        if len(answer.commands) > work.context.limits.history_events_max:
+            # Each is an event at least: carrying them out would take long, and the run could not keep them.
+            terminate_overgrown(work, run.run_id, TOO_MANY_EVENTS)
+            return None
         completion = _carry_out(work, draft, task, answer)
     except BadCommand as bad:
         _reject(work, run.run_id, task, answer, bad)
@@ -119,7 +120,6 @@ def _check(answer: RespondWorkflowTaskCompletedRequest, work: Work) -> None:
 
 def _carry_out(work: Work, draft: Draft, task: WorkflowTask, answer: RespondWorkflowTaskCompletedRequest) -> Completion:
     """Write the completion and carry its commands out. Raises BadCommand; the draft is worthless then."""
-    check_sequence(answer.commands)
     carried = carried_over(draft.run)
     if task.speculative and may_discard(draft.run, answer, work.context.limits):
         end_task(draft)
