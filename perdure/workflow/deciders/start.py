@@ -101,8 +101,9 @@ def _started_before(
     return StartedEagerly(response, handed_out(run, request.identity, partial=False))
 
 
-def make_room(work: Work, current: CurrentRun, request: Any) -> bool:
-    """Apply the policies of a start (either kind) to the current run. False: it is to be used instead of a new one.
+def make_room(work: Work, current: CurrentRun, request: Any, run_id: str = "") -> bool:
+    """Apply the policies of a start (any kind) to the current run. False: it is to be used instead of a new one.
+    `run_id`: of the new one, where it is given.
 
     Raises WorkflowAlreadyStarted where the policies forbid a new run. Terminates the current run where they say so.
     """
@@ -112,7 +113,7 @@ def make_room(work: Work, current: CurrentRun, request: Any) -> bool:
             return False
         if conflict == _Conflict.WORKFLOW_ID_CONFLICT_POLICY_FAIL:
             raise _already_started(work, current, _RUNS)
-        _terminate(work, current)
+        _terminate(work, current, run_id or work.context.new_run_id())
     elif reuse == _Reuse.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE:
         raise _already_started(work, current, _FINISHED)
     elif reuse == _Reuse.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY and current.status not in _FAILED:
@@ -139,8 +140,7 @@ def policies(request: Any) -> tuple[int, int]:
     return reuse, conflict or (_FAIL if isinstance(request, StartWorkflowExecutionRequest) else _USE_EXISTING)
 
 
-def _terminate(work: Work, current: CurrentRun) -> None:
-    new_run_id = work.context.new_run_id()
+def _terminate(work: Work, current: CurrentRun, new_run_id: str) -> None:
     details = Payload(metadata={"encoding": b"json/plain"}, data=f'"terminated by new runID: {new_run_id}"'.encode())
     attributes = WorkflowExecutionTerminatedEventAttributes(
         reason="TerminateIfRunning WorkflowIdReusePolicy",

@@ -13,6 +13,6 @@ def start_child(work: Work, request: StartChild) -> None:
     if request.origin.run_id in work.chain.runs:
         return
     if work.current is not None:
-        make_room(work, work.current, request.request)
+        make_room(work, work.current, request.request, request.origin.run_id)
     draft = create_run(work, request.request, request.origin)
     draft.assign("unclaimed", Unclaimed(draft.context.now_ns, request.parent_close_policy))

@@ -19,11 +19,12 @@ STARTED = kinds.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED
 NOT_STARTED = kinds.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_FAILED
 
 
-async def other(s: Session, *commands: Command) -> None:
-    """A workflow with the child's id, which no parent has; closed by a command, if one is given."""
-    await s.start_quietly("child", task_queue=s.children)
+async def other(s: Session, *commands: Command) -> str:
+    """A workflow with the child's id, which no parent has; closed by a command, if one is given. Its run id."""
+    run_id = await s.start_quietly("child", task_queue=s.children)
     if commands:
         await s.advance_child(*commands)
+    return run_id
 
 
 async def refused(s: Session, **fields: Any) -> None:
@@ -51,13 +52,14 @@ async def child_id_in_use(s: Session) -> None:
 @scenario()
 async def child_id_in_use_terminate_if_running(s: Session) -> None:
     """The reuse policy that terminates the running one."""
-    await other(s)
+    run_id = await other(s)
     policy = enums.WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING
     await s.start_quietly()
     await s.advance(start_child(s.children, s.unique("child"), workflow_id_reuse_policy=policy))
     await s.take()
     await s.show_history(first=5)
     await s.show_history("child")
+    await s.show_history("child", run_id=run_id)
 
 
 @scenario()

@@ -5,14 +5,21 @@ from typing import Any
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from temporalio.api.common.v1 import WorkflowType
-from temporalio.api.enums.v1 import WorkflowExecutionStatus, WorkflowIdConflictPolicy, WorkflowIdReusePolicy
+from temporalio.api.enums.v1 import (
+    ParentClosePolicy,
+    WorkflowExecutionStatus,
+    WorkflowIdConflictPolicy,
+    WorkflowIdReusePolicy,
+)
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import PauseWorkflowExecutionRequest, SignalWithStartWorkflowExecutionRequest
 
 from perdure.base.errors import WorkflowAlreadyStarted
+from perdure.workflow.evolve import attributes_of
 from perdure.workflow.intervention_requests import PauseWorkflow
-from perdure.workflow.requests import SignalWithStart
+from perdure.workflow.new_run import Origin
+from perdure.workflow.requests import SignalWithStart, StartChild
 from tests.transcripts.scenarios import command, done, start, terminate
 from tests.transcripts.stage import Stage
 
@@ -107,3 +114,13 @@ def test_every_pair_of_policies(outcome: str, signals: bool) -> None:
         if found[reuse, conflict] != _REFUSED:
             assert stage.run.facts.signal_count == signals
     assert found == {pair: _expected(outcome, *pair, signals=signals) for pair in pairs}
+
+
+def test_a_run_that_a_child_replaces_says_by_which() -> None:
+    stage = _begin("running")
+    old = stage.run.run_id
+    request = _request("TERMINATE_IF_RUNNING", "-", signals=False).request
+    stage.do(StartChild(request, Origin(run_id="child-run"), ParentClosePolicy.PARENT_CLOSE_POLICY_ABANDON))
+    terminated = attributes_of(stage.histories[old][-1])
+    assert terminated.details.payloads[0].data == b'"terminated by new runID: child-run"'
+    assert stage.run.run_id == "child-run"
