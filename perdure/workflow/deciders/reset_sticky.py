@@ -14,9 +14,11 @@ def reset_sticky(work: Work, request: ResetSticky) -> ResetStickyTaskQueueRespon
     """Later workflow tasks go to the normal queue, and so does one that waits on the sticky queue."""
     draft = open_draft(work, request.run_id)
     clear_sticky(draft)
-    draft.settle_task()
-    task = draft.run.durable.workflow_task
-    if task is not None and task.sticky and not task.started_event_id:
+    waiting = draft.run.workflow_task
+    if waiting is not None and waiting.sticky and not waiting.started_event_id:
+        draft.settle_task()
+        task = draft.run.durable.workflow_task
+        assert task is not None
         stamp = draft.run.durable.workflow_task_stamp + 1
         draft.assign("workflow_task_stamp", stamp)
         queue = draft.run.facts.task_queue

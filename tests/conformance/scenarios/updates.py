@@ -374,6 +374,19 @@ async def speculative_task_and_reset_sticky(s: Session) -> None:
 
 
 @scenario()
+async def started_speculative_task_and_reset_sticky(s: Session) -> None:
+    """One that a worker has stays as it is."""
+    await idle(s)
+    pending = await asked(s)
+    task, message = await take_update(s)
+    await s.attempt(ws.ResetStickyTaskQueueRequest(namespace=NAMESPACE, execution=s.execution("wf")))
+    await s.describe()
+    await s.complete(task, messages=[reject(message)])
+    await s.finish(pending, "update")
+    await s.show_history()
+
+
+@scenario()
 async def speculative_task_carries_a_query(s: Session) -> None:
     """A query that comes while it is scheduled is answered with it, also where nothing of it is written."""
     await idle(s)

@@ -227,6 +227,16 @@ def test_reset_sticky_moves_the_task_to_the_normal_queue() -> None:
     assert not offer.sticky
 
 
+def test_reset_sticky_leaves_a_task_alone_that_a_worker_has() -> None:
+    stage = waiting()
+    stage.do(update("a"))
+    stage.poll()
+    stage.do(ResetSticky(""))
+    assert names(stage) == []
+    answer(stage, rejected("a"))
+    assert names(stage) == []
+
+
 def test_a_cancellation_makes_it_ordinary_too() -> None:
     stage = waiting()
     stage.do(update())
