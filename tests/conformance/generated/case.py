@@ -27,6 +27,7 @@ Fields = dict[str, Any]
 _CALM = frozenset(
     {"signal", "cancel", "read", "query", "take", "work", "update", "reset_sticky", "set_options", "operate"}
 )
+_STARTED = 2
 RUNNING = 1
 PAUSED = 8
 # Waiting for what comes by itself; longer than any short timeout of a step.
@@ -62,6 +63,10 @@ class Flow:
     doomed: set[tuple[str, str, int]] = field(default_factory=set)
     # Activities that a worker holds, by run and activity id.
     held: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    # Ids of activities that an operator changed.
+    operated: set[str] = field(default_factory=set)
+    # Whether a worker has the workflow in its cache, as it said itself.
+    sticky: bool = False
     tight: bool = False
     starts: int = 0
     signals: int = 0
@@ -172,6 +177,13 @@ class Case:
         if found.pending_workflow_task.state == 1:
             return "scheduled", found
         return ("held" if flow.task is not None else "lost"), found
+
+    def is_forgettable(self, flow: Flow) -> bool:
+        """Whether a worker has a task while updates wait: the reference forgets what it gave to whom when it refuses
+        anything.
+        """
+        info = self.last.get(flow.name)
+        return bool(flow.updates) and info is not None and info.pending_workflow_task.state == _STARTED
 
     async def events(self, flow: Flow, run_id: str = "") -> list[history.HistoryEvent]:
         """The whole history, unrecorded; empty if there is no such workflow."""

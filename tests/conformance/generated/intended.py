@@ -17,8 +17,11 @@ INTENDED: tuple[Rule | Wording, ...] = (
 
 # What is not generated, or shown in another way than it came, because the servers are meant to differ in it.
 AVOIDED = {
-    "a refused answer by id while a speculative task is started": "the reference forgets that it was started "
-    "(steps/activities.py)",
+    "what comes after a refused request while a worker has a task and an update waits": "the reference forgets that "
+    "a worker has a speculative task, or the update, or that the task left the queue of a worker that is gone; a case "
+    "ends there, but for commands that fail their task (comparing.py)",
+    "an update while another one waits and tasks keep failing": "the reference refuses it and the other one as well, "
+    "which it had admitted (steps/updates.py)",
     "timeouts that a poll tells of an activity whose options were changed": "the reference tells those of its "
     "schedule, Perdure those in force, as a scenario shows; a poll shows those in force (steps/activities.py)",
     "a child with its parent's own id that terminates what runs": "the reference tries for ever (steps/commands.py)",

@@ -70,6 +70,9 @@ async def work(case: Case, flow: Flow) -> None:
     if one.state == 1:
         if one.HasField("next_attempt_schedule_time"):
             return
+        if one.activity_id in flow.operated and case.is_forgettable(flow):
+            # See AVOIDED in intended.py: a former offer of the activity is refused before this one is given away.
+            return
         case.saw("take activity", f"attempt {one.attempt}")
         if not await _take(case, flow, run_id, one) or case.of([False, True]):
             return
@@ -114,9 +117,6 @@ async def work_by_id(case: Case, flow: Flow) -> None:
     """The same by the activity's id, whether or not somebody has taken it."""
     run_id, pending = await _pending(case, flow)
     one = case.of([*pending, None])
-    if one is None and flow.updates:
-        # See AVOIDED in intended.py.
-        return
     plain: Fields = {
         "namespace": NAMESPACE,
         "workflow_id": case.session.unique(flow.name),

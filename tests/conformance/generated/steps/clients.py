@@ -14,7 +14,7 @@ from tests.conformance.harness.session import NAMESPACE
 from tests.conformance.harness.waiting import until
 
 # The reference tries again later and later what it cannot delete yet.
-_DELETION_SECONDS = 45.0
+_DELETION_SECONDS = 70.0
 _NOBODY = "00000000-0000-4000-8000-000000000000"
 
 

@@ -65,11 +65,16 @@ async def reset(case: Case, flow: Flow) -> None:
     flow.signals += 1
 
 
+async def _has_begun(case: Case, flow: Flow) -> bool:
+    return any(event.HasField("workflow_task_scheduled_event_attributes") for event in await case.events(flow))
+
+
 @action(weight=2, suits=still_open)
 async def pause(case: Case, flow: Flow) -> None:
     """Pause a workflow that goes, let one that is paused go on; rarely the other way round."""
     state, info = await case.state(flow)
-    if info is None or flow.updates or (state == "idle" and info.workflow_execution_info.history_length < 3):
+    if info is None or flow.updates or (state == "idle" and not await _has_begun(case, flow)):
+        # See AVOIDED in intended.py.
         return
     case.saw("pause", state)
     kind = (
@@ -120,6 +125,7 @@ async def operate(case: Case, flow: Flow) -> None:
         return
     one = case.of(sorted(info.pending_activities, key=lambda each: each.activity_id))
     given: Fields = {"workflow": flow.name, "id": one.activity_id}
+    flow.operated.add(one.activity_id)
     what = case.of(["pause", "reset", "options", "pause"])
     label = f"{'paused' if one.paused else 'scheduled' if one.state == 1 else 'started'}"
     if what == "pause" and one.paused:

@@ -99,6 +99,7 @@ async def answer(case: Case, flow: Flow) -> None:
         # Most refusals fail the task, and some leave it as it was: what is known of it is asked before the next step.
         return
     flow.let_go()
+    flow.sticky = "sticky_attributes" in fields
     if reply.workflow_task.task_token:
         flow.task = reply.workflow_task
 
