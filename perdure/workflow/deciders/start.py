@@ -93,7 +93,10 @@ def _started_before(
     """The answer to a start that is repeated: with the first workflow task while that is the one it was given."""
     response = _response(work, current, started=True)
     run = work.chain.runs.get(current.run_id)
-    if run is None or not run.is_open or not is_eager(request):
+    if run is None or not run.is_open:
+        return response
+    response.status = run.shown_status  # type: ignore[assignment]  # a stored number
+    if not is_eager(request):
         return response
     task = run.durable.workflow_task
     if task is None or task.attempt != 1 or not task.started_event_id or task.request_id != request.request_id:

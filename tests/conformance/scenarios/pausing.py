@@ -390,9 +390,10 @@ async def pause_delayed_start(s: Session) -> None:
 
 @scenario()
 async def pause_and_start(s: Session) -> None:
-    """Starts over a paused workflow: it is one that runs."""
+    """Starts over a paused workflow: it is one that runs, but to whoever repeats the start that began it."""
     await _idle(s)
     await _pause(s)
+    await s.attempt(s.start_request())
     await s.attempt(s.start_request(request_id=s.unique("a")))
     await s.attempt(
         s.start_request(

@@ -124,3 +124,8 @@ def test_a_run_that_a_child_replaces_says_by_which() -> None:
     terminated = attributes_of(stage.histories[old][-1])
     assert terminated.details.payloads[0].data == b'"terminated by new runID: child-run"'
     assert stage.run.run_id == "child-run"
+
+
+def test_a_repeated_start_is_told_that_its_run_is_paused() -> None:
+    reply = _begin("paused").do(start("first"))
+    assert reply.status == WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_PAUSED
