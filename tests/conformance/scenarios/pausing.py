@@ -410,6 +410,17 @@ async def pause_and_start(s: Session) -> None:
 
 
 @scenario()
+async def pause_during_second_attempt(s: Session) -> None:
+    """A started task that is not in history is not shown behind it while the workflow is paused."""
+    await s.start_quietly()
+    await s.fail_task(await s.take())
+    await s.take()
+    await s.show_history()
+    await _pause(s)
+    await s.show_history()
+
+
+@scenario()
 async def pause_and_last_event(s: Session) -> None:
     """Who asks for the last event without waiting, as the command line does, gets the pause."""
     await _idle(s)

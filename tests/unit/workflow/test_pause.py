@@ -17,7 +17,7 @@ from perdure.base.errors import FailedPrecondition, InvalidArgument, NotFound
 from perdure.workflow.core import visibility_row
 from perdure.workflow.intervention_requests import PauseWorkflow, UnpauseWorkflow
 from perdure.workflow.outstanding import outstanding
-from perdure.workflow.requests import CompleteWorkflowTask, Describe, StartActivityTask
+from perdure.workflow.requests import CompleteWorkflowTask, Describe, Look, StartActivityTask
 from perdure.workflow.tasks import Offer, QueueKind
 from tests.transcripts.activity_scenarios import activity
 from tests.transcripts.resetting import reset
@@ -62,6 +62,17 @@ def test_a_task_that_nobody_has_fails_and_another_comes_after_the_pause() -> Non
         "WORKFLOW_EXECUTION_UNPAUSED",
         "WORKFLOW_TASK_SCHEDULED",
     ]
+
+
+def test_a_task_that_is_not_in_history_is_not_shown_behind_it_during_the_pause() -> None:
+    stage = Stage()
+    stage.do(start())
+    stage.poll()
+    stage.fail()
+    stage.poll()
+    assert len(stage.do(Look()).tail) == 2
+    stage.do(_pause())
+    assert stage.do(Look()).tail == ()
 
 
 def test_a_started_task_is_answered_and_its_activity_waits() -> None:
