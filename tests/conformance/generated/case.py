@@ -65,6 +65,8 @@ class Flow:
     held: dict[tuple[str, str], bytes] = field(default_factory=dict)
     # Ids of activities that an operator changed.
     operated: set[str] = field(default_factory=set)
+    # Whether the task that is offered was offered before, in another way.
+    offered_twice: bool = False
     # Whether a worker has the workflow in its cache, as it said itself.
     sticky: bool = False
     tight: bool = False
@@ -178,12 +180,10 @@ class Case:
             return "scheduled", found
         return ("held" if flow.task is not None else "lost"), found
 
-    def is_forgettable(self, flow: Flow) -> bool:
-        """Whether a worker has a task while updates wait: the reference forgets what it gave to whom when it refuses
-        anything.
-        """
+    def has_started_task(self, flow: Flow) -> bool:
+        """Whether a worker had the workflow's task when the step began."""
         info = self.last.get(flow.name)
-        return bool(flow.updates) and info is not None and info.pending_workflow_task.state == _STARTED
+        return info is not None and info.pending_workflow_task.state == _STARTED
 
     async def events(self, flow: Flow, run_id: str = "") -> list[history.HistoryEvent]:
         """The whole history, unrecorded; empty if there is no such workflow."""

@@ -22,6 +22,9 @@ AVOIDED = {
     "ends there, but for commands that fail their task (comparing.py)",
     "an update while another one waits and tasks keep failing": "the reference refuses it and the other one as well, "
     "which it had admitted (steps/updates.py)",
+    "an update beside a task that is offered again, with another priority": "the reference refuses the former offer, "
+    "and forgets the update as above (steps/operators.py, steps/updates.py); so it does with a former offer of an "
+    "activity that an operator changed (steps/activities.py)",
     "timeouts that a poll tells of an activity whose options were changed": "the reference tells those of its "
     "schedule, Perdure those in force, as a scenario shows; a poll shows those in force (steps/activities.py)",
     "a child with its parent's own id that terminates what runs": "the reference tries for ever (steps/commands.py)",

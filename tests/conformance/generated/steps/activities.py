@@ -70,7 +70,7 @@ async def work(case: Case, flow: Flow) -> None:
     if one.state == 1:
         if one.HasField("next_attempt_schedule_time"):
             return
-        if one.activity_id in flow.operated and case.is_forgettable(flow):
+        if one.activity_id in flow.operated and flow.updates and case.has_started_task(flow):
             # See AVOIDED in intended.py: a former offer of the activity is refused before this one is given away.
             return
         case.saw("take activity", f"attempt {one.attempt}")

@@ -76,6 +76,9 @@ async def update(case: Case, flow: Flow) -> None:
         return
     if state == "paused" or flow.tight:
         return
+    if flow.offered_twice and state == "scheduled":
+        # See AVOIDED in intended.py: the former offer is refused first.
+        return
     if flow.updates and info is not None and info.pending_workflow_task.attempt >= _FAILING_ATTEMPT:
         # See AVOIDED in intended.py.
         return

@@ -33,6 +33,7 @@ async def taken(case: Case, flow: Flow) -> bool:
     if state != "scheduled":
         return False
     reply = await case.session.attempt(case.poll_request(flow))
+    flow.offered_twice = False
     flow.task = reply if reply is not None and reply.task_token else None
     return flow.task is not None
 
