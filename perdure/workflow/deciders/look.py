@@ -26,7 +26,7 @@ def look(work: Work, request: Look) -> Seen:
         task_queue=facts.task_queue,
         sticky_queue=durable.sticky_queue,
         sticky_timeout_ns=durable.sticky_timeout_ns,
-        tail=() if durable.paused else tail(run),  # as the reference, which shows it of runs that go on only
+        tail=tail(run),
         is_paused=durable.paused and run.is_open,
     )
 

@@ -36,6 +36,8 @@ AVOIDED = {
     "a pause of a run that has not begun": "the reference fails inside when its delay is over (steps/operators.py)",
     "a start, repeated with its request id when its run was followed by another": "the reference starts another "
     "chain, Perdure takes a request once (steps/starting.py)",
+    "pages of a paused run's history": "the reference shows a task behind it that it does not hold, but not in pages "
+    "(steps/clients.py)",
     "the end of a page": "a last page that is exactly full has a token in the reference, and an empty page follows; "
     "a read shows what all pages hold (steps/clients.py)",
     "a signal with start, repeated with its request id when its run has closed or is to be terminated": "the reference "

@@ -411,7 +411,7 @@ async def pause_and_start(s: Session) -> None:
 
 @scenario()
 async def pause_during_second_attempt(s: Session) -> None:
-    """A started task that is not in history is not shown behind it while the workflow is paused."""
+    """A started task that is not in history is shown behind it while the workflow is paused, too."""
     await s.start_quietly()
     await s.fail_task(await s.take())
     await s.take()
