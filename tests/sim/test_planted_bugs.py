@@ -44,7 +44,6 @@ from perdure.workflow.requests import (
     StartWorkflow,
 )
 from perdure.workflow.state import ActivityAttempt, PendingTimer, Run
-from perdure.workflow.steps import Assign
 from perdure.workflow.tokens import TaskToken
 from tests.sim.planting import Patch, Plant, Plants, must_be_found
 
@@ -274,10 +273,12 @@ def timers_fire_whether_or_not_they_are_wanted(patch: Patch) -> None:
 
 @breaks(5)
 def a_delta_is_left_out_of_the_log(patch: Patch) -> None:
-    def unwritten(draft: Draft, field: str, value: Any) -> None:
-        draft.run.assign(field, value)
-        if field != "sticky_timeout_ns":
-            draft._steps.append(Assign(field, value))
+    written = Draft.assign
+
+    def unwritten(draft: Draft, field: str, value: Any, **how: Any) -> None:
+        written(draft, field, value, **how)
+        if field == "sticky_timeout_ns":
+            draft._steps.pop()
 
     patch.setattr(Draft, "assign", unwritten)
 
