@@ -67,6 +67,8 @@ class Flow:
     operated: set[str] = field(default_factory=set)
     # Whether the task that is offered was offered before, in another way.
     offered_twice: bool = False
+    # Whether the last start asked for its first task in the answer.
+    is_eager: bool = False
     # Whether a worker has the workflow in its cache, as it said itself.
     sticky: bool = False
     tight: bool = False

@@ -19,7 +19,7 @@ from tests.conformance.generated.ending import finish
 from tests.conformance.generated.intended import INTENDED
 from tests.conformance.generated.plan import Edit, Plan, Step, edits, made
 from tests.conformance.generated.settling import settle
-from tests.conformance.generated.steps.updates import ended
+from tests.conformance.generated.steps.updates import ask_again, ended
 from tests.conformance.harness.render import Names
 from tests.conformance.harness.rpc import CallFailed, Client
 from tests.conformance.harness.scenario import STOPPED
@@ -81,6 +81,8 @@ async def _play(case: Case, plan: Plan) -> bool:
     for step in plan:
         flow = case.chosen(step)
         had = case.has_started_task(flow)
+        for each in case.flows.values():
+            ask_again(case, each)
         before = len(case.session.transcript.lines)
         case.begin(step)
         await ACTIONS[step.kind](case, flow)
@@ -103,7 +105,11 @@ async def _play(case: Case, plan: Plan) -> bool:
 
 
 def _is_forgettable(flow: Flow, had: bool) -> bool:
-    """Whether a worker has a task (`had`: it had when the step began) while updates wait."""
+    """Whether updates wait while a worker has a task (`had`: it had when the step began), or more than one waits: the
+    reference asks for them again in any order.
+    """
+    if len(flow.updates) > 1:
+        return True
     if flow.task is None:
         return had and bool(flow.updates)
     return bool(flow.updates) or len(flow.task.messages) > 0
@@ -111,7 +117,7 @@ def _is_forgettable(flow: Flow, had: bool) -> bool:
 
 async def _has_failed(case: Case, step: Step, flow: Flow) -> bool:
     """Whether what was refused are commands, and their task failed of it; not of a worker that came for another one,
-    nor where two updates wait: the reference asks for them again, in any order.
+    nor where more than one update waits.
     """
     if step.kind != "answer" or flow.sticky or len(flow.updates) > 1:
         return False

@@ -17,9 +17,9 @@ INTENDED: tuple[Rule | Wording, ...] = (
 
 # What is not generated, or shown in another way than it came, because the servers are meant to differ in it.
 AVOIDED = {
-    "what comes after a refused request while a worker has a task and an update waits": "the reference forgets that "
-    "a worker has a speculative task, or the update, or that the task left the queue of a worker that is gone; a case "
-    "ends there, but for commands that fail their task (comparing.py)",
+    "what comes after a refused request while a worker has a task and an update waits, or two do": "the reference "
+    "forgets that a worker has a speculative task, or the update, or in which order updates came, or that the task "
+    "left the queue of a worker that is gone; a case ends there, but for commands that fail their task (comparing.py)",
     "an update while another one waits and tasks keep failing": "the reference refuses it and the other one as well, "
     "which it had admitted (steps/updates.py)",
     "an update beside a task that is offered again, with another priority": "the reference refuses the former offer, "
@@ -36,6 +36,8 @@ AVOIDED = {
     "a pause of a run that has not begun": "the reference fails inside when its delay is over (steps/operators.py)",
     "a start, repeated with its request id when its run was followed by another": "the reference starts another "
     "chain, Perdure takes a request once (steps/starting.py)",
+    "a start that asks for its first task only when it is repeated": "the reference gives it a task that another "
+    "worker has (steps/starting.py)",
     "pages of a paused run's history": "the reference shows a task behind it that it does not hold, but not in pages "
     "(steps/clients.py)",
     "the end of a page": "a last page that is exactly full has a token in the reference, and an empty page follows; "

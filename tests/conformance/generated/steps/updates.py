@@ -103,15 +103,18 @@ async def update(case: Case, flow: Flow) -> None:
 async def ended(case: Case, flow: Flow) -> None:
     """Record the calls whose updates are where their clients want them to be, or are no more."""
     for asked in list(flow.updates):
-        is_there = await _is_there(case, flow, asked)
-        call = asked.call
+        if await _is_there(case, flow, asked):
+            ask_again(case, flow)
+            (now,) = (one for one in flow.updates if one.update_id == asked.update_id)
+            flow.updates.remove(now)
+            await case.session.finish(now.call, f"update {asked.update_id} of {flow.name}")
+
+
+def ask_again(case: Case, flow: Flow) -> None:
+    """The server's patience is over, sooner or later: the client asks again, before anything happens to its update."""
+    for at, asked in enumerate(flow.updates):
         if _is_told_too_little(asked):
-            # The server's patience is over, sooner or later: the client asks again.
-            call = case.session.begin(asked.request, seconds=_CALL_SECONDS)
-            flow.updates[flow.updates.index(asked)] = replace(asked, call=call)
-        if is_there:
-            flow.updates = [one for one in flow.updates if one.update_id != asked.update_id]
-            await case.session.finish(call, f"update {asked.update_id} of {flow.name}")
+            flow.updates[at] = replace(asked, call=case.session.begin(asked.request, seconds=_CALL_SECONDS))
 
 
 def _is_told_too_little(asked: Update) -> bool:
