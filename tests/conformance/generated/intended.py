@@ -38,6 +38,8 @@ AVOIDED = {
     "chain, Perdure takes a request once (steps/starting.py)",
     "a start that asks for its first task only when it is repeated": "the reference gives it a task that another "
     "worker has (steps/starting.py)",
+    "the id of an aborted update, asked again of a closed workflow": "the reference's words depend on what it has in "
+    "memory; a scenario shows it (steps/updates.py)",
     "pages of a paused run's history": "the reference shows a task behind it that it does not hold, but not in pages "
     "(steps/clients.py)",
     "the end of a page": "a last page that is exactly full has a token in the reference, and an empty page follows; "
