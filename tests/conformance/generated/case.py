@@ -69,6 +69,8 @@ class Flow:
     offered_twice: bool = False
     # Whether the last start asked for its first task in the answer.
     is_eager: bool = False
+    # Whether a client said that no worker has the workflow in its cache.
+    is_unstuck: bool = False
     # Whether a worker has the workflow in its cache, as it said itself.
     sticky: bool = False
     tight: bool = False

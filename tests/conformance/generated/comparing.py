@@ -106,9 +106,9 @@ async def _play(case: Case, plan: Plan) -> bool:
 
 def _is_forgettable(flow: Flow, had: bool) -> bool:
     """Whether updates wait while a worker has a task (`had`: it had when the step began), or more than one waits: the
-    reference asks for them again in any order.
+    reference asks for them again in any order; or whether the worker that had the workflow in its cache was given up.
     """
-    if len(flow.updates) > 1:
+    if len(flow.updates) > 1 or flow.is_unstuck:
         return True
     if flow.task is None:
         return had and bool(flow.updates)

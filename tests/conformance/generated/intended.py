@@ -19,7 +19,8 @@ INTENDED: tuple[Rule | Wording, ...] = (
 AVOIDED = {
     "what comes after a refused request while a worker has a task and an update waits, or two do": "the reference "
     "forgets that a worker has a speculative task, or the update, or in which order updates came, or that the task "
-    "left the queue of a worker that is gone; a case ends there, but for commands that fail their task (comparing.py)",
+    "left the queue of a worker that is gone, as does a ResetStickyTaskQueue; a case "
+    "ends there, but for commands that fail their task (comparing.py)",
     "an update while another one waits and tasks keep failing": "the reference refuses it and the other one as well, "
     "which it had admitted (steps/updates.py)",
     "an update beside a task that is offered again, with another priority": "the reference refuses the former offer, "

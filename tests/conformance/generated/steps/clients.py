@@ -168,6 +168,7 @@ async def _never_begun(case: Case, flow: Flow, state: str) -> bool:
 @action(weight=1, suits=still_open)
 async def reset_sticky(case: Case, flow: Flow) -> None:
     """A worker gives up its sticky queue."""
+    flow.is_unstuck = True
     case.saw("reset_sticky", (await case.state(flow))[0])
     case.end_sticky_poll(flow)
     await case.session.attempt(

@@ -101,6 +101,7 @@ async def answer(case: Case, flow: Flow) -> None:
         return
     flow.let_go()
     flow.sticky = "sticky_attributes" in fields
+    flow.is_unstuck = False
     if reply.workflow_task.task_token:
         flow.task = reply.workflow_task
 
