@@ -6,7 +6,7 @@ import pytest
 
 from perdure.testing.sim import run_seed
 
-SEEDS = range(1, 49)
+SEEDS = range(101, 201)
 Patch = pytest.MonkeyPatch
 Plant = Callable[[Patch], None]
 
