@@ -27,10 +27,9 @@ from temporalio.api.workflowservice.v1 import (
 
 from perdure.base.errors import InvalidArgument, NotFound
 from perdure.base.slots import ChainKey
-from perdure.base.uuids import is_uuid
 from perdure.cluster.namespaces import Namespace
 from perdure.cluster.roles import Call
-from perdure.frontend.checks import check_identity
+from perdure.frontend.checks import check_identity, check_run_id
 from perdure.frontend.failures import (
     CANCEL_DETAILS_TOO_LARGE,
     HEARTBEAT_TOO_LARGE,
@@ -241,8 +240,7 @@ def _by_id(namespace: Namespace, request: _Addressed) -> tuple[ChainKey, Activit
     if not request.workflow_id:
         # The address of a standalone activity, of which there are none yet.
         raise NotFound(f"activity not found for ID: {request.activity_id}")
-    if request.run_id and not is_uuid(request.run_id):
-        raise InvalidArgument("RunId is not valid UUID.")
+    check_run_id(request.run_id)
     ref = ActivityRef(run_id=request.run_id, activity_id=request.activity_id)
     return ChainKey(namespace.id, request.workflow_id), ref
 

@@ -35,7 +35,7 @@ from perdure.base.slots import ChainKey
 from perdure.base.uuids import is_uuid
 from perdure.cluster.namespaces import Namespace
 from perdure.cluster.roles import Call
-from perdure.frontend.checks import check_identity, check_priority, too_long
+from perdure.frontend.checks import check_identity, check_priority, check_run_id, too_long
 from perdure.frontend.methods import rpc
 from perdure.frontend.services import Services
 from perdure.workflow.activity_options import KNOWN_PATHS, camel_case
@@ -180,8 +180,7 @@ class ActivityOperations:
             raise InvalidArgument("WorkflowId is not set on request.")
         if request.WhichOneof("activity") is None:
             raise InvalidArgument("Either Activity.Id or Activity.Type should be set on request.")
-        if request.execution.run_id and not is_uuid(request.execution.run_id):
-            raise InvalidArgument("RunId is not valid UUID.")
+        check_run_id(request.execution.run_id)
         check_identity(request.identity, self._limits)
         return ChainKey(namespace.id, request.execution.workflow_id)
 

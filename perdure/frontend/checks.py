@@ -62,6 +62,12 @@ def check_execution(request: Message, field: str) -> None:
         raise InvalidArgument("Invalid RunId.")
 
 
+def check_run_id(run_id: str) -> None:
+    """Raises InvalidArgument for what is no run's id; "" = the current run's."""
+    if run_id and not is_uuid(run_id):
+        raise InvalidArgument("RunId is not valid UUID.")
+
+
 def check_workflow_id(workflow_id: str, limits: Limits) -> None:
     """The id of a workflow to start."""
     if not workflow_id:

@@ -17,10 +17,9 @@ from temporalio.api.workflowservice.v1 import (
 
 from perdure.base.errors import InvalidArgument, Unimplemented
 from perdure.base.slots import ChainKey
-from perdure.base.uuids import is_uuid
 from perdure.cluster.namespaces import Namespace
 from perdure.cluster.roles import Call
-from perdure.frontend.checks import check_priority, too_long
+from perdure.frontend.checks import check_priority, check_run_id, too_long
 from perdure.frontend.methods import rpc
 from perdure.frontend.services import Services
 from perdure.frontend.time_skipping import fill_time_skipping
@@ -73,7 +72,7 @@ class Interventions:
         if options.HasField("priority"):
             check_priority(options.priority)
         fill_time_skipping(options, self._limits)
-        _check_run_id(execution.run_id)
+        check_run_id(execution.run_id)
         key = ChainKey(namespace.id, execution.workflow_id)
         reply: UpdateWorkflowExecutionOptionsResponse = await self._services.routing.transact(
             key, UpdateOptions(request), call, repeatable=True
@@ -91,7 +90,7 @@ class Interventions:
                 raise InvalidArgument(f"{name} is too long.")
         if not request.workflow_id:
             raise InvalidArgument("Can't load workflow execution.  WorkflowId not set.")
-        _check_run_id(request.run_id)
+        check_run_id(request.run_id)
 
 
 def check_mask(mask: FieldMask, message: Descriptor) -> None:
@@ -104,8 +103,3 @@ def check_mask(mask: FieldMask, message: Descriptor) -> None:
                 text = f'error parsing UpdateMask: proto: invalid path "{path}" for message "{message.full_name}"'
                 raise InvalidArgument(text)
             within = None if field.is_repeated else field.message_type
-
-
-def _check_run_id(run_id: str) -> None:
-    if run_id and not is_uuid(run_id):
-        raise InvalidArgument("RunId is not valid UUID.")

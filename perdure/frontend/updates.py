@@ -29,10 +29,9 @@ from perdure.base.errors import (
     Unimplemented,
 )
 from perdure.base.slots import ChainKey
-from perdure.base.uuids import is_uuid
 from perdure.cluster.namespaces import Namespace
 from perdure.cluster.roles import Call
-from perdure.frontend.checks import check_blob, check_execution, check_links, too_long
+from perdure.frontend.checks import check_blob, check_execution, check_links, check_run_id, too_long
 from perdure.frontend.methods import rpc
 from perdure.frontend.services import Services
 from perdure.frontend.workflows import Workflows
@@ -70,8 +69,7 @@ class Updates:
         execution = request.update_ref.workflow_execution
         if not execution.workflow_id:
             raise InvalidArgument("Can't load workflow execution.  WorkflowId not set.")
-        if execution.run_id and not is_uuid(execution.run_id):
-            raise InvalidArgument("RunId is not valid UUID.")
+        check_run_id(execution.run_id)
         key = ChainKey(namespace.id, execution.workflow_id)
         return await self._services.routing.on_history(
             key, lambda role: role.poll_update(key, request, call), call, repeatable=True

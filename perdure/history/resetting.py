@@ -20,6 +20,7 @@ from perdure.history.reading import Reading
 from perdure.history.tails import events_of
 from perdure.history.transacting import Transacting
 from perdure.store.contract import Node
+from perdure.workflow.branches import spans
 from perdure.workflow.reapplying import wanted
 from perdure.workflow.reset_reading import Prefix, ResetReading
 from perdure.workflow.reset_requests import PlanReset, Reset, ResetOutdated, ResetPlan
@@ -132,8 +133,7 @@ class _Base:
         self._later.append(event)
 
     async def _nodes(self, segments: tuple[HistorySegment, ...], first: int, end: int) -> list[Node]:
-        plain = tuple((segment.branch, segment.first, segment.end) for segment in segments)
-        return await self._reading.nodes(self._chains, self._key, plain, first, end, _BATCHES)
+        return await self._reading.nodes(self._chains, self._key, spans(segments), first, end, _BATCHES)
 
 
 def _holding(segments: tuple[HistorySegment, ...], event_id: int) -> HistorySegment:

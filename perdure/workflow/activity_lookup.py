@@ -22,7 +22,7 @@ from perdure.base.limits import Limits
 from perdure.workflow.context import Context
 from perdure.workflow.decide import Work
 from perdure.workflow.durations import capped_ns
-from perdure.workflow.lookup import COMPLETED, find_run
+from perdure.workflow.lookup import check_open, find_run
 from perdure.workflow.requests import ActivityRef
 from perdure.workflow.state import Activity, ActivityAttempt, Run
 
@@ -40,8 +40,7 @@ def find_activity(
     """
     token = ref.token
     run = find_run(work, token.run_id if token is not None else ref.run_id)
-    if not run.is_open:
-        raise NotFound(COMPLETED)
+    check_open(run)
     by_id = token is None or not token.scheduled_event_id
     if token is not None and token.scheduled_event_id:
         scheduled_event_id = token.scheduled_event_id
@@ -71,12 +70,6 @@ def _by_id(run: Run, activity_id: str) -> int:
             "check workflow execution history for more details"
         )
     return scheduled_event_id
-
-
-def check_open(run: Run) -> None:
-    """Raises NotFound if the run is closed."""
-    if not run.is_open:
-        raise NotFound(COMPLETED)
 
 
 def addressed(run: Run, request: Operation) -> Sequence[Activity]:

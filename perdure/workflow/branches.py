@@ -24,6 +24,11 @@ def forked(run: Run, end: int, branch: str) -> tuple[HistorySegment, ...]:
     return *shared, HistorySegment(branch, end)
 
 
+def spans(segments: Iterable[HistorySegment]) -> tuple[tuple[str, int, int], ...]:
+    """Where a run's history lies, for who reads it: (branch, first, end) each; end 0 = open."""
+    return tuple((segment.branch, segment.first, segment.end) for segment in segments)
+
+
 def share(work: Work, segments: Iterable[HistorySegment]) -> None:
     """One more run lies on these segments' branches, besides those that wrote them."""
     shared = dict(work.shared)

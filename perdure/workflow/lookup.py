@@ -1,8 +1,9 @@
 """Finding the run that a request is for."""
 
 from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import ResourceExhaustedCause, WorkflowTaskFailedCause
 
-from perdure.base.errors import NotFound
+from perdure.base.errors import NotFound, ResourceExhausted
 from perdure.workflow.decide import Work
 from perdure.workflow.draft import Draft
 from perdure.workflow.requests import External
@@ -13,6 +14,7 @@ MISSING_RUN = 'workflow execution not found for workflow ID "{}" and run ID "{}"
 COMPLETED = "workflow execution already completed"
 OTHER_CHAIN = "workflow execution not found"
 OTHER_PARENT = "workflow parent does not match"
+_UNHANDLED = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
 
 
 def find_run(work: Work, run_id: str) -> Run:
@@ -30,9 +32,26 @@ def find_run(work: Work, run_id: str) -> Run:
 def open_draft(work: Work, run_id: str) -> Draft:
     """A draft of the run `run_id` ("" = current). Raises NotFound if there is none or it is closed."""
     run = find_run(work, run_id)
+    check_open(run)
+    return work.draft(run.run_id)
+
+
+def check_open(run: Run) -> None:
+    """Raises NotFound if the run is closed."""
     if not run.is_open:
         raise NotFound(COMPLETED)
-    return work.draft(run.run_id)
+
+
+def check_not_closing(run: Run) -> None:
+    """Raises ResourceExhausted while a worker has a task after the run failed to close over events it had not seen: it
+    will most likely try again, and a steady stream of more must not keep it from closing.
+    """
+    task = run.workflow_task
+    if task is not None and task.started_event_id and run.durable.workflow_task_failure_cause == _UNHANDLED:
+        raise ResourceExhausted(
+            "workflow operation can not be applied because workflow is closing",
+            ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_BUSY_WORKFLOW,
+        )
 
 
 def check_chain(run: Run, first_run_id: str) -> None:

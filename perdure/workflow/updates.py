@@ -16,6 +16,7 @@ from temporalio.api.workflowservice.v1 import RespondWorkflowTaskCompletedReques
 
 from perdure.base.errors import NotFound, PerdureError, Unavailable, WorkflowNotReady
 from perdure.base.limits import Limits
+from perdure.workflow.branches import spans
 from perdure.workflow.decide import UpdateMoved, Work
 from perdure.workflow.state import AdmittedUpdate, Run, Update, WorkflowTask
 from perdure.workflow.update_requests import UpdateSeen
@@ -52,7 +53,7 @@ def seen(run: Run, update_id: str) -> UpdateSeen | None:
     """How far the update is; None if the run knows none of that id, or knows it no more."""
     update = run.facts.updates.get(update_id)
     if update is not None and update.completed_event_id:
-        segments = tuple((segment.branch, segment.first, segment.end) for segment in run.durable.segments)
+        segments = spans(run.durable.segments)
         return UpdateSeen(run.run_id, COMPLETED, update.completed_event_id, segments)
     if update is not None and update.accepted_event_id:
         if run.is_open:

@@ -5,19 +5,18 @@ task is outstanding a speculative one is scheduled, of which no trace remains if
 Source: the reference's updater (`service/history/api/updateworkflow`).
 """
 
-from temporalio.api.enums.v1 import ResourceExhaustedCause, WorkflowTaskFailedCause
+from temporalio.api.enums.v1 import ResourceExhaustedCause
 from temporalio.api.workflowservice.v1 import UpdateWorkflowExecutionRequest
 
 from perdure.base.errors import FailedPrecondition, InvalidArgument, NotFound, ResourceExhausted, WorkflowNotReady
 from perdure.base.limits import Limits
 from perdure.workflow.decide import Work, decides
-from perdure.workflow.lookup import COMPLETED, check_chain, find_run
+from perdure.workflow.lookup import COMPLETED, check_chain, check_not_closing, find_run
 from perdure.workflow.state import AdmittedUpdate, Run
 from perdure.workflow.update_requests import AdmitUpdate, UpdateSeen
 from perdure.workflow.updates import ADMITTED, check_aborted, in_flight, seen, total
 from perdure.workflow.workflow_task import schedule_speculative
 
-_CLOSING = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
 _CONCURRENT = ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_CONCURRENT_LIMIT
 _FAILING_ATTEMPT = 3
 # What the reference adds to the bytes of a request that it keeps: the name of its type, and a length.
@@ -62,13 +61,7 @@ def _check_ready(run: Run) -> None:
         raise FailedPrecondition("Workflow is paused. Cannot update the workflow.")
     if run.durable.workflow_task_attempt >= _FAILING_ATTEMPT:
         raise WorkflowNotReady("Unable to perform workflow execution update due to Workflow Task in failed state.")
-    task = run.workflow_task
-    if task is not None and task.started_event_id and run.durable.workflow_task_failure_cause == _CLOSING:
-        # It closed once already over events it had not seen, and will most likely do so again.
-        raise ResourceExhausted(
-            "workflow operation can not be applied because workflow is closing",
-            ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_BUSY_WORKFLOW,
-        )
+    check_not_closing(run)
 
 
 def _check_limits(run: Run, update_id: str, size: int, limits: Limits) -> None:

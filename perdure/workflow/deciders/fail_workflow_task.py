@@ -4,11 +4,10 @@ from temporalio.api.enums.v1 import WorkflowTaskFailedCause
 from temporalio.api.history.v1 import WorkflowExecutionTerminatedEventAttributes
 from temporalio.api.workflowservice.v1 import RespondWorkflowTaskFailedResponse
 
-from perdure.base.errors import NotFound
 from perdure.workflow.cause_names import cause_name
 from perdure.workflow.close import SERVER_IDENTITY, close_from_outside
 from perdure.workflow.decide import Work, decides
-from perdure.workflow.lookup import COMPLETED, find_run
+from perdure.workflow.lookup import check_open, find_run
 from perdure.workflow.lost_task import fail, started_task
 from perdure.workflow.requests import FailWorkflowTask
 from perdure.workflow.workflow_task import wake
@@ -21,8 +20,7 @@ def fail_workflow_task(work: Work, request: FailWorkflowTask) -> RespondWorkflow
     """Fail the started task. A completion too large to be sent can't be sent next time either: it ends the run."""
     asked = request.request
     run = find_run(work, request.token.run_id)
-    if not run.is_open:
-        raise NotFound(COMPLETED)
+    check_open(run)
     started_task(run, request.token)
     draft = work.draft(run.run_id)
     if asked.cause == _TOO_LARGE:

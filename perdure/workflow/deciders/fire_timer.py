@@ -75,12 +75,18 @@ def wanted(run: Run, timer: Timer) -> set[Task]:
     return set()
 
 
+def wanting(work: Work, timer: Timer) -> Run | None:
+    """The run of `timer`, if it still wants it."""
+    run = work.chain.runs.get(timer.run_id)
+    return run if run is not None and timer in wanted(run, timer) else None
+
+
 @decides(FireTimer)
 def fire_timer(work: Work, request: FireTimer) -> None:
     """Fire `request.timer` if the run still wants it. Raises Unavailable if its time has not come."""
     timer = request.timer
-    run = work.chain.runs.get(timer.run_id)
-    if run is None or timer not in wanted(run, timer):
+    run = wanting(work, timer)
+    if run is None:
         return
     if timer.due_ns > work.context.now_ns:
         raise Unavailable("The timer is not due yet.")

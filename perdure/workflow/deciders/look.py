@@ -1,9 +1,9 @@
 """Look: where a run stands, for history reads and long polls. Changes nothing."""
 
+from perdure.workflow.branches import spans
 from perdure.workflow.decide import Work, decides
 from perdure.workflow.lookup import find_run
 from perdure.workflow.requests import Look, Seen
-from perdure.workflow.state import Run
 from perdure.workflow.workflow_task import tail
 
 
@@ -20,7 +20,7 @@ def look(work: Work, request: Look) -> Seen:
         is_open=run.is_open,
         status=facts.status,
         close_event_id=facts.close_event_id,
-        segments=segments_of(run),
+        segments=spans(run.durable.segments),
         previous_started_event_id=facts.last_completed_started_event_id,
         workflow_type=facts.workflow_type,
         task_queue=facts.task_queue,
@@ -29,8 +29,3 @@ def look(work: Work, request: Look) -> Seen:
         tail=tail(run),
         is_paused=durable.paused and run.is_open,
     )
-
-
-def segments_of(run: Run) -> tuple[tuple[str, int, int], ...]:
-    """Where the run's history lies: (branch, first, end) each; end 0 = open."""
-    return tuple((segment.branch, segment.first, segment.end) for segment in run.durable.segments)

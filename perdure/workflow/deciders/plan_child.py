@@ -5,7 +5,7 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import ParentClosePolicy
 
 from perdure.base.slots import ChainKey
-from perdure.workflow.deciders.look import segments_of
+from perdure.workflow.branches import spans
 from perdure.workflow.deciders.plan_errand import plans
 from perdure.workflow.state import PendingChild, Run
 from perdure.workflow.tasks import Timer, TimerKind
@@ -51,7 +51,7 @@ def child_start(run: Run, timer: Timer) -> ChildStart:
     if not root.workflow_id:
         root = WorkflowExecution(workflow_id=run.durable.workflow_id, run_id=run.run_id)
     child = run.facts.children[timer.event_id]
-    return ChildStart(child, segments_of(run), root, run.facts.priority)
+    return ChildStart(child, spans(run.durable.segments), root, run.facts.priority)
 
 
 @plans(TimerKind.CHILD_UNCLAIMED)
@@ -65,7 +65,7 @@ def parent_report(run: Run, timer: Timer) -> ParentReport:
         parent.run_id,
         facts.parent_initiated_event_id,
         facts.first_run_id,
-        segments_of(run),
+        spans(run.durable.segments),
         facts.close_event_id,
         run.durable.unclaimed is None,
     )

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from perdure.workflow.decide import Work, decides
-from perdure.workflow.deciders.fire_timer import wanted
+from perdure.workflow.deciders.fire_timer import wanting
 from perdure.workflow.requests import PlanErrand
 from perdure.workflow.state import Run
 from perdure.workflow.tasks import Timer, TimerKind
@@ -32,7 +32,7 @@ def plans(kind: TimerKind) -> Callable[[Planner], Planner]:
 def plan_errand(work: Work, request: PlanErrand) -> Any:
     """The plan, or None if the errand is obsolete."""
     timer = request.timer
-    run = work.chain.runs.get(timer.run_id)
-    if run is None or timer not in wanted(run, timer):
+    run = wanting(work, timer)
+    if run is None:
         return None
     return PLANS[timer.kind](run, timer)

@@ -9,7 +9,7 @@ from temporalio.api.failure.v1 import ApplicationFailureInfo, Failure
 
 from perdure.base.limits import Limits
 from perdure.workflow.decide import Work, decides
-from perdure.workflow.deciders.fire_timer import wanted
+from perdure.workflow.deciders.fire_timer import wanting
 from perdure.workflow.requests import RecordCallback
 from perdure.workflow.state import CallbackAttempts
 
@@ -25,8 +25,8 @@ _DOUBLINGS_MAX = 62
 def record_callback(work: Work, request: RecordCallback) -> None:
     """Note it, once."""
     timer = request.timer
-    run = work.chain.runs.get(timer.run_id)
-    if run is None or timer not in wanted(run, timer):
+    run = wanting(work, timer)
+    if run is None:
         return
     now_ns, attempt = work.context.now_ns + run.ahead_ns, timer.attempt + 1
     calls = CallbackAttempts(_SUCCEEDED, attempt, now_ns)

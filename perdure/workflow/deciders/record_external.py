@@ -15,7 +15,7 @@ from temporalio.api.history.v1 import (
 )
 
 from perdure.workflow.decide import Work, decides
-from perdure.workflow.deciders.fire_timer import wanted
+from perdure.workflow.deciders.fire_timer import wanting
 from perdure.workflow.requests import RecordExternal
 from perdure.workflow.state import PendingExternal
 from perdure.workflow.tasks import TimerKind
@@ -26,8 +26,8 @@ from perdure.workflow.workflow_task import wake
 def record_external(work: Work, request: RecordExternal) -> None:
     """Write the outcome; the workflow's code has to see it."""
     timer = request.timer
-    run = work.chain.runs.get(timer.run_id)
-    if run is None or timer not in wanted(run, timer):
+    run = wanting(work, timer)
+    if run is None:
         return
     draft = work.draft(run.run_id)
     if timer.kind == TimerKind.EXTERNAL_SIGNAL:

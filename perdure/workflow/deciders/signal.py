@@ -3,23 +3,22 @@
 from typing import Any
 
 from temporalio.api.common.v1 import Payloads, WorkflowExecution
-from temporalio.api.enums.v1 import EventType, ResourceExhaustedCause, WorkflowTaskFailedCause
+from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import WorkflowExecutionSignaledEventAttributes
 from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionResponse
 
-from perdure.base.errors import InvalidArgument, NotFound, ResourceExhausted
+from perdure.base.errors import InvalidArgument
 from perdure.workflow.context import Context
 from perdure.workflow.decide import Work, decides
 from perdure.workflow.draft import Draft
 from perdure.workflow.links import request_link
-from perdure.workflow.lookup import COMPLETED, check_parent, find_run
+from perdure.workflow.lookup import check_not_closing, check_open, check_parent, find_run
 from perdure.workflow.requests import EarlierRun, SignalWorkflow
 from perdure.workflow.state import RequestRecord, Run
 from perdure.workflow.taken_before import taken_before
 from perdure.workflow.workflow_task import wake
 
 _SIGNALED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
-_CLOSING = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
 
 
 @decides(SignalWorkflow)
@@ -48,8 +47,7 @@ def signal(work: Work, request: SignalWorkflow) -> SignalWorkflowExecutionRespon
 
 def _signal(work: Work, run: Run, request: SignalWorkflow) -> None:
     asked, external = request.request, request.external
-    if not run.is_open:
-        raise NotFound(COMPLETED)
+    check_open(run)
     check_signal(run, asked.input, work.context)
     check_parent(run, external)
     fields: dict[str, Any] = {}
@@ -75,13 +73,7 @@ def check_signal(run: Run, payloads: Payloads, context: Context) -> None:
         raise InvalidArgument("Blob data size exceeds limit.")
     if run.facts.signal_count >= context.limits.signals_max:
         raise InvalidArgument("exceeded workflow execution limit for signal events")
-    task = run.workflow_task
-    if task is not None and task.started_event_id and run.durable.workflow_task_failure_cause == _CLOSING:
-        # It closed once already over events it had not seen; a steady stream of signals must not keep it from closing.
-        raise ResourceExhausted(
-            "workflow operation can not be applied because workflow is closing",
-            ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_BUSY_WORKFLOW,
-        )
+    check_not_closing(run)
 
 
 def add_signal(draft: Draft, attributes: WorkflowExecutionSignaledEventAttributes, links: object) -> None:

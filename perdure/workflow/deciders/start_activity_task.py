@@ -10,8 +10,9 @@ from perdure.base.errors import NotFound
 from perdure.workflow.activity_attempts import start
 from perdure.workflow.activity_lookup import NOT_FOUND
 from perdure.workflow.activity_options import in_force
+from perdure.workflow.branches import spans
 from perdure.workflow.decide import Work, decides
-from perdure.workflow.lookup import COMPLETED, find_run
+from perdure.workflow.lookup import check_open, find_run
 from perdure.workflow.priorities import merge
 from perdure.workflow.requests import ActivityTaskStarted, StartActivityTask
 from perdure.workflow.state import Activity, ActivityAttempt, Run
@@ -22,8 +23,7 @@ def start_activity_task(work: Work, request: StartActivityTask) -> ActivityTaskS
     """Give the offered attempt to the worker that `request` names."""
     offer = request.offer
     run = find_run(work, offer.run_id)
-    if not run.is_open:
-        raise NotFound(COMPLETED)
+    check_open(run)
     activity = run.facts.activities.get(offer.scheduled_event_id)
     attempt = run.durable.attempts.get(offer.scheduled_event_id)
     if activity is None or attempt is None:
@@ -50,7 +50,7 @@ def started_reply(run: Run, activity: Activity, attempt: ActivityAttempt) -> Act
         workflow_type=run.facts.workflow_type,
         activity=activity,
         attempt=attempt,
-        segments=tuple((segment.branch, segment.first, segment.end) for segment in run.durable.segments),
+        segments=spans(run.durable.segments),
         priority=merge(run.facts.priority, activity.priority),
     )
 

@@ -7,9 +7,9 @@ does not fit the state any more is NotFound: the reference is obsolete, and matc
 from temporalio.api.common.v1 import WorkerVersionCapabilities, WorkerVersionStamp
 
 from perdure.base.errors import NotFound
+from perdure.workflow.branches import spans
 from perdure.workflow.decide import Work, decides
-from perdure.workflow.deciders.look import segments_of
-from perdure.workflow.lookup import COMPLETED, find_run
+from perdure.workflow.lookup import check_open, find_run
 from perdure.workflow.lost_task import TASK_NOT_FOUND, clear_sticky
 from perdure.workflow.requests import StartWorkflowTask, WorkflowTaskStarted
 from perdure.workflow.state import AdmittedUpdate, Run, WorkflowTask
@@ -21,8 +21,7 @@ from perdure.workflow.workflow_task import start, tail
 def start_workflow_task(work: Work, request: StartWorkflowTask) -> WorkflowTaskStarted:
     """Start the task that the offer refers to, for this poller."""
     run = find_run(work, request.offer.run_id)
-    if not run.is_open:
-        raise NotFound(COMPLETED)
+    check_open(run)
     task = run.workflow_task
     if task is not None and task.started_event_id and task.request_id == request.request_id:
         carried = tuple(update for update in run.ephemeral.admitted_updates.values() if update.sent)
@@ -63,7 +62,7 @@ def handed_out(
         task=task,
         previous_started_event_id=facts.last_completed_started_event_id,
         next_event_id=facts.next_event_id,
-        segments=segments_of(run),
+        segments=spans(run.durable.segments),
         tail=tail(run, identity),
         partial=partial,
         queries={

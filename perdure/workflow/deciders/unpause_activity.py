@@ -7,10 +7,10 @@ import msgspec
 from temporalio.api.workflowservice.v1 import UnpauseActivityResponse
 
 from perdure.workflow.activity_attempts import due
-from perdure.workflow.activity_lookup import addressed, check_open, jittered_ns, unpaused
+from perdure.workflow.activity_lookup import addressed, jittered_ns, unpaused
 from perdure.workflow.activity_requests import UnpauseActivity
 from perdure.workflow.decide import Work, decides
-from perdure.workflow.lookup import find_run
+from perdure.workflow.lookup import check_open, find_run
 from perdure.workflow.server_attributes import note_pauses
 
 

@@ -14,12 +14,12 @@ from temporalio.api.workflowservice.v1 import UpdateActivityOptionsRequest, Upda
 
 from perdure.base.errors import InvalidArgument
 from perdure.workflow.activity_attempts import due
-from perdure.workflow.activity_lookup import addressed, check_copies, check_open
+from perdure.workflow.activity_lookup import addressed, check_copies
 from perdure.workflow.activity_options import camel_case, in_force, options_of, updated
 from perdure.workflow.activity_requests import UpdateActivityOptions
 from perdure.workflow.context import Context
 from perdure.workflow.decide import Work, decides
-from perdure.workflow.lookup import find_run
+from perdure.workflow.lookup import check_open, find_run
 from perdure.workflow.retry_policy import interval_after
 from perdure.workflow.state import Activity, ActivityAttempt, Run
 

@@ -14,6 +14,7 @@ from temporalio.api.workflow.v1 import CallbackInfo
 
 from perdure.base.clock import to_timestamp
 from perdure.base.slots import ChainKey
+from perdure.workflow.branches import spans
 from perdure.workflow.deciders.plan_errand import plans
 from perdure.workflow.outstanding import derives
 from perdure.workflow.requests import CallbackPlan
@@ -50,7 +51,7 @@ def plan_callback(run: Run, timer: Timer) -> CallbackPlan:
         start_time_ns=facts.start_time_ns,
         close_time_ns=facts.close_time_ns,
         close_event_id=facts.close_event_id,
-        segments=tuple((segment.branch, segment.first, segment.end) for segment in run.durable.segments),
+        segments=spans(run.durable.segments),
     )
 
 

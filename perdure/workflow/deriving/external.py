@@ -6,6 +6,7 @@ A run that closes over them wants them no more, also one that closes in the same
 from collections.abc import Iterable, Mapping
 
 from perdure.base.slots import ChainKey
+from perdure.workflow.branches import spans
 from perdure.workflow.deciders.plan_errand import plans
 from perdure.workflow.errand_ids import errand_id
 from perdure.workflow.outstanding import derives
@@ -49,6 +50,6 @@ def _errand(
 
 
 def _plan(run: Run, pending: PendingExternal, purpose: str) -> ExternalPlan:
-    segments = tuple((segment.branch, segment.first, segment.end) for segment in run.durable.segments)
+    segments = spans(run.durable.segments)
     request_id = errand_id(run.run_id, purpose, pending.initiated_event_id)
     return ExternalPlan(pending, request_id, segments, run.writers)
