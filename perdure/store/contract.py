@@ -1,7 +1,7 @@
-"""What a store must do: five small interfaces.
+"""What a store must do: six small interfaces.
 
-`LogStore` and `ShardStore` take conditional writes only; `Checkpoints` takes plain, idempotent, stamped writes only;
-no table has both. Rules and the interleavings behind them: docs/decisions, 0010.
+`LogStore`, `ShardStore` and `LeaseStore` take conditional writes only; `Checkpoints` takes plain, idempotent, stamped
+writes only; no table has both. Rules and the interleavings behind them: docs/decisions, 0010.
 
 Errors, for every method of every interface:
 - a definite failure (refused, disk full before anything was written, row over a limit) raises `StoreUnavailable`;
@@ -27,7 +27,7 @@ from perdure.visibility.rows import VisibilityPage, VisibilityQuery, VisibilityR
 from perdure.workflow.tasks import Offer, QueueKey, Timer
 
 # A group's body may have so many bytes; more is refused before anything is written.
-GROUP_BYTES_MAX = 16 << 20
+GROUP_BYTES_MAX = 12 << 20
 # How long a visibility row's deletion hides older versions of it: no write from before it is on its way for so long.
 VISIBILITY_DELETION_NS = 24 * 3600 * SECOND_NS
 
@@ -63,7 +63,7 @@ class SegmentHeader(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Group(msgspec.Struct, frozen=True, array_like=True):
-    """One committed group: number `n` in the chain, `body` opaque bytes (at most 16 MiB)."""
+    """One committed group: number `n` in the chain, `body` opaque bytes (at most 12 MiB)."""
 
     n: int
     body: bytes
@@ -119,13 +119,18 @@ class LogStore(Protocol):
 
 
 class ShardRow(msgspec.Struct, frozen=True, array_like=True):
-    """A shard: its slots, the newest epoch that was drawn for it, and the first segment of its log still needed."""
+    """A shard: its slots, the newest epoch that was drawn for it, and the first segment of its log still needed.
+
+    `owner`: the host (`LeaseRow.host`) that may answer from what it remembers of the shard, "" while none may. Who
+    draws an epoch leaves it; it changes when the former owner's lease is over, and before the new one answers.
+    """
 
     shard: str
     slots: SlotRange
     epoch: int
     first: SegmentId | None
     version: int = 0
+    owner: str = ""
 
 
 class ShardStore(Protocol):
@@ -147,6 +152,33 @@ class ShardStore(Protocol):
 
     async def replace_shard(self, row: ShardRow) -> bool:
         """Write `row` if the stored version is row.version - 1; False if it is not (or the row is missing)."""
+        ...
+
+
+class LeaseRow(msgspec.Struct, frozen=True, array_like=True):
+    """A host's lease: one process from its start to its end, under an id that no other has.
+
+    `revoked`: (shard, epoch) that an owner of that epoch is taking from the host, and the host has not confirmed yet.
+    """
+
+    host: str
+    version: int
+    revoked: tuple[tuple[str, int], ...] = ()
+
+
+class LeaseStore(Protocol):
+    """Leases of hosts, one row each (L11). Conditional statements only. Nothing in a row is a time."""
+
+    async def read_lease(self, host: str) -> LeaseRow | None:
+        """One row, after any write in doubt was settled."""
+        ...
+
+    async def replace_lease(self, row: LeaseRow) -> bool:
+        """Write `row` if the stored version is row.version - 1 (0 = must not exist); False if not."""
+        ...
+
+    async def remove_lease(self, host: str, version: int) -> bool:
+        """Remove the row if it has this version; False if not."""
         ...
 
 
@@ -183,6 +215,16 @@ class Node(msgspec.Struct, frozen=True, array_like=True):
     body: bytes
 
 
+class Home(msgspec.Struct, frozen=True, array_like=True):
+    """Whose index rows: those of a shard, by its incarnation's id and by its slots.
+
+    Rows written under a home are read under it; a store may keep them by either part.
+    """
+
+    shard: str
+    slots: SlotRange
+
+
 class Checkpoint(msgspec.Struct):
     """Rows of any number of chains. Row by row idempotent; one that is torn as `Checkpoints.write` allows is harmless.
 
@@ -191,6 +233,7 @@ class Checkpoint(msgspec.Struct):
     """
 
     stamp_us: int
+    home: Home
     snapshots: list[Snapshot]
     pointers: list[Pointer]
     nodes: list[Node]
@@ -202,7 +245,7 @@ class Checkpoint(msgspec.Struct):
 
 
 class QueueCount(msgspec.Struct, frozen=True, array_like=True):
-    """How many offer rows a partition has within a slot range, and the oldest scheduled time among them."""
+    """How many offer rows of a home a partition has, and the oldest scheduled time among them."""
 
     queue: QueueKey
     count: int
@@ -210,7 +253,9 @@ class QueueCount(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Checkpoints(Protocol):
-    """Checkpoint tables: plain idempotent writes, the highest stamp wins per row. Nothing is keyed by shard."""
+    """Checkpoint tables: plain idempotent writes, the highest stamp wins per row. Only index rows may be kept by shard:
+    all of a shard are written and read by its owner, which counts its offers when it takes the shard.
+    """
 
     async def write(self, checkpoint: Checkpoint) -> None:
         """Write all rows; returns when all are durable.
@@ -238,18 +283,18 @@ class Checkpoints(Protocol):
         """The same, descending from the end."""
         ...
 
-    async def read_offers(self, slots: SlotRange, queue: QueueKey, after: Offer | None, limit: int) -> list[Offer]:
-        """Outstanding offers of a partition (those whose `partition_of` is `queue`) in `Offer.order`, beyond
+    async def read_offers(self, home: Home, queue: QueueKey, after: Offer | None, limit: int) -> list[Offer]:
+        """Outstanding offers of a home and partition (those whose `partition_of` is `queue`) in `Offer.order`, beyond
         `after`.
         """
         ...
 
-    async def count_offers(self, slots: SlotRange) -> list[QueueCount]:
-        """The partitions that have outstanding offers within the slots, in the order of their keys."""
+    async def count_offers(self, home: Home) -> list[QueueCount]:
+        """The partitions that have outstanding offers in the home, in the order of their keys."""
         ...
 
-    async def read_timers(self, slots: SlotRange, after: Timer | None, limit: int) -> list[Timer]:
-        """Timers by (due_ns, key, run id, kind, event id, attempt, stamp), beyond `after`."""
+    async def read_timers(self, home: Home, after: Timer | None, limit: int) -> list[Timer]:
+        """Timers of a home by (due_ns, key, run id, kind, event id, attempt, stamp), beyond `after`."""
         ...
 
 
@@ -306,7 +351,12 @@ class Documents(Protocol):
 
 
 class Store(Protocol):
-    """A whole store. The five interfaces may be one object or several."""
+    """A whole store. The six interfaces may be one object or several."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes may have it open at the same time. Owners of shards then need leases."""
+        ...
 
     @property
     def log(self) -> LogStore:
@@ -316,6 +366,11 @@ class Store(Protocol):
     @property
     def shards(self) -> ShardStore:
         """Shard rows."""
+        ...
+
+    @property
+    def leases(self) -> LeaseStore:
+        """Leases of hosts."""
         ...
 
     @property

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from perdure.base import series
 from perdure.base.clock import Clock
 from perdure.base.metrics import UNKNOWN, VALUES_MAX, Metrics
-from perdure.base.slots import ChainKey, SlotRange
+from perdure.base.slots import ChainKey
 from perdure.base.traffic import Traffic, error_type
 from perdure.store.contract import (
     Checkpoint,
@@ -18,6 +18,9 @@ from perdure.store.contract import (
     Document,
     Documents,
     Group,
+    Home,
+    LeaseRow,
+    LeaseStore,
     LogStore,
     Node,
     Pointer,
@@ -91,8 +94,10 @@ class MeasuredStore:
 
     def __init__(self, store: Store, meter: Meter) -> None:
         self._store = store
+        self.is_shared = store.is_shared
         self.log: LogStore = _Log(store.log, meter)
         self.shards: ShardStore = _Shards(store.shards, meter)
+        self.leases: LeaseStore = _Leases(store.leases, meter)
         self.checkpoints: Checkpoints = _Checkpoints(store.checkpoints, meter)
         self.visibility: VisibilityStore = _Lists(store.visibility, meter)
         self.documents: Documents = _Documents(store.documents, meter)
@@ -149,6 +154,23 @@ class _Shards:
         return self._meter.follow(self._shards.replace_shard(row), "UpdateShard")
 
 
+class _Leases:
+    __slots__ = ("_leases", "_meter")
+
+    def __init__(self, leases: LeaseStore, meter: Meter) -> None:
+        self._leases = leases
+        self._meter = meter
+
+    def read_lease(self, host: str) -> Coroutine[Any, Any, LeaseRow | None]:
+        return self._meter.follow(self._leases.read_lease(host), "GetLease")
+
+    def replace_lease(self, row: LeaseRow) -> Coroutine[Any, Any, bool]:
+        return self._meter.follow(self._leases.replace_lease(row), "UpdateLease")
+
+    def remove_lease(self, host: str, version: int) -> Coroutine[Any, Any, bool]:
+        return self._meter.follow(self._leases.remove_lease(host, version), "RemoveLease")
+
+
 class _Checkpoints:
     __slots__ = ("_checkpoints", "_meter")
 
@@ -175,16 +197,16 @@ class _Checkpoints:
         return self._meter.follow(work, "ReadHistoryBranchReverse")
 
     def read_offers(
-        self, slots: SlotRange, queue: QueueKey, after: Offer | None, limit: int
+        self, home: Home, queue: QueueKey, after: Offer | None, limit: int
     ) -> Coroutine[Any, Any, list[Offer]]:
-        work = self._checkpoints.read_offers(slots, queue, after, limit)
+        work = self._checkpoints.read_offers(home, queue, after, limit)
         return self._meter.follow(work, "GetTasks", namespace_id=queue.namespace_id)
 
-    def count_offers(self, slots: SlotRange) -> Coroutine[Any, Any, list[QueueCount]]:
-        return self._meter.follow(self._checkpoints.count_offers(slots), "CountTasks")
+    def count_offers(self, home: Home) -> Coroutine[Any, Any, list[QueueCount]]:
+        return self._meter.follow(self._checkpoints.count_offers(home), "CountTasks")
 
-    def read_timers(self, slots: SlotRange, after: Timer | None, limit: int) -> Coroutine[Any, Any, list[Timer]]:
-        return self._meter.follow(self._checkpoints.read_timers(slots, after, limit), "GetTimerTasks")
+    def read_timers(self, home: Home, after: Timer | None, limit: int) -> Coroutine[Any, Any, list[Timer]]:
+        return self._meter.follow(self._checkpoints.read_timers(home, after, limit), "GetTimerTasks")
 
 
 class _Lists:

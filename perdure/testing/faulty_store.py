@@ -1,4 +1,4 @@
-"""Any store, with faults: wraps the five interfaces and asks `Faults` what happens to each operation.
+"""Any store, with faults: wraps the interfaces and asks `Faults` what happens to each operation.
 
 Invariant: it adds no outcome that the store's contract doesn't allow. Several hosts share one `Faults` and the store
 inside, each through a `FaultyStore` of its own, so that one's late write lands among the others' operations.
@@ -8,13 +8,16 @@ from collections.abc import Sequence
 from copy import copy
 from typing import TypeVar
 
-from perdure.base.slots import ChainKey, SlotRange
+from perdure.base.slots import ChainKey
 from perdure.store.contract import (
     Checkpoint,
     Checkpoints,
     Document,
     Documents,
     Group,
+    Home,
+    LeaseRow,
+    LeaseStore,
     LogStore,
     Node,
     Pointer,
@@ -40,8 +43,10 @@ class FaultyStore:
 
     def __init__(self, inner: Store, faults: Faults, host: str = "") -> None:
         self.faults = faults
+        self.is_shared = inner.is_shared
         self.log = FaultyLog(inner.log, faults, host)
         self.shards = FaultyShards(inner.shards, faults, host)
+        self.leases = FaultyLeases(inner.leases, faults, host)
         self.checkpoints = FaultyCheckpoints(inner.checkpoints, faults, host)
         self.visibility = FaultyVisibility(inner.visibility, faults, host)
         self.documents = FaultyDocuments(inner.documents, faults, host)
@@ -116,6 +121,28 @@ class FaultyShards:
         )
 
 
+class FaultyLeases:
+    """`LeaseStore`."""
+
+    def __init__(self, inner: LeaseStore, faults: Faults, host: str) -> None:
+        self._inner = inner
+        self._faults = faults
+        self._host = host
+
+    async def read_lease(self, host: str) -> LeaseRow | None:
+        return await self._faults.perform("read_lease", lambda: self._inner.read_lease(host), host=self._host)
+
+    async def replace_lease(self, row: LeaseRow) -> bool:
+        return await self._faults.perform(
+            "replace_lease", lambda: self._inner.replace_lease(row), host=self._host, write=True
+        )
+
+    async def remove_lease(self, host: str, version: int) -> bool:
+        return await self._faults.perform(
+            "remove_lease", lambda: self._inner.remove_lease(host, version), host=self._host, write=True
+        )
+
+
 class FaultyCheckpoints:
     """`Checkpoints`."""
 
@@ -171,17 +198,17 @@ class FaultyCheckpoints:
             "read_nodes_back", lambda: self._inner.read_nodes_back(branch, first, end, limit_bytes), host=self._host
         )
 
-    async def read_offers(self, slots: SlotRange, queue: QueueKey, after: Offer | None, limit: int) -> list[Offer]:
+    async def read_offers(self, home: Home, queue: QueueKey, after: Offer | None, limit: int) -> list[Offer]:
         return await self._faults.perform(
-            "read_offers", lambda: self._inner.read_offers(slots, queue, after, limit), host=self._host
+            "read_offers", lambda: self._inner.read_offers(home, queue, after, limit), host=self._host
         )
 
-    async def count_offers(self, slots: SlotRange) -> list[QueueCount]:
-        return await self._faults.perform("count_offers", lambda: self._inner.count_offers(slots), host=self._host)
+    async def count_offers(self, home: Home) -> list[QueueCount]:
+        return await self._faults.perform("count_offers", lambda: self._inner.count_offers(home), host=self._host)
 
-    async def read_timers(self, slots: SlotRange, after: Timer | None, limit: int) -> list[Timer]:
+    async def read_timers(self, home: Home, after: Timer | None, limit: int) -> list[Timer]:
         return await self._faults.perform(
-            "read_timers", lambda: self._inner.read_timers(slots, after, limit), host=self._host
+            "read_timers", lambda: self._inner.read_timers(home, after, limit), host=self._host
         )
 
 

@@ -107,7 +107,9 @@ class SimStore:
         inner = MemoryStore(clock)
         self.witness = WitnessLog(inner.log)
         self.log: LogStore = self.witness
+        self.is_shared = inner.is_shared
         self.shards = inner.shards
+        self.leases = inner.leases
         self.checkpoints = inner.checkpoints
         self.visibility = inner.visibility
         self.documents = inner.documents

@@ -28,6 +28,10 @@ class TestShards(_Memory, store_contract.ShardContract):
     pass
 
 
+class TestLeases(_Memory, store_contract.LeaseContract):
+    pass
+
+
 class TestDocuments(_Memory, store_contract.DocumentContract):
     pass
 

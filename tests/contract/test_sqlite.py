@@ -51,6 +51,10 @@ class TestShards(_File, store_contract.ShardContract):
     pass
 
 
+class TestLeases(_File, store_contract.LeaseContract):
+    pass
+
+
 class TestDocuments(_File, store_contract.DocumentContract):
     pass
 

@@ -9,17 +9,23 @@ from perdure.store.memory.checkpoints import MemoryCheckpoints
 from perdure.store.memory.documents import MemoryDocuments, MemoryShards
 from perdure.store.memory.log import MemoryLog
 from perdure.store.memory.visibility import MemoryVisibility
+from perdure.store.unshared import UnsharedLeases
 
 __all__ = ["MemoryStore"]
 
 
 class MemoryStore:
-    """`perdure.store.contract.Store` in memory. `clock` ages the traces of deletions, which are kept for an hour."""
+    """`perdure.store.contract.Store` in memory. `clock` ages the traces of deletions, which are kept for an hour.
 
-    def __init__(self, clock: Clock | None = None) -> None:
+    `is_shared`: several simulated hosts use it as if they were processes.
+    """
+
+    def __init__(self, clock: Clock | None = None, *, is_shared: bool = False) -> None:
         clock = clock or SystemClock()
         self.log = MemoryLog()
+        self.is_shared = is_shared
         self.shards = MemoryShards()
+        self.leases = UnsharedLeases()
         self.checkpoints = MemoryCheckpoints(clock)
         self.visibility = MemoryVisibility(clock)
         self.documents = MemoryDocuments()

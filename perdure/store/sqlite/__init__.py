@@ -16,6 +16,7 @@ from perdure.store.sqlite.log import SqliteLog
 from perdure.store.sqlite.readers import Readers
 from perdure.store.sqlite.visibility import SqliteVisibility
 from perdure.store.sqlite.writer import Writer
+from perdure.store.unshared import UnsharedLeases
 
 __all__ = ["SqliteStore"]
 
@@ -23,12 +24,15 @@ __all__ = ["SqliteStore"]
 class SqliteStore:
     """`perdure.store.contract.Store` in a file. Made by `open`, on the loop that it then belongs to."""
 
+    is_shared = False  # the file's lock keeps other processes out
+
     def __init__(self, writer: Writer, readers: Readers, clock: Clock, lock: FileLock | None) -> None:
         self._writer = writer
         self._readers = readers
         self._lock = lock
         self.log = SqliteLog(writer, readers)
         self.shards = SqliteShards(writer)
+        self.leases = UnsharedLeases()
         self.checkpoints = SqliteCheckpoints(writer, readers, clock)
         self.visibility = SqliteVisibility(writer, readers, clock)
         self.documents = SqliteDocuments(writer, readers)

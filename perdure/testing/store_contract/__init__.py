@@ -18,6 +18,7 @@ from perdure.testing.store_contract.documents import DocumentContract, ShardCont
 from perdure.testing.store_contract.durability import DurabilityContract
 from perdure.testing.store_contract.histories import HistoryContract
 from perdure.testing.store_contract.index import IndexContract
+from perdure.testing.store_contract.leases import LeaseContract
 from perdure.testing.store_contract.log import LogContract
 from perdure.testing.store_contract.suite import StoreSuite
 from perdure.testing.store_contract.visibility import VisibilityContract
@@ -28,6 +29,7 @@ __all__ = [
     "DurabilityContract",
     "HistoryContract",
     "IndexContract",
+    "LeaseContract",
     "LogContract",
     "ShardContract",
     "StoreSuite",
