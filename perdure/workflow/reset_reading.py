@@ -41,6 +41,7 @@ class TaskAtPoint(msgspec.Struct, frozen=True):
 class ResetReading(msgspec.Struct, frozen=True):
     """A run as of a point, and what followed. `facts.next_event_id` is the point.
 
+    `task_problems`: workflow tasks that ended badly since one was completed, as far as there are events.
     `auto_reset_points`: a point of the new run has no run id yet. `later`: the events after the point that are to
     happen again, of the run and of those that continued it, in order. `ends`: how far each of these was read (run id
     -> next event id); the last of them is `last_run_id`.
@@ -49,6 +50,7 @@ class ResetReading(msgspec.Struct, frozen=True):
     run_id: str
     facts: Facts
     task: TaskAtPoint | None
+    task_problems: int
     history_bytes: int
     request_ids: dict[str, RequestRecord]
     signal_requests: dict[str, bool]
@@ -69,6 +71,7 @@ class Prefix:
         self._signal_requests: dict[str, bool] = {}
         self._worker_version = b""
         self._bytes = 0
+        self._problems = 0
         self.task: TaskAtPoint | None = None
 
     @property
@@ -96,10 +99,12 @@ class Prefix:
         elif kind == _TASK_COMPLETED:
             self._completed(event)
         elif kind == _TASK_FAILED:
+            self._problems += 1
             self.task = TaskAtPoint()
         elif kind == _TASK_TIMED_OUT:
             unstarted = TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START
             repeated = event.workflow_task_timed_out_event_attributes.timeout_type != unstarted
+            self._problems += repeated
             self.task = TaskAtPoint() if repeated else None
         elif kind == _PAUSED and self.task is not None and not self.task.started_event_id:
             self.task = None  # another one comes when the run goes on
@@ -117,6 +122,7 @@ class Prefix:
     def _completed(self, event: HistoryEvent) -> None:
         attributes = event.workflow_task_completed_event_attributes
         self.task = None
+        self._problems = 0
         self._worker_version = attributes.worker_version.SerializeToString()
         build_id = attributes.deployment_version.build_id or attributes.worker_version.build_id
         add_point(self._points, event, "", attributes.binary_checksum, build_id)
@@ -129,6 +135,7 @@ class Prefix:
             run_id=run_id,
             facts=self._run.facts,
             task=self.task,
+            task_problems=self._problems,
             history_bytes=self._bytes,
             request_ids=self._request_ids,
             signal_requests=self._signal_requests,

@@ -25,6 +25,7 @@ from temporalio.api.workflowservice.v1 import (
 
 from perdure.base.errors import InvalidArgument
 from perdure.workflow.branches import forked, share
+from perdure.workflow.cause_names import cause_name
 from perdure.workflow.close import SERVER_IDENTITY, close_from_outside, interrupt
 from perdure.workflow.decide import Work, decides
 from perdure.workflow.deciders.update_options import change_options
@@ -34,6 +35,7 @@ from perdure.workflow.lost_task import note_cause
 from perdure.workflow.reapplying import reapply, wanted
 from perdure.workflow.reset_reading import ResetReading, TaskAtPoint
 from perdure.workflow.reset_requests import PlanReset, Reset, ResetOutdated, ResetPlan
+from perdure.workflow.server_attributes import count_problem, note_problem
 from perdure.workflow.state import (
     RUNNING,
     ActivityAttempt,
@@ -179,6 +181,7 @@ def _create(work: Work, base: Run, asked: ResetWorkflowExecutionRequest, read: R
         segments=segments,
         history_bytes=read.history_bytes,
         workflow_task=_task(facts, read.task),
+        workflow_task_problems=read.task_problems,
         attempts={
             activity.scheduled_event_id: ActivityAttempt(scheduled_time_ns=now_ns, first_scheduled_time_ns=now_ns)
             for activity in facts.activities.values()
@@ -254,6 +257,8 @@ def _fail_task(draft: Draft, task: TaskAtPoint, reason: str, base_run_id: str) -
         )
     )
     note_cause(draft, _RESET)
+    note_problem(draft, "Failed", cause_name(_RESET))
+    count_problem(draft)
 
 
 def _fail_activities(draft: Draft, reason: str) -> None:

@@ -30,6 +30,8 @@ _CALM = frozenset(
 _STARTED = 2
 RUNNING = 1
 PAUSED = 8
+# From this attempt of its workflow task on a workflow takes no updates.
+FAILING_ATTEMPT = 3
 # Waiting for what comes by itself; longer than any short timeout of a step.
 PATIENCE_SECONDS = 12.0
 PAUSE_SECONDS = 0.06
@@ -188,6 +190,11 @@ class Case:
         """Whether a worker had the workflow's task when the step began."""
         info = self.last.get(flow.name)
         return info is not None and info.pending_workflow_task.state == _STARTED
+
+    def is_failing(self, flow: Flow) -> bool:
+        """Whether the workflow's task had failed so often when the step began that it takes no updates."""
+        info = self.last.get(flow.name)
+        return info is not None and info.pending_workflow_task.attempt >= FAILING_ATTEMPT
 
     async def events(self, flow: Flow, run_id: str = "") -> list[history.HistoryEvent]:
         """The whole history, unrecorded; empty if there is no such workflow."""

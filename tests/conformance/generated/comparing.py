@@ -80,7 +80,7 @@ async def _play(case: Case, plan: Plan) -> bool:
     """Whether what comes of the plan can be compared: see AVOIDED in intended.py about refusals."""
     for step in plan:
         flow = case.chosen(step)
-        had = case.has_started_task(flow)
+        had = case.has_started_task(flow) or case.is_failing(flow)
         for each in case.flows.values():
             ask_again(case, each)
         before = len(case.session.transcript.lines)
@@ -90,7 +90,9 @@ async def _play(case: Case, plan: Plan) -> bool:
             continue
         refused = any(line.startswith("! ") for line in case.session.transcript.lines[before:])
         case.session.transcript.lines.insert(before, f"\n## {step}")
-        if refused and _is_forgettable(flow, had) and not await _has_failed(case, step, flow):
+        if refused and (
+            await _has_brought(case, flow) or (_is_forgettable(flow, had) and not await _has_failed(case, step, flow))
+        ):
             case.session.note("the reference may have forgotten what a worker has: no more of this case")
             return False
         case.last = await settle(case)
@@ -105,14 +107,23 @@ async def _play(case: Case, plan: Plan) -> bool:
 
 
 def _is_forgettable(flow: Flow, had: bool) -> bool:
-    """Whether updates wait while a worker has a task (`had`: it had when the step began), or more than one waits: the
-    reference asks for them again in any order; or whether the worker that had the workflow in its cache was given up.
+    """Whether updates wait while a worker has a task (`had`: it had when the step began, or tasks kept failing, so that
+    the reference refuses what it forgot and asks for again), or more than one waits: the reference asks for them again
+    in any order; or whether the worker that had the workflow in its cache was given up.
     """
     if len(flow.updates) > 1 or flow.is_unstuck:
         return True
     if flow.task is None:
         return had and bool(flow.updates)
     return bool(flow.updates) or len(flow.task.messages) > 0
+
+
+async def _has_brought(case: Case, flow: Flow) -> bool:
+    """Whether a reset brought an update that has no answer in history: the reference forgets that a worker saw it."""
+    events = await case.events(flow)
+    answered = {event.workflow_execution_update_accepted_event_attributes.protocol_instance_id for event in events}
+    brought = (event.workflow_execution_update_admitted_event_attributes.request.meta.update_id for event in events)
+    return any(each not in answered for each in brought if each)
 
 
 async def _has_failed(case: Case, step: Step, flow: Flow) -> bool:

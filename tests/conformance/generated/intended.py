@@ -17,7 +17,8 @@ INTENDED: tuple[Rule | Wording, ...] = (
 
 # What is not generated, or shown in another way than it came, because the servers are meant to differ in it.
 AVOIDED = {
-    "what comes after a refused request while a worker has a task and an update waits, or two do": "the reference "
+    "what comes after a refused request while an update waits and a worker has a task, or tasks keep failing, or two "
+    "updates wait, or a reset brought one that has no answer in history": "the reference "
     "forgets that a worker has a speculative task, or the update, or in which order updates came, or that the task "
     "left the queue of a worker that is gone, as does a ResetStickyTaskQueue; a case "
     "ends there, but for commands that fail their task (comparing.py)",

@@ -6,6 +6,7 @@ from temporalio.api.enums.v1 import WorkflowTaskFailedCause
 
 from perdure.base.limits import Limits
 from perdure.workflow.core import visibility_row
+from tests.transcripts.resetting import reset
 from tests.transcripts.scenarios import signal, start, sticky
 from tests.transcripts.stage import Stage
 
@@ -78,3 +79,15 @@ def test_the_number_is_a_setting_and_0_is_never(limit: int, expected: bytes) -> 
     stage.do(start())
     _fail(stage, 1)
     assert _problems(stage) == expected
+
+
+def test_the_failures_that_a_reset_writes_and_those_before_it_count() -> None:
+    stage = Stage(limits=Limits(reported_problems_min=3))
+    stage.do(start())
+    stage.poll()
+    reset(stage, 3)
+    stage.poll()
+    reset(stage, 6)
+    assert (_problems(stage), stage.run.durable.workflow_task_problems) == (b"", 2)
+    _fail(stage, 1)
+    assert (_problems(stage), stage.run.durable.workflow_task_problems) == (_FAILED, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 from temporalio.api.command.v1 import message_pb2 as command
@@ -9,6 +10,7 @@ from temporalio.api.protocol.v1 import message_pb2 as protocol
 from temporalio.api.workflowservice.v1 import request_response_pb2 as ws
 
 from tests.conformance.generated.case import (
+    FAILING_ATTEMPT,
     PATIENCE_SECONDS,
     PAUSE_SECONDS,
     RUNNING,
@@ -24,8 +26,6 @@ from tests.conformance.harness.rpc import CallFailed
 from tests.conformance.harness.waiting import until
 
 _CALL_SECONDS = 100.0
-# From this attempt of its workflow task on a workflow takes no updates.
-_FAILING_ATTEMPT = 3
 
 
 async def known(case: Case, flow: Flow, asked: Update) -> bool:
@@ -79,7 +79,7 @@ async def update(case: Case, flow: Flow) -> None:
     if flow.offered_twice and state == "scheduled":
         # See AVOIDED in intended.py: the former offer is refused first.
         return
-    if flow.updates and info is not None and info.pending_workflow_task.attempt >= _FAILING_ATTEMPT:
+    if flow.updates and info is not None and info.pending_workflow_task.attempt >= FAILING_ATTEMPT:
         # See AVOIDED in intended.py.
         return
     case.saw("update", state)
@@ -95,6 +95,8 @@ async def update(case: Case, flow: Flow) -> None:
     case.session.transcript.request(request)
     flow.updates.append(asked)
     await until("the update", lambda: known(case, flow, asked), seconds=PATIENCE_SECONDS, pause_seconds=PAUSE_SECONDS)
+    if await _is_there(case, flow, asked):
+        await asyncio.wait([asked.call], timeout=PATIENCE_SECONDS)
     if state == "idle" and flow.sticky_poll is None and not asked.call.done():
         # A task of its own, which the server makes an ordinary one when nobody takes it for five seconds.
         reply = await case.session.attempt(case.poll_request(flow))
