@@ -99,10 +99,10 @@ class Campaign:
             activities=[charge, refund],
             graceful_shutdown_timeout=timedelta(seconds=0),
         ):
-            killer = asyncio.create_task(self._kill())
-            await asyncio.gather(*(one(order) for order in self.orders))
-            self._finished.set()
-            await killer
+            async with asyncio.TaskGroup() as group:  # a server that does not start again ends it all
+                group.create_task(self._kill())
+                await asyncio.gather(*(one(order) for order in self.orders))
+                self._finished.set()
 
     async def _kill(self) -> None:
         """Kill and restart after random waits, each time once some more orders have finished."""
@@ -161,6 +161,19 @@ class Campaign:
             wrong += [f"{row.id} {row.run_id}: {rule}" for rule in broken_rules(list(history.events))]
         return wrong + broken_chains(self.runs)
 
+    async def stuck(self) -> list[str]:
+        """Where the orders stand that have no end: the newest event and what is pending, of every open run."""
+        missing = [order.number for order in self.orders if order.number not in self.receipts]
+        found = [f"after {self.server.kills} kills these orders have no end: {missing}"]
+        client = await Client.connect(self.server.address)
+        async for row in client.list_workflows("ExecutionStatus = 'Running'"):
+            handle = client.get_workflow_handle(row.id, run_id=row.run_id)
+            described = (await handle.describe()).raw_description
+            newest = (await handle.fetch_history()).events[-1]
+            found.append(f"{row.id} {row.run_id}: newest event {newest}")
+            found.append(f"pending: {described.pending_workflow_task} {described.pending_activities}")
+        return [*found, self.server.output[-4000:]]
+
     def _judge(self, order: Order) -> Iterator[str]:
         """What is wrong with an order's receipt."""
         receipt = self.receipts[order.number]
@@ -177,14 +190,20 @@ class Campaign:
             yield f"{receipt} instead of {expected}"
 
 
-async def campaign(count: int, kills: int, seed: int, in_flight: int = 50) -> tuple[Campaign, list[str]]:
-    """Run and check; the campaign and what is wrong."""
+async def campaign(
+    count: int, kills: int, seed: int, in_flight: int = 50, patience_seconds: float | None = None
+) -> tuple[Campaign, list[str]]:
+    """Run and check; the campaign and what is wrong. After `patience_seconds`: where it is stuck."""
     with tempfile.TemporaryDirectory() as folder:
         server = ServerProcess(Path(folder) / "perdure.db", free_port())
         await server.start()
         try:
             run = Campaign(server, count, kills, seed)
-            await run.run(in_flight)
+            try:
+                async with asyncio.timeout(patience_seconds):
+                    await run.run(in_flight)
+            except TimeoutError:
+                return run, await run.stuck()
             return run, await run.check()
         finally:
             await server.stop()

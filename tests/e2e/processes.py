@@ -1,6 +1,7 @@
 """A Perdure process on a database file that can be killed at any moment and started again."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -9,12 +10,19 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+# Below those that the kernel gives to connections.
+_PORTS_FROM, _PORTS = 20_000, 10_000
+
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on, and that no connection gets as its own: a server that is started again needs it
+    again, while its clients try to connect.
+    """
+    while True:
+        port = _PORTS_FROM + int.from_bytes(os.urandom(2)) % _PORTS
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class ServerProcess:

@@ -164,11 +164,3 @@ async def start_delay_described(s: Session) -> None:
         ("execution expiration", extended.execution_expiration_time),
     ):
         s.note(f"{name} {round((moment.ToNanoseconds() - begun) / 1e9)} s after the start")
-
-
-@scenario()
-async def timeout_of_run_and_of_its_worker(s: Session) -> None:
-    """Both are over at the same instant: the run's comes first, so no worker is asked once more."""
-    await s.start_quietly(workflow_run_timeout=duration(1.5), request_eager_execution=True)
-    await s.closed()
-    await s.show_history()
