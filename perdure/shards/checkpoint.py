@@ -25,7 +25,7 @@ from perdure.shards.pumps import EffectPump
 from perdure.shards.retrying import delay_s, settled
 from perdure.shards.strays import Strays
 from perdure.shards.timers import TimerIndex
-from perdure.store.contract import Checkpoint, SegmentId
+from perdure.store.contract import Checkpoint, Home, SegmentId
 
 log = structlog.get_logger(__name__)
 
@@ -60,12 +60,13 @@ class _Batch:
 
     __slots__ = ("bytes", "checkpoint", "position", "rows")
 
-    def __init__(self, strays: Strays) -> None:
+    def __init__(self, home: Home, strays: Strays) -> None:
         self.rows: dict[ChainKey, ChainRows] = {}
         self.position = 0
         self.bytes = 0
         self.checkpoint = Checkpoint(
             0,
+            home,
             [],
             [],
             [],
@@ -199,7 +200,7 @@ class Checkpointer:
         options = self._world.options
         until = asyncio.get_running_loop().time() - options.checkpoint_age_s
         strays = self._parts.strays.take()
-        batch = _Batch(strays)
+        batch = _Batch(Home(self._shard.shard_id, self._shard.slots), strays)
         for key, dirty in list(islice(self._dirty.items(), options.checkpoint_chains)):
             if (dirty.since > until and not everything) or batch.bytes >= options.checkpoint_bytes:
                 break

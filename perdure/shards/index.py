@@ -10,8 +10,7 @@ against the state.
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
 
-from perdure.base.slots import SlotRange
-from perdure.store.contract import Checkpoints, QueueCount
+from perdure.store.contract import Checkpoints, Home, QueueCount
 from perdure.workflow.tasks import Backlog, Offer, QueueKey, partition_of
 
 Order = tuple[int, int, int, str, int, int, int]
@@ -86,10 +85,9 @@ class _Partition:
 class OfferIndex:
     """Outstanding offers by partition."""
 
-    def __init__(self, checkpoints: Checkpoints, slots: SlotRange, shard: str, epoch: int) -> None:
+    def __init__(self, checkpoints: Checkpoints, home: Home, epoch: int) -> None:
         self._checkpoints = checkpoints
-        self._slots = slots
-        self._shard = shard
+        self._home = home
         self._epoch = epoch
         self._partitions: dict[QueueKey, _Partition] = {}
         self._written = 0
@@ -98,7 +96,7 @@ class OfferIndex:
 
     async def count(self) -> None:
         """Take the numbers of rows from the store. No checkpoint may be under way."""
-        counts = await self._checkpoints.count_offers(self._slots)
+        counts = await self._checkpoints.count_offers(self._home)
         self._counted(counts)
 
     def _counted(self, counts: Sequence[QueueCount]) -> None:
@@ -189,8 +187,8 @@ class OfferIndex:
         """The partition's absolute figures."""
         found = self._partitions.get(partition)
         if found is None:
-            return Backlog(self._shard, self._epoch, 0, 0)
-        return Backlog(self._shard, self._epoch, found.count, found.oldest)
+            return Backlog(self._home.shard, self._epoch, 0, 0)
+        return Backlog(self._home.shard, self._epoch, found.count, found.oldest)
 
     async def page(self, partition: QueueKey, after: Offer | None, limit: int) -> tuple[list[Offer], Backlog]:
         """Up to `limit` outstanding offers beyond `after`, in order; empty only if there are no more."""
@@ -213,7 +211,7 @@ class OfferIndex:
         found = self._partitions.get(partition)
         if found is None:
             return [], None
-        rows = await self._checkpoints.read_offers(self._slots, partition, after, limit) if found.stored else []
+        rows = await self._checkpoints.read_offers(self._home, partition, after, limit) if found.stored else []
         merged = {row.order: row for row in rows if row.order not in found.gone}
         for order in found.after(after.order if after is not None else None, limit):
             if len(rows) == limit and order > rows[-1].order:

@@ -24,6 +24,7 @@ from perdure.shards.options import World
 from perdure.shards.pumps import EffectPump, OfferPump
 from perdure.shards.strays import Strays
 from perdure.shards.timers import TimerIndex
+from perdure.store.contract import Home
 from perdure.workflow.tasks import Backlog, Effect, Offer, QueueKey, Task, Timer
 
 log = structlog.get_logger(__name__)
@@ -41,8 +42,9 @@ class OwnedShard:
         self._refusal: str | None = None
         self._background = Background(self._broken)
         checkpoints = world.store.checkpoints
-        self.offers = OfferIndex(checkpoints, self.slots, self.shard_id, self.epoch)
-        self.timers = TimerIndex(checkpoints, self.slots, world.options.page)
+        home = Home(self.shard_id, self.slots)
+        self.offers = OfferIndex(checkpoints, home, self.epoch)
+        self.timers = TimerIndex(checkpoints, home, world.options.page)
         self.log = ShardLog(world, taken.start, self, self._background)
         self.effects = EffectPump(world, self, self._background)
         self.pump = OfferPump(world, self, self.offers, self._background)

@@ -13,7 +13,7 @@ from temporalio.api.workflowservice.v1 import (
 
 from perdure.base.clock import from_timestamp
 from perdure.base.errors import NotFound
-from perdure.base.slots import SlotRange
+from perdure.store.contract import Home
 from perdure.testing.checkers.evidence import Evidence, Row, RunHistory
 from perdure.testing.cluster import SimCluster
 from perdure.testing.oplog import Kind
@@ -72,9 +72,10 @@ class Collector:
         for namespace in self._readers:
             evidence.orphans += [f"{row.run_id} is still listed" for row in await self._rows(namespace)]
         store = self._cluster.store.checkpoints
-        everything = SlotRange()
-        evidence.orphans += [f"a row of {timer}" for timer in await store.read_timers(everything, None, 10)]
-        evidence.orphans += [f"{queue.count} rows in {queue.queue}" for queue in await store.count_offers(everything)]
+        for row in await self._cluster.store.shards.list_shards():
+            home = Home(row.shard, row.slots)
+            evidence.orphans += [f"a row of {timer}" for timer in await store.read_timers(home, None, 10)]
+            evidence.orphans += [f"{queue.count} rows in {queue.queue}" for queue in await store.count_offers(home)]
         for key in Replayed(self._cluster.store.witness).pointers:
             pointer = await store.read_pointer(key)
             if pointer is not None and pointer.body is not None:

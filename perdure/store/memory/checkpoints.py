@@ -1,7 +1,7 @@
 """Checkpoint tables in memory. Invariant: for each row the highest stamp wins, whatever the order of arrival.
 
 A deletion is a write: its stamp stays for an hour (`Tombstones`). With one stamp a deletion beats a write, except that
-an index row which one checkpoint both removes and adds stands.
+an index row which one checkpoint both removes and adds stands. Index rows lie by slot: of a home its slots count.
 """
 
 from collections import Counter
@@ -10,8 +10,8 @@ from typing import Any
 from sortedcontainers import SortedDict
 
 from perdure.base.clock import Clock
-from perdure.base.slots import ChainKey, SlotRange
-from perdure.store.contract import Checkpoint, Node, Pointer, QueueCount, Snapshot
+from perdure.base.slots import ChainKey
+from perdure.store.contract import Checkpoint, Home, Node, Pointer, QueueCount, Snapshot
 from perdure.store.memory.tombstones import Tombstones
 from perdure.workflow.tasks import Offer, QueueKey, Timer, partition_of
 
@@ -147,7 +147,7 @@ class MemoryCheckpoints:
         overlapping = (nodes.peekitem(at)[1][1] for at in range(nodes.bisect_left(end) - 1, start - 1, -1))
         return _cut((node for node in overlapping if node.end > first), limit_bytes)
 
-    async def read_offers(self, slots: SlotRange, queue: QueueKey, after: Offer | None, limit: int) -> list[Offer]:
+    async def read_offers(self, home: Home, queue: QueueKey, after: Offer | None, limit: int) -> list[Offer]:
         rows = self._offers.get(queue)
         found: list[Offer] = []
         if rows is None:
@@ -156,26 +156,26 @@ class MemoryCheckpoints:
             if len(found) >= limit:
                 break
             _, slot, offer = rows[order]
-            if slot in slots:
+            if slot in home.slots:
                 found.append(offer)
         return found
 
-    async def count_offers(self, slots: SlotRange) -> list[QueueCount]:
+    async def count_offers(self, home: Home) -> list[QueueCount]:
         counts: Counter[QueueKey] = Counter()
         oldest: dict[QueueKey, int] = {}
         for queue, rows in self._offers.items():
             for _, slot, offer in rows.values():
-                if slot in slots:
+                if slot in home.slots:
                     counts[queue] += 1
                     oldest[queue] = min(oldest.get(queue, offer.scheduled_time_ns), offer.scheduled_time_ns)
         return [QueueCount(queue, counts[queue], oldest[queue]) for queue in sorted(counts)]
 
-    async def read_timers(self, slots: SlotRange, after: Timer | None, limit: int) -> list[Timer]:
+    async def read_timers(self, home: Home, after: Timer | None, limit: int) -> list[Timer]:
         found: list[Timer] = []
         for timer in self._timers.irange(minimum=after, inclusive=(False, True)):
             if len(found) >= limit:
                 break
-            if self._timers[timer][1] in slots:
+            if self._timers[timer][1] in home.slots:
                 found.append(timer)
         return found
 

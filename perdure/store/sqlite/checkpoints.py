@@ -2,7 +2,8 @@
 never torn.
 
 A deletion's trace is kept for an hour, in the row itself where rows are read by their key, and in the table `tombstone`
-where they are read in order, so that reading a queue or the timers never walks over what is gone.
+where they are read in order, so that reading a queue or the timers never walks over what is gone. Index rows lie by
+slot: of a home its slots count.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ import msgspec
 
 from perdure.base.clock import SECOND_NS, Clock
 from perdure.base.slots import ChainKey, SlotRange
-from perdure.store.contract import Checkpoint, Node, Pointer, QueueCount, Snapshot
+from perdure.store.contract import Checkpoint, Home, Node, Pointer, QueueCount, Snapshot
 from perdure.store.sqlite.readers import Readers
 from perdure.store.sqlite.statements import READ, STAMPED, SWEEP
 from perdure.store.sqlite.writer import Writer
@@ -88,8 +89,8 @@ class SqliteCheckpoints:
 
         return await self._readers.run(read)
 
-    async def read_offers(self, slots: SlotRange, queue: QueueKey, after: Offer | None, limit: int) -> list[Offer]:
-        values = _queue_values(queue) | _slot_values(slots) | {"limit": limit}
+    async def read_offers(self, home: Home, queue: QueueKey, after: Offer | None, limit: int) -> list[Offer]:
+        values = _queue_values(queue) | _slot_values(home.slots) | {"limit": limit}
         if after is not None:
             values |= _order_values(after)
         statement = READ["offers_from_start" if after is None else "offers"]
@@ -97,19 +98,19 @@ class SqliteCheckpoints:
             lambda connection: [_offer_decoder.decode(body) for (body,) in connection.execute(statement, values)]
         )
 
-    async def count_offers(self, slots: SlotRange) -> list[QueueCount]:
+    async def count_offers(self, home: Home) -> list[QueueCount]:
         def read(connection: sqlite3.Connection) -> list[QueueCount]:
             return [
                 QueueCount(QueueKey(namespace_id, name, QueueKind(kind), version), count, oldest_ns)
                 for namespace_id, name, kind, version, count, oldest_ns in connection.execute(
-                    READ["count_offers"], _slot_values(slots)
+                    READ["count_offers"], _slot_values(home.slots)
                 )
             ]
 
         return await self._readers.run(read)
 
-    async def read_timers(self, slots: SlotRange, after: Timer | None, limit: int) -> list[Timer]:
-        values = _slot_values(slots) | {"limit": limit}
+    async def read_timers(self, home: Home, after: Timer | None, limit: int) -> list[Timer]:
+        values = _slot_values(home.slots) | {"limit": limit}
         if after is not None:
             values |= _timer_values(after)
         statement = READ["timers_from_start" if after is None else "timers"]

@@ -2,9 +2,8 @@
 
 import itertools
 
-from perdure.base.slots import SlotRange
 from perdure.store.contract import Pointer, Snapshot
-from perdure.testing.store_contract.suite import StoreSuite, chain, checkpoint, offer_of, timer_of
+from perdure.testing.store_contract.suite import HOME, StoreSuite, chain, checkpoint, offer_of, timer_of
 
 
 class CheckpointContract(StoreSuite):
@@ -92,9 +91,8 @@ class CheckpointContract(StoreSuite):
             await store.checkpoints.write(rows)
             await store.checkpoints.write(rows)
             assert await store.checkpoints.read_snapshot(key, "run") == Snapshot(key, "run", 1, b"1")
-            slots = SlotRange(key.slot, key.slot + 1)
-            assert await store.checkpoints.read_offers(slots, offer.queue, None, 10) == [offer]
-            timers = await store.checkpoints.read_timers(slots, None, 1000)
+            assert await store.checkpoints.read_offers(HOME, offer.queue, None, 10) == [offer]
+            timers = await store.checkpoints.read_timers(HOME, None, 1000)
             assert [found for found in timers if found.key == key] == [timer]
 
     async def test_an_empty_checkpoint_is_fine(self) -> None:

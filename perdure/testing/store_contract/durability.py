@@ -4,9 +4,10 @@ process.
 
 import msgspec
 
-from perdure.base.slots import SLOTS, SlotRange, even_ranges
+from perdure.base.slots import even_ranges
 from perdure.store.contract import Document, Group, Node, Pointer, SegmentHeader, ShardRow, Snapshot, Store
 from perdure.testing.store_contract.suite import (
+    HOME,
     StoreSuite,
     chain,
     checkpoint,
@@ -55,12 +56,11 @@ class DurabilityContract(StoreSuite):
             offer, timer = offer_of(key, 100), timer_of(key, 200)
             await store.checkpoints.write(checkpoint(10, snapshot, pointer, node, offer, timer))
             again = await self.reopened(store)
-            slots = SlotRange(0, SLOTS)
             assert await again.checkpoints.read_snapshot(key, "run") == snapshot
             assert await again.checkpoints.read_pointer(key) == pointer
             assert await again.checkpoints.read_nodes(node.branch, 1, 2, 100) == [node]
-            assert await again.checkpoints.read_offers(slots, queue_of(key), None, 10) == [offer]
-            assert timer in await again.checkpoints.read_timers(slots, None, 10_000)
+            assert await again.checkpoints.read_offers(HOME, queue_of(key), None, 10) == [offer]
+            assert timer in await again.checkpoints.read_timers(HOME, None, 10_000)
 
     async def test_a_deletion_still_holds_after_a_restart(self) -> None:
         async with self.opened() as store:
@@ -73,8 +73,8 @@ class DurabilityContract(StoreSuite):
             await again.checkpoints.write(late)
             assert await again.checkpoints.read_snapshot(key, "run") == Snapshot(key, "run", 5, None)
             assert await again.checkpoints.read_nodes(branch, 1, 2, 100) == []
-            assert await again.checkpoints.read_offers(SlotRange(0, SLOTS), queue_of(key), None, 10) == []
-            assert timer not in await again.checkpoints.read_timers(SlotRange(0, SLOTS), None, 10_000)
+            assert await again.checkpoints.read_offers(HOME, queue_of(key), None, 10) == []
+            assert timer not in await again.checkpoints.read_timers(HOME, None, 10_000)
 
     async def test_list_rows_survive_a_restart(self) -> None:
         async with self.opened() as store:

@@ -3,8 +3,9 @@
 import itertools
 
 from perdure.base.slots import SLOTS, ChainKey, SlotRange
-from perdure.store.contract import QueueCount, Store
+from perdure.store.contract import Home, QueueCount, Store
 from perdure.testing.store_contract.suite import (
+    HOME,
     StoreSuite,
     chain,
     checkpoint,
@@ -15,29 +16,28 @@ from perdure.testing.store_contract.suite import (
 )
 from perdure.workflow.tasks import Offer, QueueKey, QueueKind, Timer, TimerKind, partition_of
 
-_EVERYWHERE = SlotRange(0, SLOTS)
+
+async def _offers(store: Store, queue: QueueKey, home: Home = HOME) -> list[Offer]:
+    return await store.checkpoints.read_offers(home, queue, None, 1000)
 
 
-async def _offers(store: Store, queue: QueueKey, slots: SlotRange = _EVERYWHERE) -> list[Offer]:
-    return await store.checkpoints.read_offers(slots, queue, None, 1000)
-
-
-async def _timers(store: Store, namespace_id: str, slots: SlotRange = _EVERYWHERE) -> list[Timer]:
+async def _timers(store: Store, namespace_id: str, home: Home = HOME) -> list[Timer]:
     """All timers of a namespace, read in small pages."""
     found: list[Timer] = []
     after: Timer | None = None
-    while page := await store.checkpoints.read_timers(slots, after, 7):
+    while page := await store.checkpoints.read_timers(home, after, 7):
         assert len(page) <= 7
         found += page
         after = page[-1]
     return [timer for timer in found if timer.key.namespace_id == namespace_id]
 
 
-def _two_slots() -> tuple[ChainKey, ChainKey]:
-    """Keys of one namespace, the first in a lower slot than the second."""
+def _two_homes() -> tuple[tuple[ChainKey, Home], tuple[ChainKey, Home]]:
+    """Keys of one namespace, the first in a lower slot than the second, with the homes of the shards they live in."""
     namespace_id = fresh()
     found = sorted((chain(f"w{n}", namespace_id) for n in range(20)), key=lambda key: key.slot)
-    return found[0], found[-1]
+    low, high = found[0], found[-1]
+    return (low, Home(fresh(), SlotRange(0, high.slot))), (high, Home(fresh(), SlotRange(high.slot, SLOTS)))
 
 
 class IndexContract(StoreSuite):
@@ -66,12 +66,12 @@ class IndexContract(StoreSuite):
             key = chain()
             offers = [offer_of(key, 100 + n) for n in range(10)]
             await store.checkpoints.write(checkpoint(10, *offers))
-            first = await store.checkpoints.read_offers(_EVERYWHERE, queue_of(key), None, 4)
+            first = await store.checkpoints.read_offers(HOME, queue_of(key), None, 4)
             assert first == offers[:4]
-            rest = await store.checkpoints.read_offers(_EVERYWHERE, queue_of(key), first[-1], 100)
+            rest = await store.checkpoints.read_offers(HOME, queue_of(key), first[-1], 100)
             assert rest == offers[4:]
             gone = offer_of(key, 104, event=1)
-            assert await store.checkpoints.read_offers(_EVERYWHERE, queue_of(key), gone, 1) == [offers[4]]
+            assert await store.checkpoints.read_offers(HOME, queue_of(key), gone, 1) == [offers[4]]
 
     async def test_partitions_differ_by_namespace_name_kind_and_version(self) -> None:
         async with self.opened() as store:
@@ -95,37 +95,37 @@ class IndexContract(StoreSuite):
             assert await _offers(store, partition_of(offer)) == [offer]
             assert await _offers(store, offer.queue) == []
 
-    async def test_offers_are_read_within_the_slots_only(self) -> None:
+    async def test_offers_are_read_under_their_home_only(self) -> None:
         async with self.opened() as store:
-            low, high = _two_slots()
-            offers = [offer_of(low, 100), offer_of(high, 90)]
-            await store.checkpoints.write(checkpoint(10, *offers))
-            queue = queue_of(low)
-            assert await _offers(store, queue, SlotRange(low.slot, high.slot)) == [offers[0]]
-            assert await _offers(store, queue, SlotRange(low.slot + 1, SLOTS)) == [offers[1]]
-            assert await _offers(store, queue, SlotRange(low.slot, high.slot + 1)) == [offers[1], offers[0]]
-            assert await _offers(store, queue, SlotRange(high.slot + 1, SLOTS)) == []
+            homes = _two_homes()
+            offers = [offer_of(key, 100 + n) for n, (key, _) in enumerate(homes)]
+            for offer, (_, home) in zip(offers, homes, strict=True):
+                await store.checkpoints.write(checkpoint(10, offer, home=home))
+            for offer, (_, home) in zip(offers, homes, strict=True):
+                assert await _offers(store, offer.queue, home) == [offer]
+            await store.checkpoints.write(checkpoint(20, removed=offers[:1], home=homes[0][1]))
+            assert await _offers(store, offers[0].queue, homes[0][1]) == []
+            assert await _offers(store, offers[1].queue, homes[1][1]) == offers[1:]
 
     async def test_counts_name_each_partition_its_rows_and_the_oldest(self) -> None:
         async with self.opened() as store:
-            low, high = _two_slots()
+            (low, home), (high, other) = _two_homes()
             sticky = offer_of(low, 70, sticky="worker")
-            rows = [offer_of(low, 300, priority=1), offer_of(low, 200), offer_of(high, 100), sticky]
-            await store.checkpoints.write(checkpoint(10, *rows))
+            rows = [offer_of(low, 300, priority=1), offer_of(low, 200), sticky]
+            await store.checkpoints.write(checkpoint(10, *rows, home=home))
+            await store.checkpoints.write(checkpoint(10, offer_of(high, 100), home=other))
             queue = queue_of(low)
-            assert await self._counts(store, low, _EVERYWHERE) == [
-                QueueCount(queue, 3, 100),
-                QueueCount(partition_of(sticky), 1, 70),
-            ]
-            assert await self._counts(store, low, SlotRange(low.slot, low.slot + 1)) == [
+            assert await self._counts(store, low, home) == [
                 QueueCount(queue, 2, 200),
                 QueueCount(partition_of(sticky), 1, 70),
             ]
-            await store.checkpoints.write(checkpoint(20, removed=rows))
-            assert await self._counts(store, low, _EVERYWHERE) == []
+            assert await self._counts(store, low, other) == [QueueCount(queue, 1, 100)]
+            await store.checkpoints.write(checkpoint(20, removed=rows, home=home))
+            assert await self._counts(store, low, home) == []
+            assert await self._counts(store, low, other) == [QueueCount(queue, 1, 100)]
 
-    async def _counts(self, store: Store, key: ChainKey, slots: SlotRange) -> list[QueueCount]:
-        counts = await store.checkpoints.count_offers(slots)
+    async def _counts(self, store: Store, key: ChainKey, home: Home) -> list[QueueCount]:
+        counts = await store.checkpoints.count_offers(home)
         assert counts == sorted(counts, key=lambda count: count.queue)
         return [count for count in counts if count.queue.namespace_id == key.namespace_id]
 
@@ -156,15 +156,12 @@ class IndexContract(StoreSuite):
             await store.checkpoints.write(checkpoint(20, removed=[far]))
             assert await _timers(store, key.namespace_id) == [near]
 
-    async def test_timers_are_read_within_the_slots_only(self) -> None:
+    async def test_timers_are_read_under_their_home_only(self) -> None:
         async with self.opened() as store:
-            low, high = _two_slots()
-            timers = [timer_of(high, 90), timer_of(low, 100)]
-            await store.checkpoints.write(checkpoint(10, *timers))
-            namespace_id = low.namespace_id
-            assert await _timers(store, namespace_id, SlotRange(low.slot, high.slot)) == [timers[1]]
-            assert await _timers(store, namespace_id, SlotRange(high.slot, SLOTS)) == [timers[0]]
-            assert await _timers(store, namespace_id) == timers
+            for key, home in _two_homes():
+                timers = [timer_of(key, 90), timer_of(key, 100)]
+                await store.checkpoints.write(checkpoint(10, *timers, home=home))
+                assert await _timers(store, key.namespace_id, home) == timers
 
     async def test_removed_rows_are_gone_and_their_neighbours_stay(self) -> None:
         async with self.opened() as store:

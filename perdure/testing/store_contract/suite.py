@@ -4,11 +4,20 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 
 from perdure.base.entropy import SystemEntropy, new_id
-from perdure.base.slots import ChainKey
-from perdure.store.contract import Checkpoint, Node, Pointer, SegmentHeader, SegmentId, Snapshot, Store
+from perdure.base.slots import ChainKey, SlotRange
+from perdure.store.contract import Checkpoint, Home, Node, Pointer, SegmentHeader, SegmentId, Snapshot, Store
 from perdure.workflow.tasks import Offer, QueueKey, QueueKind, Timer, TimerKind
 
 _entropy = SystemEntropy()
+
+
+def fresh() -> str:
+    """A name that no other row has."""
+    return new_id(_entropy)
+
+
+# The home of index rows in tests that need no other.
+HOME = Home(fresh(), SlotRange())
 
 
 class StoreSuite:
@@ -17,11 +26,6 @@ class StoreSuite:
     def opened(self, *, empty: bool = False) -> AbstractAsyncContextManager[Store]:
         """A store for one test, closed behind it. `empty`: it must hold nothing; else what others left may be in it."""
         raise NotImplementedError
-
-
-def fresh() -> str:
-    """A name that no other row has."""
-    return new_id(_entropy)
 
 
 def chain(workflow_id: str = "w", namespace_id: str | None = None) -> ChainKey:
@@ -42,10 +46,12 @@ def checkpoint(
     *rows: Snapshot | Pointer | Node | Offer | Timer,
     removed: Sequence[Offer | Timer] = (),
     dropped: Sequence[tuple[ChainKey, str]] = (),
+    home: Home = HOME,
 ) -> Checkpoint:
     """A checkpoint of `rows`, sorted into their lists."""
     return Checkpoint(
         stamp_us=stamp_us,
+        home=home,
         snapshots=[row for row in rows if isinstance(row, Snapshot)],
         pointers=[row for row in rows if isinstance(row, Pointer)],
         nodes=[row for row in rows if isinstance(row, Node)],

@@ -16,7 +16,7 @@ from perdure.history.chains import Entry
 from perdure.server.cluster import Options
 from perdure.shards.options import ShardOptions
 from perdure.shards.shard import OwnedShard
-from perdure.store.contract import Node
+from perdure.store.contract import Home, Node
 from perdure.store.memory import MemoryStore
 from perdure.store.memory.checkpoints import MemoryCheckpoints
 from perdure.testing.loop import run_virtual, running_loop
@@ -210,7 +210,7 @@ def test_a_deleted_run_leaves_nothing_and_its_id_is_free_whenever_the_shard_is_l
         await house.start("w", "again")
         await passes(5)
         page = await store.visibility.list(VisibilityQuery(NAMESPACE.id))
-        timers = await store.checkpoints.read_timers(SlotRange(), None, 9)
+        timers = await store.checkpoints.read_timers(Home("", SlotRange()), None, 9)
         assert await store.checkpoints.read_nodes(branch, 1, 9, 1) == []
         assert run_id not in {*(row.run_id for row in page.rows), *(timer.run_id for timer in timers)}
         return polling.result(), await house.events("w"), len(page.rows)

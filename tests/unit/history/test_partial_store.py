@@ -4,7 +4,7 @@ import asyncio
 
 from perdure.server.cluster import Options
 from perdure.shards.options import ShardOptions
-from perdure.store.contract import Checkpoint
+from perdure.store.contract import Checkpoint, Home
 from perdure.store.memory import MemoryStore
 from perdure.testing.faulty_store import FaultyStore
 from perdure.testing.loop import run_virtual, running_loop
@@ -41,7 +41,7 @@ def test_a_checkpoint_in_part_leaves_no_hole_in_a_history() -> None:
         shard = house.roles.shards.by_slot(key_of("w").slot)
         tails = house.roles.executions.chains(shard).entries[key_of("w")].tails
         newest = [node for tail in tails.values() for node in tail.nodes]
-        torn = Checkpoint(1 << 60, [], [], newest[-1:], [], [], [], [], [])
+        torn = Checkpoint(1 << 60, Home(shard.shard_id, shard.slots), [], [], newest[-1:], [], [], [], [], [])
         await store.checkpoints.write(torn)
         numbers = [int(event.split()[0]) for event in await house.events("w")]
         return numbers, [event.event_id for event in task.history.events]

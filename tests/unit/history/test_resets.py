@@ -16,6 +16,7 @@ from perdure.cluster.roles import Call, HistoryRead
 from perdure.server.cluster import Options
 from perdure.shards.options import ShardOptions
 from perdure.shards.shard import OwnedShard
+from perdure.store.contract import Home
 from perdure.store.memory import MemoryStore
 from perdure.testing.loop import run_virtual, running_loop
 from perdure.workflow.requests import DeleteRun
@@ -142,7 +143,7 @@ def test_deletions_in_any_order_leave_what_is_needed_and_in_the_end_nothing() ->
         pointer = await store.checkpoints.read_pointer(key_of("w"))
         assert pointer is not None
         assert pointer.body is None
-        timers = await store.checkpoints.read_timers(SlotRange(), None, 9)
+        timers = await store.checkpoints.read_timers(Home("", SlotRange()), None, 9)
         assert not [timer for timer in timers if timer.kind == TimerKind.RETENTION]
 
     for number, order in enumerate(permutations(range(4))):

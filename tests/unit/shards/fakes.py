@@ -12,7 +12,7 @@ from perdure.shards.contract import ChainRows, Shard, Transition
 from perdure.shards.controller import Shards
 from perdure.shards.options import ShardOptions, World
 from perdure.shards.shard import OwnedShard
-from perdure.store.contract import Snapshot, Store
+from perdure.store.contract import Home, Snapshot, Store
 from perdure.store.memory import MemoryStore
 from perdure.testing.entropy import SeededEntropy
 from perdure.testing.faulty_store import FaultyStore
@@ -32,6 +32,11 @@ from perdure.workflow.tasks import (
 
 RUN = "run"
 QUEUE = QueueKey("ns", "queue", QueueKind.WORKFLOW)
+
+
+def home_of(shard: OwnedShard) -> Home:
+    """Whose rows a shard's index rows are."""
+    return Home(shard.shard_id, shard.slots)
 
 
 class Deed(msgspec.Struct, array_like=True):

@@ -12,7 +12,7 @@ from perdure.store.memory.documents import MemoryShards
 from perdure.store.memory.log import MemoryLog
 from perdure.testing.loop import VirtualClock, running_loop
 from perdure.testing.store_faults import Fault
-from tests.unit.shards.fakes import QUEUE, Host, effect, key, memory, offer, passes, timer, virtual
+from tests.unit.shards.fakes import QUEUE, Host, effect, home_of, key, memory, offer, passes, timer, virtual
 
 SMALL = ShardOptions(shards=1, segment_bytes=1)
 SECOND_NS = 1_000_000_000
@@ -277,8 +277,8 @@ def test_index_rows_leave_memory_and_the_store_with_their_tasks() -> None:
         assert (await shard.read_offers(QUEUE, None, 10))[0] == []
         assert not await shard.timers.holds(far)
         await passes(5)
-        assert not await store.checkpoints.read_timers(shard.slots, None, 10)
-        assert not await store.checkpoints.count_offers(shard.slots)
+        assert not await store.checkpoints.read_timers(home_of(shard), None, 10)
+        assert not await store.checkpoints.count_offers(home_of(shard))
         assert shard.offers.partitions() == []
 
     virtual(work())

@@ -9,7 +9,7 @@ from perdure.shards.contract import Shard
 from perdure.shards.options import ShardOptions
 from perdure.shards.timers import NEVER_NS
 from perdure.workflow.tasks import Timer, TimerKind
-from tests.unit.shards.fakes import RUN, Host, key, memory, passes, timer, virtual
+from tests.unit.shards.fakes import RUN, Host, home_of, key, memory, passes, timer, virtual
 
 SECOND_NS = 1_000_000_000
 
@@ -82,7 +82,7 @@ def test_what_was_due_while_nobody_was_there_fires_at_once() -> None:
         await passes(1)
         assert sorted(fired(other), key=lambda one: one.event_id) == due
         await passes(5)
-        assert not await store.checkpoints.read_timers(shard.slots, None, 10)
+        assert not await store.checkpoints.read_timers(home_of(shard), None, 10)
 
     virtual(work())
 
@@ -178,7 +178,7 @@ def test_a_timer_that_nothing_wants_goes_away(is_stored: bool) -> None:
         assert shard.firing.obsolete == 1
         await host.role.add(shard, key(), 2)
         await passes(6)
-        assert not await store.checkpoints.read_timers(shard.slots, None, 10)
+        assert not await store.checkpoints.read_timers(home_of(shard), None, 10)
 
     virtual(work())
 

@@ -5,14 +5,14 @@ import pytest
 from perdure.base.slots import SlotRange
 from perdure.shards.index import OfferIndex
 from perdure.shards.timers import NEVER_NS, TimerIndex
-from perdure.store.contract import Checkpoint
+from perdure.store.contract import Checkpoint, Home
 from perdure.store.memory.checkpoints import MemoryCheckpoints
 from perdure.testing.entropy import SeededEntropy
 from perdure.testing.loop import VirtualClock, running_loop
 from perdure.workflow.tasks import Offer, Timer
 from tests.unit.shards.fakes import QUEUE, offer, timer, virtual
 
-ALL = SlotRange()
+ALL = Home("shard", SlotRange())
 
 
 Offers = tuple[list[Offer], list[Offer]]
@@ -20,7 +20,7 @@ Timers = tuple[list[Timer], list[Timer]]
 
 
 def rows(stamp: int, *, offers: Offers = ([], []), timers: Timers = ([], [])) -> Checkpoint:
-    return Checkpoint(stamp, [], [], [], [], offers[0], offers[1], timers[0], timers[1])
+    return Checkpoint(stamp, ALL, [], [], [], [], offers[0], offers[1], timers[0], timers[1])
 
 
 class Bench:
@@ -28,7 +28,7 @@ class Bench:
 
     def __init__(self, seed: int) -> None:
         self.checkpoints = MemoryCheckpoints(VirtualClock(running_loop()))
-        self.offers = OfferIndex(self.checkpoints, ALL, "shard", 1)
+        self.offers = OfferIndex(self.checkpoints, ALL, 1)
         self.timers = TimerIndex(self.checkpoints, ALL, page=3)
         self.chance = SeededEntropy(seed)
         self.stamp = 0
