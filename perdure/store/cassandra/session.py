@@ -1,0 +1,209 @@
+"""Asking Cassandra from an event loop: one question, many at once, or a conditional write.
+
+Invariants: the loop never waits for the driver; the driver's threads do no more than hand an answer over, and wake the
+loop once for as many answers as have come meanwhile; requests in flight are bounded. Knows no table.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+from perdure.base.errors import Bug, StoreUnavailable
+from perdure.store.cassandra import driver
+from perdure.store.cassandra.driver import Link, Node, Result
+from perdure.store.cassandra.errors import Failure, Refusal, meaning
+from perdure.store.cassandra.statements import REGISTRY, Kind, Statement
+
+T = TypeVar("T")
+
+# Of `all`, of one caller; and of everybody together. A connection has 32,768 numbers for requests.
+TOGETHER_MAX = 128
+IN_FLIGHT_MAX = 1024
+_PREPARING_MAX = 8
+
+
+class Rows(list[tuple[Any, ...]]):
+    """Rows as tuples in the order of the statement's columns. `next_page`: where the next page begins, None = no
+    more.
+    """
+
+    __slots__ = ("names", "next_page")
+
+    def __init__(self, rows: Iterable[tuple[Any, ...]] = (), names: Sequence[str] = (), next_page: bytes | None = None):
+        super().__init__(rows)
+        self.names = names
+        self.next_page = next_page
+
+
+class Session:
+    """A connected cluster, on the loop that made it."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._loop = asyncio.get_running_loop()
+        self._prepared: dict[Statement, Any] = {}
+        self._answers: deque[_Answer] = deque()
+        self._woken = False
+        self._room = asyncio.Semaphore(IN_FLIGHT_MAX)
+        self._closed = False
+
+    async def run(
+        self,
+        statement: Statement,
+        values: Sequence[object] = (),
+        *,
+        page: bytes | None = None,
+        fetch: int | None = None,
+    ) -> Rows:
+        """Send a read or a stamped write. `fetch`: rows of a page, None = all; `page`: from where on.
+
+        Raises StoreUnavailable (a read, or nothing was done), OutcomeUnknown (a write).
+        """
+        return await (await self._send(statement, values, page, fetch))
+
+    async def compare(self, statement: Statement, values: Sequence[object] = ()) -> tuple[bool, dict[str, Any] | None]:
+        """Send a conditional write: whether it was applied, and if not the row that stands, by column; None if there
+        is none.
+
+        Raises StoreUnavailable (nothing was done), OutcomeUnknown.
+        """
+        if statement.kind is not Kind.CONDITIONAL:
+            raise Bug(f"Not a conditional write: {statement.cql}")
+        rows = await (await self._send(statement, values, None, None))
+        if not rows:
+            raise meaning(statement, Failure("it answered without a verdict"))
+        if rows[0][0]:
+            return True, None
+        row = dict(zip(rows.names[1:], rows[0][1:], strict=True))
+        return False, row or None
+
+    async def all(self, work: Iterable[tuple[Statement, Sequence[object]]]) -> list[Rows]:
+        """Send many, `TOGETHER_MAX` at a time, and wait for all of them. The answers in the order of `work`; the first
+        error, once all have ended.
+        """
+        sent: list[asyncio.Future[Rows]] = []
+        try:
+            for number, (statement, values) in enumerate(work):
+                if number >= TOGETHER_MAX:
+                    await asyncio.wait(sent[number - TOGETHER_MAX : number - TOGETHER_MAX + 1])
+                sent.append(await self._send(statement, values, None, None))
+        finally:
+            results = await asyncio.gather(*sent, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return [result for result in results if isinstance(result, Rows)]
+
+    async def prepare(self, statements: Iterable[Statement] | None = None) -> None:
+        """Prepare these statements, by default all there are: what the schema does not have shows at start."""
+        missing = [s for s in (REGISTRY if statements is None else statements) if s not in self._prepared]
+        room = asyncio.Semaphore(_PREPARING_MAX)
+
+        async def prepare(statement: Statement) -> None:
+            async with room:
+                await self._prepare(statement)
+
+        await asyncio.gather(*(prepare(statement) for statement in missing))
+
+    async def define(self, cql: str) -> None:
+        """Change the schema; returns when all nodes that are up have it. Raises StoreUnavailable, OutcomeUnknown."""
+        await self._blocking(self._link.define, cql)
+
+    async def ask(self, cql: str, values: Sequence[object] = (), node: Node | None = None) -> list[tuple[Any, ...]]:
+        """Read a system table, of `node` if it matters whose (`%s` for values). Raises StoreUnavailable."""
+        return await self._blocking(self._link.ask, cql, values, node)
+
+    async def use(self, keyspace: str) -> None:
+        """Let names of tables mean those of this keyspace."""
+        await self._blocking(self._link.use, keyspace)
+
+    def nodes(self) -> list[Node]:
+        """The cluster's nodes, by address."""
+        return self._link.nodes()
+
+    async def close(self) -> None:
+        """End all connections; what is in flight ends with an unknown outcome."""
+        if not self._closed:
+            self._closed = True
+            await asyncio.to_thread(self._link.close)
+            self._hand_over()
+
+    async def _prepare(self, statement: Statement) -> Any:
+        try:
+            prepared = await asyncio.to_thread(self._link.prepare, statement)
+        except Refusal as error:
+            raise StoreUnavailable(f"Cassandra does not take {statement.cql}: {error}.") from error
+        except Failure as error:
+            raise StoreUnavailable(f"Cassandra could not prepare a statement on {statement.table}: {error}.") from error
+        self._prepared[statement] = prepared
+        return prepared
+
+    async def _send(
+        self, statement: Statement, values: Sequence[object], page: bytes | None, fetch: int | None
+    ) -> asyncio.Future[Rows]:
+        """Send a statement once there is room; the future has its answer."""
+        if self._closed:
+            raise StoreUnavailable("The store is closed.")
+        prepared = self._prepared.get(statement) or await self._prepare(statement)
+        await self._room.acquire()
+        answer = _Answer(statement, self._loop.create_future())
+
+        def done(result: Result | None, next_page: bytes | None, error: Exception | None) -> None:
+            answer.result, answer.next_page, answer.error = result, next_page, error
+            self._answers.append(answer)
+            if not self._woken:
+                self._woken = True
+                self._wake()
+
+        try:
+            self._link.send(statement.kind, prepared, values, page, fetch, done)
+        except Exception as error:  # noqa: BLE001 - before it was on its way, or nobody knows: the answer says which
+            done(None, None, driver.told(error))
+        return answer.future
+
+    def _wake(self) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._hand_over)
+        except RuntimeError:
+            return  # the loop is closed: nobody is left to be answered
+
+    def _hand_over(self) -> None:
+        """Give the answers that have come to those who asked."""
+        self._woken = False
+        answers = self._answers
+        while answers:
+            answer = answers.popleft()
+            self._room.release()
+            if not answer.future.done():
+                answer.settle()
+
+    async def _blocking(self, call: Callable[..., T], *arguments: object) -> T:
+        try:
+            return await asyncio.to_thread(call, *arguments)
+        except (Refusal, Failure) as error:
+            raise StoreUnavailable(f"Cassandra refused or could not do it: {error}.") from error
+
+
+class _Answer:
+    """What came back for a statement, on its way from the driver's thread to the loop."""
+
+    __slots__ = ("error", "future", "next_page", "result", "statement")
+
+    def __init__(self, statement: Statement, future: asyncio.Future[Rows]) -> None:
+        self.statement = statement
+        self.future = future
+        self.result: Result | None = None
+        self.next_page: bytes | None = None
+        self.error: Exception | None = None
+
+    def settle(self) -> None:
+        if self.error is not None:
+            told = self.error
+            self.future.set_exception(
+                meaning(self.statement, told) if isinstance(told, Refusal | Failure) else Bug(f"{told}")
+            )
+        elif self.result is None:
+            self.future.set_result(Rows())
+        else:
+            self.future.set_result(Rows(self.result[1], self.result[0], self.next_page))
