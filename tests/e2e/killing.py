@@ -92,17 +92,17 @@ class Campaign:
             async with gate:
                 self.receipts[order.number] = await self._order(client, order)
 
-        async with Worker(
+        worker = Worker(
             client,
             task_queue=QUEUE,
             workflows=[OrderWorkflow, ParcelWorkflow, LeafletWorkflow, InspectionWorkflow],
             activities=[charge, refund],
             graceful_shutdown_timeout=timedelta(seconds=0),
-        ):
-            async with asyncio.TaskGroup() as group:  # a server that does not start again ends it all
-                group.create_task(self._kill())
-                await asyncio.gather(*(one(order) for order in self.orders))
-                self._finished.set()
+        )
+        async with worker, asyncio.TaskGroup() as group:  # a server that does not start again ends it all
+            group.create_task(self._kill())
+            await asyncio.gather(*(one(order) for order in self.orders))
+            self._finished.set()
 
     async def _kill(self) -> None:
         """Kill and restart after random waits, each time once some more orders have finished."""
