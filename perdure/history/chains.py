@@ -8,7 +8,8 @@ answers from it waits for `position` first.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 
 from perdure.base.clock import SECOND_NS
 from perdure.base.errors import Bug, ShardLost
@@ -118,6 +119,17 @@ class Entry:
             return True
         asked_lately = now_ns < self.asked_ns + _FORSAKEN_NS
         return any(run.ephemeral.queries or (asked_lately and _has_updates(run)) for run in self.chain.runs.values())
+
+    @contextmanager
+    def watched(self) -> Iterator[asyncio.Future[None]]:
+        """Ends with the chain's next commit, or with its shard: look again then."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.waiters.append(waiter)
+        try:
+            yield waiter
+        finally:
+            if waiter in self.waiters:
+                self.waiters.remove(waiter)
 
     @property
     def key(self) -> ChainKey:

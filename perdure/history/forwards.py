@@ -40,13 +40,8 @@ async def _next_look(
 ) -> ForwardSeen:
     """Look, so that no commit is missed; where nothing is final, wait for the next commit first."""
     entry = await chains.entry(key, (poll.request.workflow_execution.run_id,))
-    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    entry.waiters.append(waiter)
-    try:
+    with entry.watched() as waiter:
         seen: ForwardSeen = await service.transact_on(chains.shard, key, poll, call)
         if seen.pending_ns:
             await waiter
         return seen
-    finally:
-        if waiter in entry.waiters:
-            entry.waiters.remove(waiter)

@@ -187,13 +187,8 @@ class Reading:
         run = entry.chain.runs.get(run_id)
         if run is None or not run.is_open or (known is not None and run.facts.next_event_id > known):
             return False
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        entry.waiters.append(waiter)
-        try:
+        with entry.watched() as waiter:
             await waiter
-        finally:
-            if waiter in entry.waiters:
-                entry.waiters.remove(waiter)
         return True
 
     async def _forward(
