@@ -12,13 +12,14 @@ import socket
 import struct
 import subprocess
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from tests.cassandra.addresses import CQL_PORT, STORAGE_PORT
-from tests.cassandra.jars import CassandraMissing, fetched, java
+from tests.cassandra.jars import fetched, java
 
 _START_SECONDS = 120.0
 _STOP_SECONDS = 60.0
@@ -65,6 +66,8 @@ class NodeOptions:
 
     `said_address`: the address that clients are told, if it isn't the node's own: a proxy's. `tokens`: the node's
     places on the ring, so that nodes of a new cluster can start at once; none: drawn. `sync`: batch or periodic.
+    `is_measured`: as production runs it, with the slow start that this costs. `jmx_port`: for nodetool on this machine.
+    `more`: other settings of cassandra.yaml.
     """
 
     address: str = "127.0.0.1"
@@ -76,6 +79,9 @@ class NodeOptions:
     paxos: str = "v2"
     authenticator: str = "AllowAllAuthenticator"
     heap_mb: int = 512
+    is_measured: bool = False
+    jmx_port: int = 0
+    more: tuple[tuple[str, object], ...] = ()
 
     def configuration(self, folder: Path) -> dict[str, object]:
         """cassandra.yaml, with everything that the node keeps in `folder`."""
@@ -107,7 +113,38 @@ class NodeOptions:
             parts["initial_token"] = ",".join(map(str, self.tokens))
         if self.said_address:
             parts["broadcast_rpc_address"] = self.said_address
-        return parts
+        return parts | dict(self.more)
+
+
+def write_settings(folder: Path, configuration: Mapping[str, object]) -> None:
+    """Write what a node in `folder` reads when it starts, into `folder`/conf."""
+    conf = folder / "conf"
+    conf.mkdir(parents=True, exist_ok=True)
+    (conf / "cassandra.yaml").write_text(yaml.safe_dump(dict(configuration)))
+    (conf / "logback.xml").write_text(_LOGGING)
+
+
+def java_arguments(options: NodeOptions, folder: Path, jars: Path) -> list[str]:
+    """What Java is told: to run a node in the foreground, with its settings and data in `folder`."""
+    conf = folder / "conf"
+    heap = options.heap_mb
+    told = [f"-Xms{heap}m", f"-Xmx{heap}m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"]
+    # What runs for a minute isn't worth the better compiler's time; and nothing outside needs its counters.
+    told += ["-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]
+    told += [f"--add-exports={name}=ALL-UNNAMED" for name in _EXPORTS]
+    told += [f"--add-opens={name}=ALL-UNNAMED" for name in _OPENS]
+    properties = {
+        "cassandra.config": f"file://{conf / 'cassandra.yaml'}",
+        "cassandra.storagedir": folder,
+        "cassandra.ring_delay_ms": options.ring_delay_ms,
+        "cassandra.skip_wait_for_gossip_to_settle": 0,
+        "cassandra.consistent.rangemovement": "false",
+        "cassandra-foreground": "yes",
+        "logback.configurationFile": conf / "logback.xml",
+        "jdk.attach.allowAttachSelf": "true",
+    }
+    told += [f"-D{name}={value}" for name, value in properties.items()]
+    return [*told, "-cp", f"{jars}/*:{conf}", "org.apache.cassandra.service.CassandraDaemon"]
 
 
 class CassandraNode:
@@ -127,6 +164,11 @@ class CassandraNode:
         return f"{self.options.address}:{CQL_PORT}"
 
     @property
+    def pid(self) -> int:
+        """Of the process that was started last."""
+        return self._running().pid
+
+    @property
     def output(self) -> str:
         """What all its processes logged."""
         path = self.folder / "node.log"
@@ -143,34 +185,14 @@ class CassandraNode:
 
     def begin(self) -> None:
         """Start the process."""
-        conf = self.folder / "conf"
-        conf.mkdir(parents=True, exist_ok=True)
-        (conf / "cassandra.yaml").write_text(yaml.safe_dump(self.options.configuration(self.folder)))
-        (conf / "logback.xml").write_text(_LOGGING)
+        write_settings(self.folder, self.options.configuration(self.folder))
         with (self.folder / "node.log").open("ab") as log:
             self._process = subprocess.Popen(
-                self._command(conf), cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                self._command(), cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
 
-    def _command(self, conf: Path) -> list[str]:
-        heap, options = self.options.heap_mb, self.options
-        command = [self._java, f"-Xms{heap}m", f"-Xmx{heap}m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"]
-        # What runs for a minute isn't worth the better compiler's time; and nothing outside needs its counters.
-        command += ["-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]
-        command += [f"--add-exports={name}=ALL-UNNAMED" for name in _EXPORTS]
-        command += [f"--add-opens={name}=ALL-UNNAMED" for name in _OPENS]
-        properties = {
-            "cassandra.config": f"file://{conf / 'cassandra.yaml'}",
-            "cassandra.storagedir": self.folder,
-            "cassandra.ring_delay_ms": options.ring_delay_ms,
-            "cassandra.skip_wait_for_gossip_to_settle": 0,
-            "cassandra.consistent.rangemovement": "false",
-            "cassandra-foreground": "yes",
-            "logback.configurationFile": conf / "logback.xml",
-            "jdk.attach.allowAttachSelf": "true",
-        }
-        command += [f"-D{name}={value}" for name, value in properties.items()]
-        command += ["-cp", f"{self._jars}/*:{conf}", "org.apache.cassandra.service.CassandraDaemon"]
+    def _command(self) -> list[str]:
+        command = [self._java, *java_arguments(self.options, self.folder, self._jars)]
         # Who is killed with -9 can't end a node; the kernel does.
         tied = shutil.which("setpriv")
         return [tied, "--pdeathsig", "KILL", *command] if tied else command
@@ -235,13 +257,3 @@ def answers(host: str, port: int = CQL_PORT) -> bool:
             return connection.recv(1) == b"\x84"
     except OSError:
         return False
-
-
-def reason_missing() -> str:
-    """Why no node can run here; "" if one can."""
-    try:
-        java()
-        fetched()
-    except CassandraMissing as missing:
-        return str(missing)
-    return ""
