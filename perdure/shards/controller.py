@@ -55,6 +55,8 @@ class Shards:
         self._by_id: dict[str, _Place] = {}
         self._background = Background(self._failed)
         self._is_stopping = False
+        self._sought: dict[str, None] = {}
+        self._none_sought = asyncio.Event()
 
     async def start(self) -> None:
         """Take the shards of its share, made first if the store has none; some at a time. Returns when each was tried
@@ -66,11 +68,18 @@ class Shards:
         self._places = [_Place(row) for row in rows]
         self._firsts = [row.slots.first for row in rows]
         self._by_id = {place.row.shard: place for place in self._places}
+        self._sought = dict.fromkeys(self._by_id)
+        if not self._sought:
+            self._none_sought.set()
         room = asyncio.Semaphore(self._world.options.acquire_parallel)
         async with asyncio.TaskGroup() as group:
             for place in self._places:
                 group.create_task(self._take_in(room, place))
         self._world.meters.start.observe((self._world.clock.monotonic_ns() - begun_ns) / SECOND_NS)
+
+    async def settled(self) -> None:
+        """Return when each shard of the share has been here, or is kept away by more than the store."""
+        await self._none_sought.wait()
 
     def by_slot(self, slot: int) -> OwnedShard:
         """The shard of a slot. Raises Unavailable while this process does not have it."""
@@ -118,6 +127,7 @@ class Shards:
                 await shard.close()
             if isinstance(error, CorruptLog | CorruptFrame):
                 log.exception("shard stays away", shard=place.row.shard, error=error.message)
+                self._no_longer_sought(place)
             else:
                 log.warning("shard not taken", shard=place.row.shard, error=error.message)
                 self._again(place)
@@ -134,6 +144,7 @@ class Shards:
                 shard.fail(place.reason)
                 await shard.close()
             log.exception("shard not taken", shard=place.row.shard)
+            self._no_longer_sought(place)
             self._again(place)
             return
         if shard.is_lost:
@@ -142,9 +153,15 @@ class Shards:
             return
         place.attempt = 0
         place.shard = shard
+        self._no_longer_sought(place)
         meters = self._world.meters
         meters.created.inc()
         meters.acquisition.observe((self._world.clock.monotonic_ns() - begun_ns) / SECOND_NS)
+
+    def _no_longer_sought(self, place: _Place) -> None:
+        self._sought.pop(place.row.shard, None)
+        if not self._sought:
+            self._none_sought.set()
 
     def _lost(self, shard: OwnedShard) -> None:
         place = self._by_id[shard.shard_id]
