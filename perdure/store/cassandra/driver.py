@@ -5,12 +5,21 @@ every statement has its consistency level set. What `Link.send` hands to `done` 
 Knows no table. The driver has no types, so this module is where its objects are called Any.
 """
 
+import re
 import socket
 import ssl
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cassandra import ConsistencyLevel, InvalidRequest, OperationTimedOut, Unauthorized
+import msgspec
+from cassandra import (
+    AuthenticationFailed,
+    ConsistencyLevel,
+    InvalidRequest,
+    OperationTimedOut,
+    Unauthorized,
+    UnresolvableContactPoints,
+)
 from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
 from cassandra.policies import (
@@ -22,7 +31,7 @@ from cassandra.policies import (
 from cassandra.protocol import ConfigurationException, SyntaxException
 from cassandra.query import SimpleStatement
 
-from perdure.store.cassandra.errors import Failure, Refusal
+from perdure.store.cassandra.errors import Away, Denied, Failure, Misfit, Refusal
 from perdure.store.cassandra.options import CassandraOptions, Tls
 from perdure.store.cassandra.statements import Kind, Statement
 
@@ -34,6 +43,9 @@ HEARTBEAT_TIMEOUT_S = 3
 DEFINE_TIMEOUT_S = 30.0
 AGREEMENT_WAIT_S = 20
 RECONNECT_FIRST_S = 0.25
+
+# What the driver adds to an error of the operating system.
+_LAST_ERROR = re.compile(r"Last error: (.*)\Z", re.DOTALL)
 
 _REFUSED = (InvalidRequest, Unauthorized, SyntaxException, ConfigurationException)
 
@@ -58,7 +70,8 @@ class Node:
 class Link:
     """A connected driver. All but `send` and `nodes` blocks, so it is called in a thread."""
 
-    def __init__(self, cluster: Any, session: Any, options: CassandraOptions) -> None:
+    def __init__(self, cluster: Any, session: Any, datacenter: str, options: CassandraOptions) -> None:
+        self.datacenter = datacenter
         self._cluster = cluster
         self._session = session
         self._level = getattr(ConsistencyLevel, options.consistency)
@@ -141,23 +154,38 @@ class Link:
 
 
 def connect(options: CassandraOptions) -> Link:
-    """Connect to the cluster. Blocks. Raises the driver's errors: see `perdure.store.cassandra.connecting`."""
-    auth = PlainTextAuthProvider(options.user, options.password) if options.user else None
+    """Connect to the cluster. Blocks. Raises Away, Denied, Misfit."""
+    policy = DCAwareRoundRobinPolicy(options.datacenter)
+    cluster = None
+    try:
+        cluster = _cluster(options, policy)
+        session = cluster.connect()
+    except Exception as error:
+        if cluster is not None:
+            cluster.shutdown()
+        raise _cause(error, options) from error
+    session.default_fetch_size = None
+    session.use_client_timestamp = False
+    return Link(cluster, session, str(policy.local_dc), options)
+
+
+def _cluster(options: CassandraOptions, policy: Any) -> Any:
+    tls = options.tls
     profile = ExecutionProfile(
-        load_balancing_policy=TokenAwarePolicy(DCAwareRoundRobinPolicy(options.datacenter)),
+        load_balancing_policy=TokenAwarePolicy(policy),
         retry_policy=FallthroughRetryPolicy(),
         consistency_level=getattr(ConsistencyLevel, options.consistency),
         serial_consistency_level=getattr(ConsistencyLevel, options.serial_consistency),
         request_timeout=options.request_timeout_s,
         row_factory=_rows,
     )
-    cluster = Cluster(
+    return Cluster(
         contact_points=list(options.contact_points),
         port=options.port,
         protocol_version=PROTOCOL,
-        auth_provider=auth,
-        ssl_context=None if options.tls is None else _context(options.tls),
-        ssl_options=None if options.tls is None else {"server_hostname": options.tls.server_name or None},
+        auth_provider=PlainTextAuthProvider(options.user, options.password) if options.user else None,
+        ssl_context=None if tls is None else _context(tls),
+        ssl_options=None if tls is None or not tls.server_name else {"server_hostname": tls.server_name},
         compression="lz4" if options.compression == "lz4" else False,
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},
         reconnection_policy=ExponentialReconnectionPolicy(RECONNECT_FIRST_S, options.reconnect_max_s, None),
@@ -170,14 +198,36 @@ def connect(options: CassandraOptions) -> Link:
         application_name="perdure",
         monitor_reporting_enabled=False,
     )
+
+
+def _cause(error: Exception, options: CassandraOptions) -> Exception:
+    """Why nothing could be connected: Away, Denied or Misfit."""
+    if isinstance(error, UnresolvableContactPoints):
+        return Away(f"no contact point has an address: {', '.join(options.contact_points)}")
+    if isinstance(error, ssl.SSLError):
+        return Misfit(f"the files for TLS are not what they should be: {_sentence(error)}")
+    if not isinstance(error, NoHostAvailable):
+        return Away(_sentence(error))
+    if not isinstance(error.errors, dict) or not error.errors:
+        # The nodes answered, but none is in the datacenter that was asked for.
+        return _misplaced(options)
+    causes = list(error.errors.values())
+    sentence = "; ".join(f"{address}: {_sentence(cause)}" for address, cause in error.errors.items())
+    if any(isinstance(cause, AuthenticationFailed) for cause in causes):
+        return Denied(sentence)
+    if any("[SSL" in str(cause) for cause in causes):
+        return Misfit(f"TLS does not come about: {sentence}")
+    return Away(sentence)
+
+
+def _misplaced(options: CassandraOptions) -> Exception:
     try:
-        session = cluster.connect()
-    except BaseException:
-        cluster.shutdown()
-        raise
-    session.default_fetch_size = None
-    session.use_client_timestamp = False
-    return Link(cluster, session, options)
+        link = connect(msgspec.structs.replace(options, datacenter=""))
+    except (Away, Denied, Misfit) as error:
+        return error
+    places = sorted({node.datacenter for node in link.nodes()})
+    link.close()
+    return Misfit(f"there is no datacenter {options.datacenter} in the cluster, which has {', '.join(places)}")
 
 
 def told(error: Exception) -> Exception:
@@ -193,8 +243,11 @@ def told(error: Exception) -> Exception:
 
 def _sentence(error: Exception) -> str:
     if isinstance(error, NoHostAvailable):
-        causes = sorted({_sentence(cause) for cause in error.errors.values() if isinstance(cause, Exception)})
+        told_by = error.errors.values() if isinstance(error.errors, dict) else ()
+        causes = sorted({_sentence(cause) for cause in told_by if isinstance(cause, Exception)})
         return "no node takes requests" + (f" ({'; '.join(causes)})" if causes else "")
+    if isinstance(error, OSError) and (found := _LAST_ERROR.search(str(error))):
+        return found.group(1)
     if isinstance(error, OperationTimedOut):
         return f"no answer in time from {error.last_host or 'any node'}"
     return str(error).strip().rstrip(".") or type(error).__name__

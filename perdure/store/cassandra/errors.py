@@ -17,6 +17,18 @@ class Failure(Exception):
     """Anything else: a time-out, a lost connection, too few replicas, an error of a node."""
 
 
+class Away(Exception):
+    """No node could be reached. One may come up."""
+
+
+class Denied(Exception):
+    """A node did not let this user in."""
+
+
+class Misfit(Exception):
+    """The options don't fit this cluster, whoever waits."""
+
+
 def meaning(statement: Statement, error: Exception) -> PerdureError:
     """What the caller of the store is told when `statement` ended with `error`."""
     if isinstance(error, Refusal):

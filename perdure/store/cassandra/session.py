@@ -40,6 +40,7 @@ class Session:
     """A connected cluster, on the loop that made it."""
 
     def __init__(self, link: Link) -> None:
+        self.datacenter = link.datacenter
         self._link = link
         self._loop = asyncio.get_running_loop()
         self._prepared: dict[Statement, Any] = {}

@@ -1,0 +1,160 @@
+"""What is asked of a cluster before it is trusted with anything: its nodes' settings, the keyspace, the levels.
+
+Invariants: nothing is served from a cluster whose settings may lose what it acknowledged, except where the caller says
+that this is for trying out (`dev`); then it is said in the log. All processes of a keyspace use one pair of levels.
+"""
+
+import asyncio
+import re
+
+import structlog
+
+from perdure.base.errors import FailedPrecondition, PerdureError, StoreUnavailable
+from perdure.store.cassandra.driver import Node
+from perdure.store.cassandra.options import CassandraOptions
+from perdure.store.cassandra.schema import SchemaStore
+from perdure.store.cassandra.session import Session
+
+# Before it, a clean-up of Paxos state could apply an old write again: CASSANDRA-19617.
+VERSION_MIN = (4, 1, 6)
+REPLICATION_DEFAULT = 3
+_SETTINGS = "SELECT name, value FROM system_views.settings WHERE name IN ('commitlog_sync', 'paxos_variant')"
+_NUMBERS = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
+
+log = structlog.get_logger(__name__)
+
+
+async def check_nodes(session: Session, *, dev: bool) -> None:
+    """Raises FailedPrecondition for a node that is too old, or whose settings are unsafe (`dev`: a warning)."""
+    nodes = [node for node in session.nodes() if node.datacenter == session.datacenter and node.is_up]
+    found = await asyncio.gather(*(_findings(session, node) for node in nodes))
+    for finding in (finding for findings in found for finding in findings):
+        if not dev:
+            raise FailedPrecondition(finding)
+        log.warning("unsafe Cassandra", finding=finding)
+
+
+async def _findings(session: Session, node: Node) -> list[str]:
+    if _version(node.version) < VERSION_MIN:
+        return [
+            (
+                f"The node {node.address} runs Cassandra {node.version or 'of an unknown version'}; "
+                f"{'.'.join(map(str, VERSION_MIN))} is the oldest that keeps conditional writes."
+            )
+        ]
+    try:
+        settings = dict(await session.ask(_SETTINGS, node=node))
+    except StoreUnavailable as error:
+        return [
+            (
+                f"The settings of the node {node.address} can't be read: {error.message} "
+                "The user needs SELECT on system_views.settings."
+            )
+        ]
+    return findings(node.address, settings)
+
+
+def findings(address: str, settings: dict[str, str | None]) -> list[str]:
+    """What is unsafe about a node's settings, a sentence each."""
+    told = []
+    sync = settings.get("commitlog_sync") or "unknown"
+    if sync not in ("batch", "group"):
+        told.append(
+            f"The node {address} has commitlog_sync: {sync}, so that what it acknowledged is lost with its power. "
+            "Set batch or group in cassandra.yaml."
+        )
+    variant = settings.get("paxos_variant") or "unknown"
+    if variant not in ("v1", "v2"):
+        told.append(
+            f"The node {address} has paxos_variant: {variant}, so that reads may miss conditional writes. "
+            "Set v2 (or v1) in cassandra.yaml."
+        )
+    return told
+
+
+def _version(text: str) -> tuple[int, int, int]:
+    found = _NUMBERS.match(text)
+    return (0, 0, 0) if found is None else (int(found[1]), int(found[2]), int(found[3] or 0))
+
+
+async def use_keyspace(session: Session, options: CassandraOptions, *, dev: bool) -> None:
+    """Make the keyspace if it isn't there, see that its replication can be kept, and let the session use it.
+
+    Raises FailedPrecondition.
+    """
+    count = sum(node.datacenter == session.datacenter for node in session.nodes())
+    stands = await _replication(session, options.keyspace)
+    if stands is None:
+        wanted = options.replication or (min(REPLICATION_DEFAULT, count) if dev else REPLICATION_DEFAULT)
+        _check_copies(session, options.keyspace, wanted, count)
+        await _make(session, options, wanted)
+        stands = await _replication(session, options.keyspace) or {}
+    copies = _copies(stands, session.datacenter)
+    if copies is None:
+        raise FailedPrecondition(
+            f"Keyspace {options.keyspace} has no copies in the datacenter {session.datacenter}: its replication is "
+            f"{_shown(stands)}."
+        )
+    if options.replication is not None and copies != options.replication:
+        raise FailedPrecondition(
+            f"Keyspace {options.keyspace} has replication {copies} in the datacenter {session.datacenter}, the "
+            f"options ask for {options.replication}."
+        )
+    _check_copies(session, options.keyspace, copies, count)
+    await session.use(options.keyspace)
+
+
+def _check_copies(session: Session, keyspace: str, copies: int, count: int) -> None:
+    if copies > count:
+        raise FailedPrecondition(
+            f"Replication {copies} of keyspace {keyspace} is more than the datacenter {session.datacenter} has nodes: "
+            f"{count}."
+        )
+
+
+async def _make(session: Session, options: CassandraOptions, copies: int) -> None:
+    replication = (
+        {"class": "SimpleStrategy", "replication_factor": str(copies)}
+        if options.simple_strategy
+        else {"class": "NetworkTopologyStrategy", session.datacenter: str(copies)}
+    )
+    pairs = ", ".join(f"'{name}': '{value}'" for name, value in replication.items())
+    log.info("keyspace is made", keyspace=options.keyspace, replication=copies, datacenter=session.datacenter)
+    try:
+        await session.define(f"CREATE KEYSPACE IF NOT EXISTS {options.keyspace} WITH replication = {{{pairs}}}")
+    except PerdureError as error:
+        raise FailedPrecondition(
+            f"Keyspace {options.keyspace} is not there and could not be made: {error.message}"
+        ) from error
+
+
+async def _replication(session: Session, keyspace: str) -> dict[str, str] | None:
+    rows = await session.ask("SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = %s", (keyspace,))
+    return dict(rows[0][0]) if rows else None
+
+
+def _copies(replication: dict[str, str], datacenter: str) -> int | None:
+    """How many full copies a datacenter has; None if it has none."""
+    simple = replication.get("class", "").endswith("SimpleStrategy")
+    value = replication.get("replication_factor" if simple else datacenter)
+    return int(value.partition("/")[0]) if value else None
+
+
+def _shown(replication: dict[str, str]) -> str:
+    return ", ".join(f"{name.rpartition('.')[2]}: {value.rpartition('.')[2]}" for name, value in replication.items())
+
+
+async def settle_levels(schema: SchemaStore, session: Session, options: CassandraOptions) -> None:
+    """Record the levels of the keyspace's first process; raises FailedPrecondition if others are recorded.
+
+    Levels of one datacenter are of that datacenter: conditional writes of two would not see each other.
+    """
+    mine = f"{options.consistency} {options.serial_consistency}"
+    if options.consistency.startswith("LOCAL_"):
+        mine += f" {session.datacenter}"
+    stands = await schema.settle_levels(mine)
+    if stands != mine:
+        raise FailedPrecondition(
+            f"Keyspace {options.keyspace} is used with {stands} by its other processes, this one asks for {mine}. "
+            "Levels that are mixed lose conditional writes."
+        )
