@@ -58,6 +58,11 @@ _OPENS = (
     "java.base/sun.nio.ch",
     "jdk.management/com.sun.management.internal",
 )
+# Options of Java for the node and for Cassandra's tools.
+INSIDES = (
+    *(f"--add-exports={name}=ALL-UNNAMED" for name in _EXPORTS),
+    *(f"--add-opens={name}=ALL-UNNAMED" for name in _OPENS),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +133,10 @@ def java_arguments(options: NodeOptions, folder: Path, jars: Path) -> list[str]:
     """What Java is told: to run a node in the foreground, with its settings and data in `folder`."""
     conf = folder / "conf"
     heap = options.heap_mb
-    told = [f"-Xms{heap}m", f"-Xmx{heap}m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError"]
-    # What runs for a minute isn't worth the better compiler's time; and nothing outside needs its counters.
-    told += ["-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]
-    told += [f"--add-exports={name}=ALL-UNNAMED" for name in _EXPORTS]
-    told += [f"--add-opens={name}=ALL-UNNAMED" for name in _OPENS]
+    told = [f"-Xms{heap}m", f"-Xmx{heap}m", "-XX:+ExitOnOutOfMemoryError", "-XX:-UsePerfData", *INSIDES]
+    # What runs for a minute isn't worth the better compiler's time.
+    quick = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+    told += ("-XX:+UseG1GC",) if options.is_measured else quick
     properties = {
         "cassandra.config": f"file://{conf / 'cassandra.yaml'}",
         "cassandra.storagedir": folder,
@@ -143,6 +147,8 @@ def java_arguments(options: NodeOptions, folder: Path, jars: Path) -> list[str]:
         "logback.configurationFile": conf / "logback.xml",
         "jdk.attach.allowAttachSelf": "true",
     }
+    if options.jmx_port:
+        properties["cassandra.jmx.local.port"] = options.jmx_port
     told += [f"-D{name}={value}" for name, value in properties.items()]
     return [*told, "-cp", f"{jars}/*:{conf}", "org.apache.cassandra.service.CassandraDaemon"]
 
