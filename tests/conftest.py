@@ -1,1 +1,3 @@
-"""What all suites share: nothing yet but the place for it. Fixtures live beside the tests that use them."""
+"""What all suites share: a Cassandra for those that need one. Other fixtures live beside the tests that use them."""
+
+pytest_plugins = ["tests.cassandra.fixtures"]

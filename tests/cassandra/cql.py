@@ -9,6 +9,7 @@ from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, S
 from cassandra.policies import WhiteListRoundRobinPolicy
 from tests.cassandra.addresses import CQL_PORT
 
+_RECORD = "installation"
 _PLAIN_NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
 
 
@@ -42,3 +43,12 @@ def drop_keyspace(host: str, name: str, port: int = CQL_PORT) -> None:
     assert _PLAIN_NAME.fullmatch(name), name
     with session(host, port) as opened:
         opened.execute(f"DROP KEYSPACE IF EXISTS {name}")
+
+
+def empty_keyspace(host: str, name: str, port: int = CQL_PORT) -> None:
+    """Truncate every table that holds something, but for the schema's own record."""
+    with session(host, port) as opened:
+        listed = opened.execute("SELECT table_name FROM system_schema.tables WHERE keyspace_name = %s", (name,))
+        for table in sorted(row.table_name for row in listed if row.table_name != _RECORD):
+            if opened.execute(f"SELECT * FROM {name}.{table} LIMIT 1").one() is not None:
+                opened.execute(f"TRUNCATE {name}.{table}")
