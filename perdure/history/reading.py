@@ -253,7 +253,8 @@ def _gap(chains: ShardChains, key: ChainKey, branch: str, event_id: int) -> Perd
         return ShardLost("The shard of this workflow id has moved.")
     entry = chains.entries.get(key)
     runs = entry.chain.runs.values() if entry is not None else ()
-    if not any(branch == segment.branch for run in runs for segment in run.durable.segments):
+    is_there = any(branch == segment.branch for run in runs for segment in run.durable.segments)
+    if not is_there or not chains.shard.can_answer:
         return Unavailable("The run went while its history was read.")  # whoever looks again learns whether for ever
     return Bug(f"history of {branch} has no event {event_id}")
 

@@ -24,7 +24,7 @@ from temporalio.api.workflowservice.v1 import (
 
 from perdure.base.clock import Clock
 from perdure.base.entropy import Entropy
-from perdure.base.errors import Bug, NamespaceNotFound, ResourceExhausted, ShardLost
+from perdure.base.errors import Bug, NamespaceNotFound, ResourceExhausted, ShardLost, Unavailable
 from perdure.base.limits import Limits
 from perdure.base.slots import ChainKey, SlotRange
 from perdure.base.tasks import Background
@@ -72,6 +72,8 @@ ERRAND_MODULES = (callback_errands, child_errands, external_errands)
 _OVERLOADED = ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_SYSTEM_OVERLOADED
 _SYSTEM = ResourceExhaustedScope.RESOURCE_EXHAUSTED_SCOPE_SYSTEM
 _NONE: Mapping[str, str] = MappingProxyType({})
+# Where a process can't tell whether it still owns the shard, it knows soon.
+_LOOK_AGAIN_S = 0.2
 
 
 class OwnedShards(Protocol):
@@ -188,8 +190,8 @@ class HistoryService:
         position = entry.position
         try:
             await shard.durable(position)
-        except asyncio.CancelledError:
-            if decision.record is None:  # the caller is gone, others wait for what it decided
+        except (asyncio.CancelledError, Unavailable):
+            if decision.record is None:  # the caller gets no answer, but others wait for what it decided
                 self._background.spawn(self._follow(chains, entry, decision, letters, position))
             raise
         if decision.record is None:
@@ -238,7 +240,9 @@ class HistoryService:
                 raise decision.refusal
             record = decision.record
             body = encode_record(record) if record is not None else b""
-        except Exception:
+        except Exception as error:
+            if not shard.can_answer:
+                raise Unavailable("This host may have lost the shard; ask again.") from error
             # It fails this request, which has changed nothing; what is in memory may be what is wrong.
             log.exception("a decision failed", wf_id=entry.key.workflow_id, request=type(request).__name__)
             chains.distrust()
@@ -283,7 +287,14 @@ class HistoryService:
     async def _follow(
         self, chains: ShardChains, entry: Entry, decision: Decision, letters: list[Addressed], position: int
     ) -> None:
-        await chains.shard.durable(position)
+        while True:
+            try:
+                await chains.shard.durable(position)
+                break
+            except ShardLost:
+                raise
+            except Unavailable:
+                await asyncio.sleep(_LOOK_AGAIN_S)
         self._act(chains, entry, decision, letters)
 
     def _act(self, chains: ShardChains, entry: Entry, decision: Decision, letters: list[Addressed]) -> None:

@@ -1,8 +1,9 @@
 """Taking a shard: draw an epoch, open a segment, seal the chain behind which it goes, read what the chain holds.
 
 Invariants (L1, M5): the log is found by following the chain from the row's `first`, never by a scan; what is read was
-sealed before, so the former owner can add nothing to it; a chain that a newer epoch has sealed is not touched. Knows
-nothing of what a record means.
+sealed before, so the former owner can add nothing to it; a chain that a newer epoch has sealed is not touched. On a
+shared store the row names the new owner only when the former one answers nothing more (L11). Knows nothing of what a
+record means.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ import msgspec
 import structlog
 
 from perdure.base.entropy import new_id
-from perdure.base.errors import ShardLost
+from perdure.base.errors import ShardLost, Unavailable
 from perdure.base.slots import even_ranges
 from perdure.shards.claim import Claim
 from perdure.shards.groups import CorruptLog, base_of, decode_group
@@ -48,10 +49,48 @@ async def create_shards(world: World) -> list[ShardRow]:
     return await settled(world, lambda: world.store.shards.initialise(wanted))
 
 
-async def take(world: World, shard: str) -> Taken:
-    """Take a shard from whoever has it. Raises ShardLost (a newer claim), StoreUnavailable, CorruptLog."""
+class Drawn(msgspec.Struct, frozen=True):
+    """An epoch that was drawn for `host`. `over`: done when the former owner answers nothing more, None if there is
+    none.
+    """
+
+    claim: Claim
+    host: str
+    over: "asyncio.Future[None] | None"
+
+
+async def draw(world: World, shard: str) -> Drawn:
+    """Draw an epoch, and have a living owner let go. Raises Unavailable."""
+    host = world.tenure.host
+    if world.store.is_shared and not host:
+        raise Unavailable("This host has no lease.")
     claim = await Claim.draw(world, shard)
-    epoch = claim.row.epoch
+    former = claim.row.owner
+    over = world.tenure.outlive(former, shard, claim.row.epoch) if former not in ("", host) else None
+    if over is not None:
+        # It confirms within a renewal's time, and commits until then.
+        await asyncio.wait([over], timeout=world.options.hand_over_s)
+    return Drawn(claim, host, over)
+
+
+async def take(world: World, drawn: Drawn) -> Taken:
+    """Take a shard from whoever has it. Raises ShardLost (a newer claim), Unavailable, CorruptLog."""
+    claim, shard = drawn.claim, drawn.claim.row.shard
+    taken = await _take_log(world, claim)
+    if drawn.over is not None:
+        await asyncio.wait([drawn.over])
+        if drawn.over.cancelled():
+            raise Unavailable(f"The former owner of shard {shard} is still there.")
+    await claim.answer_as(drawn.host)
+    # Whoever saw this host in the row may have taken the shard from it since.
+    if world.tenure.host != drawn.host or world.tenure.is_revoked(shard, claim.row.epoch):
+        raise ShardLost(f"Another owner takes the shard {shard}.")
+    return taken
+
+
+async def _take_log(world: World, claim: Claim) -> Taken:
+    """Seal and read the log of a shard whose epoch was drawn. Raises as `take`."""
+    shard, epoch = claim.row.shard, claim.row.epoch
     own = await _open_own(world, shard, epoch)
     if claim.row.first is None:
         await claim.begin_at(own)

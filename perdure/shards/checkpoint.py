@@ -249,6 +249,8 @@ class Checkpointer:
             if self._parts.log.failure is not None:
                 raise ShardLost(self._parts.log.failure)
             try:
+                if not self._world.tenure.is_valid():  # L9
+                    raise Unavailable("This host may have lost the shard.")
                 async with asyncio.timeout(self._world.options.checkpoint_timeout_s):
                     await self._world.store.checkpoints.write(checkpoint)
                 return

@@ -2,7 +2,8 @@
 
 Invariant: an epoch is drawn once. A draw whose outcome is unknown is never taken for one's own, because another
 process may have written the very same row; the next is drawn instead. Only the newest epoch moves `first`, so that
-whoever drew an epoch can rely on the segments it found there.
+whoever drew an epoch can rely on the segments it found there, and only it changes the owner that it found, so that
+whoever may answer still is known to all who draw later.
 """
 
 import asyncio
@@ -40,15 +41,24 @@ class Claim:
 
     async def begin_at(self, first: SegmentId) -> None:
         """Move the begin of the log to `first`; returns when that is definite. Raises ShardLost, StoreUnavailable."""
+        await self._change(first, self.row.owner)
+
+    async def answer_as(self, owner: str) -> None:
+        """Make `owner` the one who answers for the shard; returns when that is definite. The former one's time must be
+        over. Raises ShardLost, StoreUnavailable.
+        """
+        await self._change(self.row.first, owner)
+
+    async def _change(self, first: SegmentId | None, owner: str) -> None:
         attempt = 0
-        while self.row.first != first:
-            wanted = msgspec.structs.replace(self.row, first=first, version=self.row.version + 1)
+        while (self.row.first, self.row.owner) != (first, owner):
+            wanted = msgspec.structs.replace(self.row, first=first, owner=owner, version=self.row.version + 1)
             if await _replace(self._world, wanted):
                 self.row = wanted
                 return
             await self.check()
             attempt += 1
-            if self.row.first != first:
+            if (self.row.first, self.row.owner) != (first, owner):
                 await asyncio.sleep(delay_s(self._world, attempt))
 
     async def check(self) -> None:

@@ -71,7 +71,15 @@ class Shard(Protocol):
         ...
 
     async def durable(self, position: int) -> None:
-        """Wait until everything up to `position` is durable. Raises ShardLost if that will never be."""
+        """Wait until everything up to `position` is durable. Call it after the state was read that an answer is made
+        of. Raises ShardLost if that will never be; Unavailable if nothing had to be waited for and this process can't
+        tell now whether it still owns the shard.
+        """
+        ...
+
+    @property
+    def can_answer(self) -> bool:
+        """Whether what is remembered of the shard is surely the newest: else what looks wrong may be another's work."""
         ...
 
     def fail(self, reason: str) -> None:

@@ -1,12 +1,15 @@
 """The shards of this process: its share is taken at start, lost ones again after a while, all are released at the end.
 
 Invariant: at most one `OwnedShard` per shard serves here, and it is the one of the newest epoch. A shard whose log
-can't be read stays away, with the reason, until the process is started again.
+can't be read stays away, with the reason, until the process is started again. On a shared store whoever starts takes
+the shards of its share from those who have them; who lost one to a living process stands by until that is gone.
 """
 
 import asyncio
 from bisect import bisect_right
+from collections.abc import Mapping
 
+import msgspec
 import structlog
 
 from perdure.base.clock import SECOND_NS, Clock
@@ -14,9 +17,10 @@ from perdure.base.entropy import Entropy
 from perdure.base.errors import PerdureError, Unavailable
 from perdure.base.framing import CorruptFrame
 from perdure.base.tasks import Background
-from perdure.shards.acquire import create_shards, take
+from perdure.shards.acquire import create_shards, draw, take
 from perdure.shards.contract import Executions
 from perdure.shards.groups import CorruptLog
+from perdure.shards.lease import Lease
 from perdure.shards.measured import ShardMeters
 from perdure.shards.options import ShardOptions, World
 from perdure.shards.shard import OwnedShard
@@ -26,13 +30,14 @@ log = structlog.get_logger(__name__)
 
 
 class _Place:
-    """Where a shard is, if it is here; else why it is not."""
+    """Where a shard is, if it is here; else why it is not. `taking`: the one that is going to be here."""
 
-    __slots__ = ("attempt", "reason", "row", "shard")
+    __slots__ = ("attempt", "reason", "row", "shard", "taking")
 
     def __init__(self, row: ShardRow) -> None:
         self.row = row
         self.shard: OwnedShard | None = None
+        self.taking: OwnedShard | None = None
         self.reason = "The shard is being taken."
         self.attempt = 0
 
@@ -49,7 +54,9 @@ class Shards:
         options: ShardOptions | None = None,
         meters: ShardMeters | None = None,
     ) -> None:
-        self._world = World(store, executions, clock, entropy, options or ShardOptions(), meters or ShardMeters())
+        world = World(store, executions, clock, entropy, options or ShardOptions(), meters or ShardMeters())
+        self._world = msgspec.structs.replace(world, tenure=Lease(world, self)) if store.is_shared else world
+        self._room = asyncio.Semaphore(self._world.options.acquire_parallel)
         self._places: list[_Place] = []
         self._firsts: list[int] = []
         self._by_id: dict[str, _Place] = {}
@@ -71,10 +78,10 @@ class Shards:
         self._sought = dict.fromkeys(self._by_id)
         if not self._sought:
             self._none_sought.set()
-        room = asyncio.Semaphore(self._world.options.acquire_parallel)
+        await self._world.tenure.begin()
         async with asyncio.TaskGroup() as group:
             for place in self._places:
-                group.create_task(self._take_in(room, place))
+                group.create_task(self._take(place))
         self._world.meters.start.observe((self._world.clock.monotonic_ns() - begun_ns) / SECOND_NS)
 
     async def settled(self) -> None:
@@ -108,18 +115,32 @@ class Shards:
         async with asyncio.TaskGroup() as group:
             for shard in self.owned():
                 group.create_task(shard.stop())
+        await self._world.tenure.end()
 
-    async def _take_in(self, room: asyncio.Semaphore, place: _Place) -> None:
-        async with room:
-            await self._take(place)
+    def revoked(self, epochs: Mapping[str, int]) -> None:
+        """`perdure.shards.lease.Holder`."""
+        for shard, epoch in epochs.items():
+            place = self._by_id.get(shard)
+            for owned in (place.shard, place.taking) if place is not None else ():
+                if owned is not None and owned.epoch < epoch:
+                    owned.fail("Another host has taken the shard.")
+
+    def evicted(self) -> None:
+        """`perdure.shards.lease.Holder`."""
+        for place in self._places:
+            for owned in (place.shard, place.taking):
+                if owned is not None:
+                    owned.fail("This host has lost its lease.")
 
     async def _take(self, place: _Place) -> None:
         """One attempt; another is scheduled if it fails."""
         shard: OwnedShard | None = None
         begun_ns = self._world.clock.monotonic_ns()
         try:
-            shard = OwnedShard(self._world, await take(self._world, place.row.shard), self._lost)
-            await shard.recover()
+            drawn = await draw(self._world, place.row.shard)
+            async with self._room:
+                shard = place.taking = OwnedShard(self._world, await take(self._world, drawn), self._lost)
+                await shard.recover()
         except PerdureError as error:
             place.reason = error.message
             if shard is not None:
@@ -147,6 +168,8 @@ class Shards:
             self._no_longer_sought(place)
             self._again(place)
             return
+        finally:
+            place.taking = None
         if shard.is_lost:
             await shard.close()
             self._again(place)
@@ -175,6 +198,7 @@ class Shards:
             self._background.spawn(self._replace(shard, place), "closing a lost shard")
 
     async def _replace(self, shard: OwnedShard, place: _Place) -> None:
+        self._world.tenure.hurry()
         await shard.close()
         self._again(place)
 
@@ -188,7 +212,13 @@ class Shards:
 
     async def _later(self, place: _Place, wait_s: float) -> None:
         await asyncio.sleep(wait_s)
-        await self._take(place)
+        try:
+            await self._world.tenure.until_free(place.row.shard)
+        except Unavailable as error:
+            place.reason = error.message
+            self._again(place)
+        else:
+            await self._take(place)
 
     def _failed(self, error: BaseException) -> None:
         log.error("taking a shard failed", exc_info=error)

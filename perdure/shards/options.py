@@ -7,6 +7,7 @@ from perdure.base.entropy import Entropy
 from perdure.base.limits import KIB, MIB
 from perdure.shards.contract import Executions
 from perdure.shards.measured import ShardMeters
+from perdure.shards.tenure import SOLE, Tenure
 from perdure.store.contract import Store
 
 
@@ -20,7 +21,10 @@ class ShardOptions(msgspec.Struct, frozen=True, kw_only=True):
     it became dirty. `hurry_bytes`: with so much log behind it a shard checkpoints at once; `refuse_bytes`: new work
     is refused. `timer_window_s`: timers due later are only in the store. `fires_max`, `errands_max`,
     `callbacks_max`: so many timers, and errands and callbacks besides, are fired at once. `effects_delay_s`,
-    `withdraw_delay_s`: effects and withdrawals gather so long.
+    `withdraw_delay_s`: effects and withdrawals gather so long. `lease_s`: on a shared store an owner answers for so
+    long after it has renewed its lease, which is due every `lease_renewal_s`; who waits for another's looks every
+    `lease_poll_s`. All hosts of a store must have the same `lease_s`. `hand_over_s`: a living owner is given so long
+    to let go of a shard before its log is sealed.
     """
 
     shards: int = 4
@@ -56,6 +60,10 @@ class ShardOptions(msgspec.Struct, frozen=True, kw_only=True):
     reacquire_first_s: float = 0.1
     reacquire_max_s: float = 10.0
     stop_timeout_s: float = 10.0
+    lease_s: float = 6.0
+    lease_renewal_s: float = 2.0
+    lease_poll_s: float = 0.25
+    hand_over_s: float = 2.5
 
 
 class World(msgspec.Struct, frozen=True):
@@ -67,3 +75,4 @@ class World(msgspec.Struct, frozen=True):
     entropy: Entropy
     options: ShardOptions = ShardOptions()
     meters: ShardMeters = msgspec.field(default_factory=ShardMeters)
+    tenure: Tenure = SOLE

@@ -40,6 +40,7 @@ class OwnedShard:
         self._row = taken.claim.row
         self._now_ns = taken.time_ns
         self._refusal: str | None = None
+        self._tenure = world.tenure
         self._background = Background(self._broken)
         checkpoints = world.store.checkpoints
         home = Home(self.shard_id, self.slots)
@@ -107,8 +108,21 @@ class OwnedShard:
         return position
 
     async def durable(self, position: int) -> None:
-        """Wait until everything up to `position` is durable. Raises ShardLost."""
-        await self.log.durable(position)
+        """Wait until everything up to `position` is durable; where it was before, the state that was read may be a
+        former owner's (L11). Raises ShardLost; Unavailable if that can't be told now.
+        """
+        if position > self.log.committed:
+            await self.log.durable(position)  # the commit itself shows whose the shard was
+            return
+        if self.log.failure is not None:
+            raise ShardLost(self.log.failure)
+        if not self._tenure.is_valid():
+            raise Unavailable("This host may have lost the shard; ask again.")
+
+    @property
+    def can_answer(self) -> bool:
+        """Whether what is remembered here is the newest."""
+        return self.log.failure is None and self._tenure.is_valid()
 
     async def read_offers(self, partition: QueueKey, after: Offer | None, limit: int) -> tuple[list[Offer], Backlog]:
         """Outstanding offers of a partition beyond `after`, committed ones only. Raises ShardLost, Unavailable."""

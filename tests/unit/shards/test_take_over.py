@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from perdure.base.errors import PerdureError, ShardLost, Unavailable
-from perdure.shards.acquire import create_shards, take
+from perdure.shards.acquire import create_shards, draw, take
 from perdure.shards.claim import Claim
 from perdure.shards.options import ShardOptions
 from perdure.store.contract import Group, SegmentId
@@ -210,7 +210,7 @@ def test_a_slow_taker_does_not_put_the_epoch_back() -> None:
 
 async def _taken(host: Host, shard: str) -> str:
     try:
-        await take(host.world, shard)
+        await take(host.world, await draw(host.world, shard))
     except ShardLost:
         return "lost"
     return "taken"
@@ -315,7 +315,7 @@ def test_a_released_shard_leaves_nothing_to_replay() -> None:
         await old.shards.stop()
         with pytest.raises(ShardLost):
             old.role.put(shard, key(), 1)
-        taken = await take(new.world, shard.shard_id)
+        taken = await take(new.world, await draw(new.world, shard.shard_id))
         assert not taken.records
         assert len(taken.start.behind) == 1
         assert await new.role.stored_sum(key("7")) == 7

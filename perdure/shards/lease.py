@@ -1,0 +1,215 @@
+"""This process's lease: one row for all of its shards, renewed by a condition on its version.
+
+Invariants (L11): the lease counts from before the renewal was sent, on a clock that goes on while the machine sleeps;
+who takes a shard from this host writes so into the row first, so no renewal succeeds that has not seen it; a shard that
+was revoked has failed before the revocation is confirmed. A row is made once under an id that was never used: one whose
+making is in doubt is abandoned, so that it can't come back. Nothing in a row is a time. Knows no shard but by its id.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Protocol, TypeVar
+
+import structlog
+
+from perdure.base.clock import SECOND_NS
+from perdure.base.entropy import new_id
+from perdure.base.errors import StoreUnavailable, Unavailable
+from perdure.base.tasks import Background
+from perdure.shards.evicting import Evictions
+from perdure.shards.options import World
+from perdure.shards.retrying import delay_s
+from perdure.store.contract import LeaseRow, OutcomeUnknown
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+
+class Holder(Protocol):
+    """Who has shards under the lease. Both give up at once, before they return."""
+
+    def revoked(self, epochs: Mapping[str, int]) -> None:
+        """Owners of these epochs take these shards: what is owned under a lower one must be given up."""
+        ...
+
+    def evicted(self) -> None:
+        """The lease is gone: every shard must be given up."""
+        ...
+
+
+class Lease:
+    """`perdure.shards.tenure.Tenure` over a store that other processes have open too."""
+
+    def __init__(self, world: World, holder: Holder) -> None:
+        self._world = world
+        self._clock = world.clock
+        self._leases = world.store.leases
+        self._holder = holder
+        self._background = Background(self._failed)
+        self._evictions = Evictions(world, self._background)
+        self._version = 0
+        self._end_ns = 0
+        self._renewed_ns = 0
+        self._doubtful_ns: int | None = None  # when the renewal that is in doubt was first sent
+        self._revoked: dict[str, int] = {}
+        self._hurry = asyncio.Event()
+        self.host = ""
+
+    def is_valid(self) -> bool:
+        """Whether the lease has not run out."""
+        return self._clock.monotonic_ns() < self._end_ns
+
+    def is_revoked(self, shard: str, epoch: int) -> bool:
+        """Whether the shard was revoked from owners of this epoch."""
+        return epoch < self._revoked.get(shard, 0)
+
+    def outlive(self, host: str, shard: str, epoch: int) -> "asyncio.Future[None]":
+        """See `Tenure.outlive`."""
+        return self._evictions.outlive(host, shard, epoch)
+
+    async def until_free(self, shard: str) -> None:
+        """See `Tenure.until_free`."""
+        await self._evictions.until_free(shard, self.host)
+
+    def hurry(self) -> None:
+        """Renew now, if nothing is under way."""
+        self._hurry.set()
+
+    async def begin(self) -> None:
+        """Hold a lease, and renew it from now on. Raises StoreUnavailable."""
+        await self._draw()
+        self._background.spawn(self._run(), "lease")
+
+    async def end(self) -> None:
+        """Remove the row, so that nobody has to wait for it to run out."""
+        host, self.host, self._end_ns = self.host, "", 0
+        await self._background.close()
+        if not host:
+            return
+        try:
+            async with asyncio.timeout(self._world.options.lease_s):
+                await self._remove(host)
+        except (TimeoutError, StoreUnavailable) as error:
+            log.warning("lease not removed", host=host, error=str(error))
+
+    async def _remove(self, host: str) -> None:
+        attempt = 0
+        while True:
+            try:
+                if await self._once(partial(self._leases.remove_lease, host, self._version)):
+                    return
+                row = await self._once(partial(self._leases.read_lease, host))
+                if row is None:
+                    return
+                self._version = row.version
+            except OutcomeUnknown:
+                attempt += 1
+                await asyncio.sleep(delay_s(self._world, attempt))
+
+    async def _draw(self) -> None:
+        """A lease under a fresh id. Raises StoreUnavailable."""
+        attempt = 0
+        while True:
+            host, sent_ns = new_id(self._world.entropy), self._clock.monotonic_ns()
+            try:
+                if await self._once(partial(self._leases.replace_lease, LeaseRow(host, 0))):
+                    self.host = host
+                    self._hold(0, sent_ns)
+                    return
+            except OutcomeUnknown as error:
+                log.warning("no lease yet", error=error.message)
+            attempt += 1
+            await asyncio.sleep(delay_s(self._world, attempt))
+
+    def _hold(self, version: int, sent_ns: int) -> None:
+        self._version = version
+        self._renewed_ns = sent_ns
+        self._end_ns = sent_ns + int(self._world.options.lease_s * SECOND_NS)
+        self._doubtful_ns = None
+
+    async def _run(self) -> None:
+        attempt = 0
+        while True:
+            try:
+                if self.host:
+                    await self._rest()
+                    await self._renew()
+                else:
+                    await self._draw()
+                attempt = 0
+            except Unavailable as error:
+                attempt += 1
+                if attempt.bit_count() == 1:  # less and less often
+                    log.warning("lease not renewed", host=self.host, error=error.message, valid=self.is_valid())
+                await asyncio.sleep(delay_s(self._world, attempt))
+            except Exception:
+                # A defect here must not leave shards that are answered for without a lease.
+                log.exception("the lease failed")
+                self._lose()
+                await asyncio.sleep(self._world.options.lease_renewal_s)
+
+    async def _rest(self) -> None:
+        """Until the next renewal is due, or somebody is in a hurry."""
+        options = self._world.options
+        if self._doubtful_ns is not None:
+            return
+        left_s = options.lease_renewal_s - (self._clock.monotonic_ns() - self._renewed_ns) / SECOND_NS
+        if left_s <= 0:
+            return
+        try:
+            async with asyncio.timeout(left_s):
+                await self._hurry.wait()
+        except TimeoutError:
+            return
+        self._hurry.clear()
+
+    async def _renew(self) -> None:
+        """One attempt, the same bytes as before while their outcome is in doubt. Raises Unavailable."""
+        sent_ns = self._clock.monotonic_ns()
+        before, self._doubtful_ns = self._doubtful_ns, self._doubtful_ns or sent_ns
+        try:
+            applied = await self._once(partial(self._leases.replace_lease, LeaseRow(self.host, self._version + 1)))
+        except StoreUnavailable:
+            self._doubtful_ns = before
+            raise
+        if applied:
+            self._hold(self._version + 1, sent_ns)
+            return
+        row = await self._once(partial(self._leases.read_lease, self.host))
+        if row is not None and row.version > self._version and row.revoked:
+            self._give_up(row)
+        elif row is not None and row.version == self._version + 1:
+            # An earlier attempt of the same row: it may have been the first.
+            self._hold(row.version, self._doubtful_ns)
+        else:
+            self._lose()
+
+    def _give_up(self, row: LeaseRow) -> None:
+        """Others take these shards. That they are given up is confirmed by the next renewal, which is due at once."""
+        log.info("shards revoked", host=self.host, shards=len(row.revoked))
+        for shard, epoch in row.revoked:
+            self._revoked[shard] = max(epoch, self._revoked.get(shard, 0))
+        self._holder.revoked(self._revoked)
+        self._version = row.version
+        self._doubtful_ns = None
+        self._hurry.set()
+
+    def _lose(self) -> None:
+        """The row is gone: whoever removed it has waited until this lease was over."""
+        log.warning("lease lost", host=self.host)
+        self.host, self._end_ns, self._doubtful_ns = "", 0, None
+        self._revoked.clear()
+        self._holder.evicted()
+
+    async def _once(self, call: Callable[[], Awaitable[T]]) -> T:
+        """One call, within a renewal's time. Raises OutcomeUnknown when that is over."""
+        try:
+            async with asyncio.timeout(self._world.options.lease_renewal_s):
+                return await call()
+        except TimeoutError as error:
+            raise OutcomeUnknown("The store did not answer in time.") from error
+
+    def _failed(self, error: BaseException) -> None:
+        log.error("waiting for another host failed", exc_info=error)
