@@ -54,6 +54,20 @@ Result = tuple[Sequence[str], list[tuple[Any, ...]]]
 Done = Callable[[Result | None, bytes | None, Exception | None], None]
 
 
+class _Connection(Cluster.connection_class):  # type: ignore[misc]  # the driver has no types
+    """A connection that takes a request also while its socket's buffer is full. The driver's own refuses it then, as if
+    the node were away, and never gives the request's number back; what waits is bounded by what may be in flight.
+    """
+
+    @property
+    def _socket_writable(self) -> bool:
+        return True
+
+    @_socket_writable.setter
+    def _socket_writable(self, is_writable: bool) -> None:
+        pass
+
+
 class Node:
     """A node as the driver sees it."""
 
@@ -190,6 +204,7 @@ def _cluster(options: CassandraOptions, policy: Any) -> Any:
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},
         reconnection_policy=ExponentialReconnectionPolicy(RECONNECT_FIRST_S, options.reconnect_max_s, None),
         sockopts=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
+        connection_class=_Connection,
         connect_timeout=options.connect_timeout_s,
         control_connection_timeout=options.connect_timeout_s,
         idle_heartbeat_interval=HEARTBEAT_S,
