@@ -29,12 +29,12 @@ def foundation() -> str:
     return _files()[0]
 
 
-def statements(script: str, seed: str) -> list[str]:
+def statements(script: str, seed: str | None) -> list[str]:
     """The statements of a script, one by one. A table's id is derived from `seed` and its name, so that everybody who
-    makes it makes the same table.
+    makes it makes the same table; None: it stays {id}.
     """
     found = [" ".join(part.split()) for part in _COMMENT.sub("", script).split(";")]
-    return [_with_id(statement, seed) for statement in found if statement]
+    return [statement if seed is None else _with_id(statement, seed) for statement in found if statement]
 
 
 def _with_id(statement: str, seed: str) -> str:

@@ -31,6 +31,7 @@ from cassandra.policies import (
 from cassandra.protocol import ConfigurationException, SyntaxException
 from cassandra.query import SimpleStatement
 
+from perdure.store.cassandra import records
 from perdure.store.cassandra.errors import Away, Denied, Failure, Misfit, Refusal
 from perdure.store.cassandra.options import CassandraOptions, Tls
 from perdure.store.cassandra.statements import Kind, Statement
@@ -100,7 +101,7 @@ class Link:
     def prepare(self, statement: Statement) -> Any:
         """The prepared form of a statement, on every node. Raises Refusal, Failure."""
         try:
-            prepared = self._session.prepare(statement.cql)
+            prepared = self._session.prepare(statement.within(self._session.keyspace))
         except Exception as error:
             raise told(error) from error
         prepared.consistency_level = self._serial if statement.kind is Kind.SETTLED_READ else self._level
@@ -172,8 +173,9 @@ def connect(options: CassandraOptions) -> Link:
     policy = DCAwareRoundRobinPolicy(options.datacenter)
     cluster = None
     try:
-        cluster = _cluster(options, policy)
-        session = cluster.connect()
+        with records.connecting():
+            cluster = _cluster(options, policy)
+            session = cluster.connect()
     except Exception as error:
         if cluster is not None:
             cluster.shutdown()

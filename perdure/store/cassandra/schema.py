@@ -105,9 +105,11 @@ class SchemaStore:
             )
 
     async def plan(self) -> list[tuple[int, list[str]]]:
-        """The versions that `apply` would add, with their statements."""
+        """The versions that `apply` would add, with their statements. A keyspace that was never used has no id yet:
+        its tables' ids stand as {id}.
+        """
         row = await self.read()
-        version, identity = (0, self._keyspace) if row is None else (row.version, row.id)
+        version, identity = (0, None) if row is None else (row.version, row.id)
         texts = {number: text for number, text in schema.versions().items() if number > version}
         if row is None:
             texts = {0: schema.foundation()} | texts

@@ -82,13 +82,9 @@ async def use_keyspace(session: Session, options: CassandraOptions, *, dev: bool
 
     Raises FailedPrecondition.
     """
-    count = sum(node.datacenter == session.datacenter for node in session.nodes())
-    stands = await _replication(session, options.keyspace)
-    if stands is None:
-        wanted = options.replication or (min(REPLICATION_DEFAULT, count) if dev else REPLICATION_DEFAULT)
-        _check_copies(session, options.keyspace, wanted, count)
-        await _make(session, options, wanted)
-        stands = await _replication(session, options.keyspace) or {}
+    if not await is_there(session, options.keyspace):
+        await _make(session, options, _wanted(session, options, dev))
+    stands = await _replication(session, options.keyspace) or {}
     copies = _copies(stands, session.datacenter)
     if copies is None:
         raise FailedPrecondition(
@@ -100,11 +96,34 @@ async def use_keyspace(session: Session, options: CassandraOptions, *, dev: bool
             f"Keyspace {options.keyspace} has replication {copies} in the datacenter {session.datacenter}, the "
             f"options ask for {options.replication}."
         )
-    _check_copies(session, options.keyspace, copies, count)
+    _check_copies(session, options.keyspace, copies)
     await session.use(options.keyspace)
 
 
-def _check_copies(session: Session, keyspace: str, copies: int, count: int) -> None:
+async def is_there(session: Session, keyspace: str) -> bool:
+    """Whether the cluster has this keyspace."""
+    return await _replication(session, keyspace) is not None
+
+
+def creation(session: Session, options: CassandraOptions, *, dev: bool) -> str:
+    """The statement that makes the keyspace. Raises FailedPrecondition for more copies than there are nodes."""
+    return _creation(session, options, _wanted(session, options, dev))
+
+
+def _wanted(session: Session, options: CassandraOptions, dev: bool) -> int:
+    """The copies that a new keyspace gets."""
+    nodes = _count(session)
+    copies = options.replication or (min(REPLICATION_DEFAULT, nodes) if dev else REPLICATION_DEFAULT)
+    _check_copies(session, options.keyspace, copies)
+    return copies
+
+
+def _count(session: Session) -> int:
+    return sum(node.datacenter == session.datacenter for node in session.nodes())
+
+
+def _check_copies(session: Session, keyspace: str, copies: int) -> None:
+    count = _count(session)
     if copies > count:
         raise FailedPrecondition(
             f"Replication {copies} of keyspace {keyspace} is more than the datacenter {session.datacenter} has nodes: "
@@ -112,16 +131,20 @@ def _check_copies(session: Session, keyspace: str, copies: int, count: int) -> N
         )
 
 
-async def _make(session: Session, options: CassandraOptions, copies: int) -> None:
+def _creation(session: Session, options: CassandraOptions, copies: int) -> str:
     replication = (
         {"class": "SimpleStrategy", "replication_factor": str(copies)}
         if options.simple_strategy
         else {"class": "NetworkTopologyStrategy", session.datacenter: str(copies)}
     )
     pairs = ", ".join(f"'{name}': '{value}'" for name, value in replication.items())
+    return f"CREATE KEYSPACE IF NOT EXISTS {options.keyspace} WITH replication = {{{pairs}}}"
+
+
+async def _make(session: Session, options: CassandraOptions, copies: int) -> None:
     log.info("keyspace is made", keyspace=options.keyspace, replication=copies, datacenter=session.datacenter)
     try:
-        await session.define(f"CREATE KEYSPACE IF NOT EXISTS {options.keyspace} WITH replication = {{{pairs}}}")
+        await session.define(_creation(session, options, copies))
     except PerdureError as error:
         raise FailedPrecondition(
             f"Keyspace {options.keyspace} is not there and could not be made: {error.message}"

@@ -31,6 +31,12 @@ class Statement:
     def __repr__(self) -> str:
         return f"<{self.kind.value}: {self.cql}>"
 
+    def within(self, keyspace: str) -> str:
+        """The CQL with its table's keyspace, which a prepared statement has to name."""
+        if "." in self.table:
+            return self.cql
+        return re.sub(rf"\b(FROM|INTO|UPDATE) {self.table}\b", rf"\1 {keyspace}.{self.table}", self.cql)
+
     @property
     def is_read(self) -> bool:
         """Whether it changes nothing."""
@@ -39,8 +45,8 @@ class Statement:
 
 REGISTRY: list[Statement] = []
 
-_TABLE = re.compile(r"^(?:SELECT .*? FROM|INSERT INTO|UPDATE|DELETE(?: .*?)? FROM) ([a-z_.]+)\b")
-_BATCH = "BEGIN UNLOGGED BATCH "
+_TABLE = re.compile(r"^(SELECT .*? FROM|INSERT INTO|UPDATE|DELETE(?: .*?)? FROM) ([a-z_.]+)\b")
+_BATCH = re.compile(r"^BEGIN UNLOGGED BATCH (?:USING TIMESTAMP \? )?(.*)APPLY BATCH$")
 
 
 def read(cql: str) -> Statement:
@@ -81,7 +87,8 @@ def _is_conditional(cql: str) -> bool:
 
 def _table(cql: str) -> str:
     """The statement's only table; of a batch, the table of all its parts."""
-    parts = cql.removeprefix(_BATCH).removesuffix("APPLY BATCH").split(";") if cql.startswith("BEGIN") else [cql]
+    batch = _BATCH.match(cql)
+    parts = [cql] if batch is None else batch.group(1).split(";")
     tables = set()
     for part in parts:
         if not part.strip():
@@ -89,7 +96,7 @@ def _table(cql: str) -> str:
         found = _TABLE.match(part.strip())
         if found is None:
             raise ValueError(f"No table can be made out in: {part}")
-        tables.add(found.group(1))
+        tables.add(found.group(2))
     if len(tables) != 1:
         raise ValueError(f"A statement has one table: {cql}")
     return str(tables.pop())
