@@ -307,12 +307,17 @@ class VisibilityStore(Protocol):
     async def upsert(self, rows: Sequence[VisibilityRow]) -> None:
         """Write rows; per run the highest `version` wins, and a row with `deleted` hides all up to its own for a day
         at least.
+
+        All rows of a run have the same start time, so that a store may keep them by it; a deletion may have 0 if it
+        isn't known, and then deletes what is there.
         """
         ...
 
     async def list(self, query: VisibilityQuery) -> VisibilityPage:
         """One page (`token.page_of`), newest start first, of equal starts the greater run id. Raises InvalidArgument
         for a strange token.
+
+        A page may be shorter where a store would have to look far for the rest, but only the last may be empty.
         """
         ...
 

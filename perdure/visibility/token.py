@@ -18,7 +18,12 @@ _decoder = msgspec.msgpack.Decoder(tuple[_Time, str])
 
 def after_row(row: VisibilityRow) -> bytes:
     """The token of the page that follows `row`."""
-    return _encoder.encode((row.start_time_ns, row.run_id))
+    return before((row.start_time_ns, row.run_id))
+
+
+def before(position: tuple[int, str]) -> bytes:
+    """The token of the page of what comes behind (start time in ns, run id), whether a row is there or not."""
+    return _encoder.encode(position)
 
 
 def page_of(rows: Iterable[VisibilityRow], limit: int) -> VisibilityPage:
@@ -28,14 +33,15 @@ def page_of(rows: Iterable[VisibilityRow], limit: int) -> VisibilityPage:
     page: list[VisibilityRow] = []
     size = 0
     for row in rows:
-        size += _weight(row)
+        size += weight(row)
         if len(page) == limit or (page and size > PAGE_BYTES_MAX):
             return VisibilityPage(page, after_row(page[-1]))
         page.append(row)
     return VisibilityPage(page, b"")
 
 
-def _weight(row: VisibilityRow) -> int:
+def weight(row: VisibilityRow) -> int:
+    """What the row counts for against `PAGE_BYTES_MAX`."""
     names = row.workflow_id, row.workflow_type, row.task_queue, row.parent_workflow_id, row.root_workflow_id
     return len(row.memo) + sum(map(len, row.search_attributes.values())) + sum(map(len, names))
 

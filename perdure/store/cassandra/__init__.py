@@ -14,6 +14,7 @@ from perdure.store.cassandra.schema import SchemaStore
 from perdure.store.cassandra.session import Session
 from perdure.store.cassandra.settings import check_nodes, settle_levels, use_keyspace
 from perdure.store.cassandra.shards import CassandraShards
+from perdure.store.cassandra.visibility import CassandraVisibility
 
 __all__ = ["CassandraOptions", "CassandraStore", "parse_url"]
 
@@ -29,6 +30,7 @@ class CassandraStore:
         self.shards = CassandraShards(session)
         self.documents = CassandraDocuments(session)
         self.leases = CassandraLeases(session)
+        self.visibility = CassandraVisibility(session, clock)
 
     @classmethod
     async def open(cls, options: CassandraOptions, *, clock: Clock, dev: bool = False) -> "CassandraStore":

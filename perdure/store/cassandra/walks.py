@@ -1,0 +1,247 @@
+"""Reading runs: newest first through a namespace's spans, or by a term that few have.
+
+Invariants: rows come in the order of lists, each once; what is held at a time is bounded by what was asked for, however
+dense the spans are. A walk reads several spans at once, more of them the emptier they are; each read is of one
+partition, from a position downwards.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from perdure.store.cassandra.runs import INDEXED, row_of, term
+from perdure.store.cassandra.session import Session
+from perdure.store.cassandra.spans import SPAN_NS, Spans, span_of
+from perdure.store.cassandra.statements import Statement, read
+from perdure.visibility.evaluate import predicate
+from perdure.visibility.rows import VisibilityQuery, VisibilityRow
+from perdure.visibility.token import position_of
+from perdure.visibility.tree import And, Equals
+
+# Of a term that more runs have than this, the newest are found by walking.
+FEW = 2_000
+# So many spans are looked at before a page that has something is given as it is.
+SPANS_OF_A_PAGE = 1_000
+_SPANS_AT_ONCE = 16
+_DIRECTORY_PAGE = 256
+_ROWS_AT_LEAST = 16
+_RUNNING = 1
+_INT64_MAX = (1 << 63) - 1
+# Those that hardly more than a page of runs share: they are looked up before anything else.
+_TELLING = frozenset({"RunId", "WorkflowId", "ParentWorkflowId", "RootWorkflowId"})
+
+Position = tuple[int, str]  # start in ns, run id
+Found = tuple[Any, ...]  # start_ns, run_id, and the columns of the Columns it was read with
+
+_KEY = "namespace_id = ? AND span = ? AND start_ns = ? AND run_id = ?"
+_BELOW = "namespace_id = ? AND span = ? AND (start_ns, run_id) < (?, ?)"
+_LOOK_UP = read("SELECT start_ns, run_id FROM run WHERE terms CONTAINS ? LIMIT ?")
+
+
+class Columns:
+    """What is read of each run behind its start and id, and the statements for it. To filter, facts have to be the
+    first and terms the last.
+    """
+
+    __slots__ = ("at", "below", "below_of_term")
+
+    def __init__(self, names: str) -> None:
+        self.at = read(f"SELECT start_ns, run_id, {names} FROM run WHERE {_KEY}")
+        self.below = read(f"SELECT start_ns, run_id, {names} FROM run WHERE {_BELOW} LIMIT ?")
+        self.below_of_term = read(
+            f"SELECT start_ns, run_id, {names} FROM run WHERE {_BELOW} AND terms CONTAINS ? LIMIT ?"
+        )
+
+
+STATUS = Columns("status")
+STATUS_FILTERED = Columns("facts, status, terms")
+WHOLE = Columns("facts, rest")
+WHOLE_FILTERED = Columns("facts, rest, terms")
+
+
+class Question(msgspec.Struct, frozen=True):
+    """A list's or count's filter, taken apart: `term` is asked of the index, `others` and `plain` of each row.
+
+    `below`: rows behind this position. `last`: the oldest span that may have any. `is_telling`: few share the term;
+    `is_lasting`: a run that had the term has it still, so that the index knows no more runs by it than there are.
+    """
+
+    namespace_id: str
+    below: Position
+    last: int
+    term: str | None
+    others: frozenset[str]
+    plain: Callable[[VisibilityRow], bool] | None
+    is_telling: bool
+    is_lasting: bool
+
+    @property
+    def filters(self) -> bool:
+        """Whether rows have to be looked at."""
+        return bool(self.others) or self.plain is not None
+
+    def keeps(self, rows: Iterable[Found]) -> list[Found]:
+        """Those of the rows that match."""
+        if not self.filters:
+            return list(rows)
+        return [row for row in rows if self._keeps(row)]
+
+    def _keeps(self, row: Found) -> bool:
+        if self.others and not self.others <= (row[-1] or _NONE):
+            return False
+        return self.plain is None or self.plain(row_of(self.namespace_id, row[0], row[1], row[2], b""))
+
+
+_NONE: frozenset[str] = frozenset()
+
+
+def question_of(query: VisibilityQuery) -> Question:
+    """The query, taken apart. Raises InvalidArgument for a strange token."""
+    below = position_of(query.token) or (_INT64_MAX, "")
+    condition = query.filter
+    parts = () if condition is None else condition.parts if isinstance(condition, And) else (condition,)
+    termed = [(part, name) for part in parts if (name := term(query.namespace_id, part)) is not None]
+    plain = tuple(part for part in parts if term(query.namespace_id, part) is None)
+    first = min((part for part, _ in termed), key=_rank, default=None)
+    asked = None if first is None else term(query.namespace_id, first)
+    last = span_of(-_INT64_MAX)
+    for part in plain:
+        if part.attribute == "StartTime" and type(part.value) is int and abs(part.value) < _INT64_MAX:
+            below = min(below, (part.value + 1, ""))
+            last = max(last, span_of(part.value))
+    return Question(
+        query.namespace_id,
+        below,
+        last,
+        asked,
+        frozenset(name for _, name in termed) - {asked or ""},
+        predicate(And(plain)) if plain else None,
+        first is not None and first.attribute in _TELLING,
+        first is not None and (first.attribute, first.value) != ("ExecutionStatus", _RUNNING),
+    )
+
+
+def _rank(part: Equals) -> float:
+    """The lower, the fewer runs are expected to have it. A custom attribute: before type and status."""
+    return INDEXED.index(part.attribute) if part.attribute in INDEXED else INDEXED.index("WorkflowType") - 0.5
+
+
+class Walk:
+    """Down a namespace's spans. `below`: all rows before this position were handed out. `spans`: so many were read."""
+
+    def __init__(self, session: Session, spans: Spans, question: Question, columns: Columns, wanted: int) -> None:
+        self.session = session
+        self._spans = spans
+        self.question = question
+        self.columns = columns
+        self.wanted = wanted
+        self._directory: deque[tuple[int, int]] = deque()
+        self._directory_ended = False
+        # Spans that were begun: their newest rows that are still to be handed out (None: to be read), and whether
+        # older ones may follow.
+        self._begun: deque[tuple[int, list[Found] | None, bool]] = deque()
+        self._width = 1
+        self.below = question.below
+        self.spans = 0
+
+    @property
+    def is_between(self) -> bool:
+        """Whether all rows of the spans that were begun were handed out."""
+        return not self._begun
+
+    async def next(self) -> list[Found] | None:
+        """More rows, none perhaps; None at the end."""
+        if not self._begun and not await self._begin():
+            return None
+        span, rows, more = self._begun.popleft()
+        if rows is None:
+            limit = self.wanted
+            rows = list(await self.session.run(*self._read(span, limit)))
+            more = len(rows) == limit
+        if more:
+            self.below = (rows[-1][0], rows[-1][1])
+            self._begun.appendleft((span, None, True))
+        else:
+            self.below = min(self.below, (span * SPAN_NS, ""))
+        return self.question.keeps(rows)
+
+    async def _begin(self) -> bool:
+        """Read the first rows of the next spans; False if there is none."""
+        if not self._directory:
+            await self._read_directory()
+        spans = [self._directory.popleft() for _ in range(min(self._width, len(self._directory)))]
+        if not spans:
+            return False
+        limit = max(_ROWS_AT_LEAST, 2 * self.wanted // len(spans))
+        found = await self.session.all([self._read(span, limit) for span, _ in spans])
+        for (span, _), rows in zip(spans, found, strict=True):
+            self._begun.append((span, list(rows), len(rows) == limit))
+        self.spans += len(spans)
+        self._width = min(_SPANS_AT_ONCE, self._width * 4)
+        await self._forget(spans, [bool(rows) for rows in found])
+        return True
+
+    async def _read_directory(self) -> None:
+        if self._directory_ended:
+            return
+        question = self.question
+        start_ns, run_id = self.below
+        newest = span_of(start_ns if run_id else start_ns - 1)
+        found = await self._spans.read(question.namespace_id, newest, _DIRECTORY_PAGE)
+        self._directory_ended = len(found) < _DIRECTORY_PAGE or found[-1][0] < question.last
+        self._directory.extend(at for at in found if at[0] >= question.last)
+
+    async def _forget(self, spans: list[tuple[int, int]], used: list[bool]) -> None:
+        if self.question.term is None:
+            whole = span_of(self.question.below[0])
+            empty = [at for at, has_rows in zip(spans, used, strict=True) if not has_rows and at[0] < whole]
+            await self._spans.forget(self.question.namespace_id, empty)
+
+    def _read(self, span: int, limit: int) -> tuple[Statement, tuple[Any, ...]]:
+        question, columns = self.question, self.columns
+        at = (question.namespace_id, span, *self.below)
+        if question.term is None:
+            return columns.below, (*at, limit)
+        return columns.below_of_term, (*at, question.term, limit)
+
+
+class Search:
+    """What a question finds, in the order of lists. Where a walk finds little, the index is asked for all runs that
+    have the term; if they are few, they are the answer. `spans_first`: how far to walk before.
+    """
+
+    def __init__(self, walk: Walk, spans_first: int) -> None:
+        self._walk = walk
+        self._spans_first = 0 if walk.question.is_telling else spans_first
+        self._keys: deque[Found] | None = None
+        self._asks = walk.question.is_lasting
+
+    @property
+    def far(self) -> Position | None:
+        """If a long way was walked: all rows before this position were handed out."""
+        return self._walk.below if self._walk.is_between and self._walk.spans >= SPANS_OF_A_PAGE else None
+
+    async def next(self) -> list[Found] | None:
+        """More rows, none perhaps; None at the end."""
+        if self._asks and self._walk.is_between and self._walk.spans >= self._spans_first:
+            self._asks = False
+            await self._look_up()
+        if self._keys is None:
+            return await self._walk.next()
+        return await self._fetch() if self._keys else None
+
+    async def _look_up(self) -> None:
+        walk = self._walk
+        rows = await walk.session.run(_LOOK_UP, (walk.question.term, FEW + 1))
+        if len(rows) <= FEW:
+            self._keys = deque(sorted((row for row in rows if (row[0], row[1]) < walk.below), reverse=True))
+
+    async def _fetch(self) -> list[Found]:
+        """The runs of the next keys, as many as are wanted, without those that don't match."""
+        walk, keys = self._walk, self._keys or deque()
+        question = walk.question
+        some = [keys.popleft() for _ in range(min(len(keys), walk.wanted))]
+        reads = [(walk.columns.at, (question.namespace_id, span_of(start), start, run)) for start, run in some]
+        return question.keeps(row for answer in await walk.session.all(reads) for row in answer)
