@@ -59,7 +59,8 @@ def _flag(value: object) -> bool:
     return value
 
 
-def _duration_ns(value: object) -> int:
+def duration_ns(value: object) -> int:
+    """A Go-style duration, or a number of seconds. Raises InvalidArgument."""
     fault = InvalidArgument(f"expected a duration such as 10s, not {value!r}")
     if isinstance(value, bool):
         raise fault
@@ -73,11 +74,11 @@ def _duration_ns(value: object) -> int:
 
 
 def _pause_ns(value: object) -> int:
-    return 0 if value in (0, "0", "0s") and not isinstance(value, bool) else _duration_ns(value)
+    return 0 if value in (0, "0", "0s") and not isinstance(value, bool) else duration_ns(value)
 
 
 def _duration_ms(value: object) -> int:
-    milliseconds = _duration_ns(value) // MS_NS
+    milliseconds = duration_ns(value) // MS_NS
     if not 1 <= milliseconds < 1 << 31:  # a gRPC argument
         raise InvalidArgument(f"expected a duration from 1ms to 24 days, not {value!r}")
     return milliseconds
@@ -86,8 +87,8 @@ def _duration_ms(value: object) -> int:
 _Read = Callable[[object], Any]
 # Part of a retry policy, in lower case -> (field, reader). The first is how older configurations spell the second.
 _RETRY: dict[str, tuple[str, _Read]] = {
-    "initialintervalinseconds": ("initial_interval_ns", _duration_ns),
-    "initialinterval": ("initial_interval_ns", _duration_ns),
+    "initialintervalinseconds": ("initial_interval_ns", duration_ns),
+    "initialinterval": ("initial_interval_ns", duration_ns),
     "maximumintervalcoefficient": ("maximum_coefficient", _coefficient),
     "backoffcoefficient": ("backoff_coefficient", _coefficient),
     "maximumattempts": ("maximum_attempts", _count),
@@ -152,13 +153,13 @@ KEYS: dict[str, tuple[str, str, _Read]] = {
     "history.maximumbufferedeventsbatch": ("limits", "buffered_events_max", _whole),
     "history.maximumbufferedeventssizeinbytes": ("limits", "buffered_events_bytes_max", _whole),
     "history.maxbufferedquerycount": ("limits", "buffered_queries_max", _whole),
-    "history.defaultworkflowtasktimeout": ("limits", "workflow_task_timeout_ns", _duration_ns),
-    "history.longpollexpirationinterval": ("limits", "long_poll_ns", _duration_ns),
+    "history.defaultworkflowtasktimeout": ("limits", "workflow_task_timeout_ns", duration_ns),
+    "history.longpollexpirationinterval": ("limits", "long_poll_ns", duration_ns),
     "history.workflowidreuseminimalinterval": ("limits", "continue_as_new_interval_ns", _pause_ns),
     "history.defaultactivityretrypolicy": ("limits", "activity_retry", _retry),
     "history.defaultworkflowretrypolicy": ("limits", "workflow_retry", _retry),
     "history.hostlevelcachemaxsizebytes": ("", "cache_bytes_max", _whole),
-    "matching.longpollexpirationinterval": ("limits", "matching_poll_ns", _duration_ns),
+    "matching.longpollexpirationinterval": ("limits", "matching_poll_ns", duration_ns),
     "frontend.workflowtimeskippingenabled": ("limits", "time_skipping", _flag),
     "frontend.workflowtimeskippingmaxskippersession": ("limits", "time_skips_max", _whole),
     "frontend.rps": ("limits", "host_rps", _whole),
@@ -175,9 +176,9 @@ KEYS: dict[str, tuple[str, str, _Read]] = {
     "frontend.callbackurlmaxlength": ("limits", "callback_url_bytes_max", _whole),
     "frontend.callbackheadermaxlength": ("limits", "callback_header_bytes_max", _whole),
     "callback.allowedaddresses": ("limits", "callback_addresses", _addresses),
-    "callback.request.timeout": ("limits", "callback_timeout_ns", _duration_ns),
-    "callback.retrypolicy.initialinterval": ("limits", "callback_retry_ns", _duration_ns),
-    "callback.retrypolicy.maxinterval": ("limits", "callback_retry_ns_max", _duration_ns),
+    "callback.request.timeout": ("limits", "callback_timeout_ns", duration_ns),
+    "callback.retrypolicy.initialinterval": ("limits", "callback_retry_ns", duration_ns),
+    "callback.retrypolicy.maxinterval": ("limits", "callback_retry_ns_max", duration_ns),
     "history.maxinflightupdates": ("limits", "updates_in_flight_max", _count),
     "history.maxinflightupdatepayloads": ("limits", "updates_in_flight_bytes_max", _count),
     "history.maxtotalupdates": ("limits", "updates_max", _count),

@@ -1,20 +1,30 @@
-"""The command line: `perdure dev` for people, `perdure server start-dev` for SDK test environments."""
+"""The command line: `perdure dev` for people, `perdure server start-dev` for SDK test environments, `perdure server
+start` for servers with a configuration.
+"""
 
-import asyncio
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 import structlog
+from click.core import ParameterSource
 
-from perdure.base.errors import InvalidArgument, PerdureError, StoreUnavailable
+from perdure.base.errors import FailedPrecondition, InvalidArgument
 from perdure.base.limits import Limits
 from perdure.server import logs
-from perdure.server.console import standard_console
-from perdure.server.dev import serve
 from perdure.server.dynamic import Settings, with_values
-from perdure.server.options import MEMORY, DevOptions, check_namespaces, parse_dynamic_value, parse_search_attribute
+from perdure.server.launching import launch
+from perdure.server.options import (
+    ServingOptions,
+    WantedNamespace,
+    check_namespace,
+    parse_dynamic_value,
+    parse_search_attribute,
+)
+from perdure.server.schema import schema
+from perdure.server.start import config_group, start
+from perdure.server.stores import MEMORY, Choice, InMemory, by_address, in_file
 
 log = structlog.get_logger(__name__)
 _DAY_NS = 24 * 3600 * 1_000_000_000
@@ -27,6 +37,14 @@ _time_option = click.option(
     "--time-skipping",
     is_flag=True,
     help="Serve the TestService, by whose calls tests skip through timers. In memory only.",
+)
+_store_option = click.option(
+    "--store",
+    "address",
+    metavar="ADDRESS",
+    default=None,
+    envvar="PERDURE_STORE",
+    help="Instead of a file: cassandra://USER:PASSWORD@HOST:PORT/KEYSPACE, sqlite:///PATH or memory:",
 )
 _port_option = click.option(
     "--port", "-p", type=click.IntRange(0, 65535), default=7233, show_default=True, help="gRPC; 0 = any free one."
@@ -71,15 +89,15 @@ def main() -> None:
 
 
 @main.command()
-@click.option(
-    "--db-filename", "-f", default="perdure.db", show_default=True, help="The database file; :memory: for none."
-)
+@click.option("--db-filename", "-f", "file", default=None, help="The database file; :memory: for none.  [perdure.db]")
+@_store_option
 @_port_option
 @_time_option
 @_shared_options
-def dev(db_filename: str, **options: Any) -> None:
+def dev(file: str | None, address: str | None, **options: Any) -> None:
     """Run a whole cluster in this process, with its data in a file."""
-    _run(db_filename, _LONG_NS if options["time_skipping"] else 3 * _DAY_NS, **options)
+    retention_ns = _LONG_NS if options["time_skipping"] else 3 * _DAY_NS
+    _run(_choice(file, address, "perdure.db"), retention_ns, **options)
 
 
 @main.group()
@@ -87,14 +105,21 @@ def server() -> None:
     """Run a server."""
 
 
+server.add_command(start)
+main.add_command(config_group)
+main.add_command(schema)
+
+
 @server.command("start-dev")
-@click.option("--db-filename", "-f", default=MEMORY, help="The database file; in memory if not given.")
+@click.option("--db-filename", "-f", "file", default=None, help="The database file; in memory if not given.")
+@_store_option
 @_port_option
 @_time_option
 @_shared_options
-def start_dev(db_filename: str, **options: Any) -> None:
+def start_dev(file: str | None, address: str | None, **options: Any) -> None:
     """Run a whole cluster in this process, in memory unless a file is named."""
-    _run(db_filename or MEMORY, _LONG_NS if options["time_skipping"] else _DAY_NS, **options)
+    retention_ns = _LONG_NS if options["time_skipping"] else _DAY_NS
+    _run(_choice(file or None, address, MEMORY), retention_ns, **options)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -104,11 +129,26 @@ def start_dev(db_filename: str, **options: Any) -> None:
 def test_server(port: int, enable_time_skipping: bool, **options: Any) -> None:
     """Run a cluster whose clock tests can skip, as SDKs' test environments run their test server."""
     options |= {"port": port, "time_skipping": True, "time_locks": 0 if enable_time_skipping else 1}
-    _run(MEMORY, _LONG_NS, **options)
+    _run(InMemory(), _LONG_NS, **options)
+
+
+def _choice(file: str | None, address: str | None, otherwise: str) -> Choice:
+    """The store that the command line names; a file there wins over an address in the environment."""
+    by_environment = click.get_current_context().get_parameter_source("address") is ParameterSource.ENVIRONMENT
+    if address is None or (file is not None and by_environment):
+        return in_file(otherwise if file is None else file)
+    if file is not None:
+        raise click.UsageError("--store and --db-filename name two stores: expected one of them")
+    try:
+        return by_address(address, is_dev=True)
+    except InvalidArgument as error:
+        raise click.UsageError(f"--store: {error.message}") from None
+    except FailedPrecondition as error:
+        raise click.ClickException(error.message) from None
 
 
 def _run(
-    database: str,
+    store: Choice,
     retention_ns: int,
     *,
     ip: str,
@@ -126,20 +166,19 @@ def _run(
 ) -> None:
     logs.configure(log_level, "json" if (log_format or _log_format()) == "json" else "text", "perdure")
     rates = Limits(host_rps=_OPEN_RATE, namespace_rps=_OPEN_RATE, visibility_rps=_OPEN_RATE, waiting_polls_max=20_000)
-    if time_skipping and database != MEMORY:
-        # What is in a file would be of a time to come when it is opened again.
+    if time_skipping and not isinstance(store, InMemory):
+        # What is kept would be of a time to come when it is opened again.
         raise click.UsageError(f"--time-skipping is for data in memory: --db-filename {MEMORY}")
     try:
         settings, unknown = with_values(Settings(limits=rates), [parse_dynamic_value(text) for text in dynamic])
-        check_namespaces(namespaces, settings.limits)
-        options = DevOptions(
-            ip="127.0.0.1" if ip == "localhost" else ip,
+        listen = "127.0.0.1" if ip == "localhost" else ip
+        options = ServingOptions(
+            ip=listen,
             port=port,
+            metrics_ip=listen,
             metrics_port=metrics_port,
-            database=database,
-            namespaces=tuple(dict.fromkeys(("default", *namespaces))),
-            search_attributes=dict(parse_search_attribute(text) for text in attributes),
-            retention_ns=retention_ns,
+            store=store,
+            namespaces=_wanted(namespaces, attributes, retention_ns, settings.limits),
             limits=settings.limits,
             listener=settings.listener,
             cache_bytes_max=settings.cache_bytes_max,
@@ -151,27 +190,24 @@ def _run(
         log.warning("this configuration key is not known here and has no effect", key=key)
     if ui_port is not None and not headless:
         log.warning("there is no Web UI yet; --ui-port has no effect")
-    try:
-        _runner()(serve(options, standard_console()))
-    except StoreUnavailable as error:
-        raise click.ClickException(f"{error.message} Data: {options.database_name}.") from error
-    except PerdureError as error:
-        raise click.ClickException(error.message) from error
-    except OSError as error:
-        raise click.ClickException(str(error)) from error
+    launch(options)
+
+
+def _wanted(
+    names: Sequence[str], attributes: Sequence[str], retention_ns: int, limits: Limits
+) -> tuple[WantedNamespace, ...]:
+    """The namespaces, `default` first, all with these search attributes. Raises InvalidArgument."""
+    for name in names:
+        try:
+            check_namespace(name, limits)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"--namespace {error.message}") from error
+    found = dict(parse_search_attribute(text) for text in attributes)
+    return tuple(WantedNamespace(name, retention_ns, found) for name in dict.fromkeys(("default", *names)))
 
 
 def _log_format() -> str:
     return "text" if sys.stderr.isatty() else "json"
-
-
-def _runner() -> Callable[[Any], None]:
-    """Uvloop's where there is one."""
-    if sys.platform == "win32":
-        return asyncio.run
-    import uvloop  # noqa: PLC0415 - not on every platform
-
-    return uvloop.run
 
 
 if __name__ == "__main__":

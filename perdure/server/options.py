@@ -1,7 +1,4 @@
-"""What a development server is told on its command line, checked before anything is opened."""
-
-from collections.abc import Iterable
-from pathlib import Path
+"""What a server process is told by its command line or its configuration, checked before anything is opened."""
 
 import msgspec
 import orjson
@@ -11,40 +8,50 @@ from perdure.base.errors import InvalidArgument
 from perdure.base.limits import Limits
 from perdure.rpc.server import ServerOptions
 from perdure.server.cluster import CACHE_BYTES_MAX
+from perdure.server.stores import Choice, InMemory
 from perdure.visibility.attributes import is_reserved
-
-MEMORY = ":memory:"
 
 _TYPES = {
     name.removeprefix("INDEXED_VALUE_TYPE_").replace("_", "").lower(): number
     for name, number in IndexedValueType.items()
     if number
 }
+_TYPE_NAMES = "Text, Keyword, Int, Double, Bool, Datetime, KeywordList"
 
 
-class DevOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`database`: a file's path, or ":memory:". `retention_ns`: of namespaces made at start.
+class WantedNamespace(msgspec.Struct, frozen=True):
+    """A namespace that is made if it isn't there. `search_attributes`: custom name -> IndexedValueType; what is there
+    lacks of them is added.
+    """
 
+    name: str
+    retention_ns: int
+    search_attributes: dict[str, int] = {}
+
+
+class ServingOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server process needs to know. Times in seconds.
+
+    `shards`: how many are made in an empty store. `store_wait_s`: how long to ask a store again that can't be reached
+    at start. `drain_s`, `checkpoint_s`: for calls that have begun, and for the last checkpoint, when it stops.
     `time_locks`: the locks that the clock of the API's TestService begins with; None = there is no such service.
     """
 
+    store: Choice = InMemory()
     ip: str = "127.0.0.1"
     port: int = 7233
+    metrics_ip: str = "127.0.0.1"
     metrics_port: int = 0
-    database: str = MEMORY
-    namespaces: tuple[str, ...] = ("default",)
-    search_attributes: dict[str, int] = {}
-    retention_ns: int = 24 * 3600 * 1_000_000_000
+    namespaces: tuple[WantedNamespace, ...] = ()
     limits: Limits = Limits()
     listener: ServerOptions = ServerOptions()
     cache_bytes_max: int = CACHE_BYTES_MAX
     shards: int = 1
+    store_wait_s: float = 0.0
+    drain_s: float = 2.0
+    # It only shortens the next start: a person who stops a server doesn't wait for a full disk.
+    checkpoint_s: float = 2.0
     time_locks: int | None = None
-
-    @property
-    def database_name(self) -> str:
-        """The database as people read it."""
-        return "in memory, gone when the server stops" if self.database == MEMORY else str(Path(self.database))
 
 
 def parse_search_attribute(text: str) -> tuple[str, int]:
@@ -52,22 +59,28 @@ def parse_search_attribute(text: str) -> tuple[str, int]:
     InvalidArgument.
     """
     name, separator, type_name = text.partition("=")
-    number = _TYPES.get(type_name.strip().lower())
-    if not separator or not name.strip() or number is None:
-        raise InvalidArgument(
-            f"--search-attribute {text!r}: expected NAME=TYPE with TYPE one of "
-            "Text, Keyword, Int, Double, Bool, Datetime, KeywordList"
-        )
-    if is_reserved(name.strip()):
-        raise InvalidArgument(f"--search-attribute {text!r}: {name.strip()} is one of the server's own")
-    return name.strip(), number
+    if not separator:
+        raise InvalidArgument(f"--search-attribute {text!r}: expected NAME=TYPE with TYPE one of {_TYPE_NAMES}")
+    try:
+        return name.strip(), search_attribute(name.strip(), type_name)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"--search-attribute {text!r}: {error.message}") from error
 
 
-def check_namespaces(names: Iterable[str], limits: Limits) -> None:
+def search_attribute(name: str, type_name: object) -> int:
+    """The IndexedValueType of a custom search attribute by its type's name. Raises InvalidArgument."""
+    number = _TYPES.get(str(type_name).strip().lower())
+    if not name or number is None:
+        raise InvalidArgument(f"expected a name, and a type, one of {_TYPE_NAMES}")
+    if is_reserved(name):
+        raise InvalidArgument(f"{name} is one of the server's own")
+    return number
+
+
+def check_namespace(name: str, limits: Limits) -> None:
     """Raises InvalidArgument for a name that no namespace can have."""
-    for name in names:
-        if not name or len(name.encode()) > limits.id_bytes_max:
-            raise InvalidArgument(f"--namespace {name[:50]!r}: expected 1 to {limits.id_bytes_max} bytes")
+    if not name or len(name.encode()) > limits.id_bytes_max:
+        raise InvalidArgument(f"{name[:50]!r}: expected 1 to {limits.id_bytes_max} bytes")
 
 
 def parse_dynamic_value(text: str) -> tuple[str, object]:

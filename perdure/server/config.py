@@ -1,0 +1,252 @@
+"""The configuration of a server: one YAML file, each value of which a variable of the environment can set instead.
+
+`PERDURE_STORE__CASSANDRA__PASSWORD` is `store.cassandra.password`: two underscores lead into a section. Invariant: an
+unknown key is refused, not skipped; every fault is named with its key and what was expected, all of them at once; what
+is secret is in no error, no log and no output. Refuses to know how a server uses it.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from perdure.base.errors import InvalidArgument
+from perdure.server.config_cassandra import CassandraSection
+from perdure.server.config_fields import A_LIST, KEYS_AND_VALUES, Port, Section, Text, seconds, shown, whole
+
+PREFIX = "PERDURE_"
+FILE_BYTES_MAX = 1 << 20
+_DAY_S = 86_400.0
+_YEARS_S = 100 * 365 * _DAY_S
+
+
+class SqliteSection(Section):
+    """A store in one file, for one process."""
+
+    file: Text
+
+
+class StoreSection(Section):
+    """Where the data is: exactly one of these."""
+
+    cassandra: CassandraSection | None = None
+    sqlite: SqliteSection | None = None
+
+    @model_validator(mode="after")
+    def _is_one(self) -> "StoreSection":
+        if (self.cassandra is None) == (self.sqlite is None):
+            raise ValueError("expected either cassandra or sqlite (a store in memory is for `perdure dev`)")
+        if self.sqlite is not None and self.sqlite.file == ":memory:":
+            raise ValueError("sqlite: a server keeps its data: expected a file (`perdure dev` can do without)")
+        return self
+
+
+class FrontendSection(Section):
+    """Where clients and workers connect."""
+
+    listen: Text = "127.0.0.1"
+    port: Port = 7233
+
+
+class HistorySection(Section):
+    """The shards that are made in an empty store. The number of a store that has some stays as it is."""
+
+    shards: Annotated[int, whole(1, 4_096)] = 16
+
+
+class MetricsSection(Section):
+    """Where Prometheus scrapes."""
+
+    listen: Text = "127.0.0.1"
+    port: Port = 9090
+
+
+class LogSection(Section):
+    """What is written to standard error."""
+
+    level: Literal["debug", "info", "warn", "error", "never"] = "info"
+    format: Literal["json", "text"] = "json"
+
+
+class StartSection(Section):
+    """`store_wait`: how long a server waits for a store that can't be reached when it starts, before it gives up."""
+
+    store_wait: Annotated[float, seconds(0, _DAY_S)] = 60.0
+
+
+class StopSection(Section):
+    """`drain`: how long calls that have begun may go on. `checkpoint`: for the last checkpoint, which shortens the
+    next start.
+    """
+
+    drain: Annotated[float, seconds(0, 3_600)] = 10.0
+    checkpoint: Annotated[float, seconds(0, 3_600)] = 10.0
+
+
+class NamespaceSection(Section):
+    """A namespace that is made if it isn't there; the retention of one that is there stays as it is."""
+
+    name: Text
+    retention: Annotated[float, seconds(3_600, _YEARS_S)] = 3 * _DAY_S
+    search_attributes: Annotated[dict[str, str], KEYS_AND_VALUES] = Field(default_factory=dict)
+
+
+def _one_namespace() -> list[NamespaceSection]:
+    return [NamespaceSection(name="default")]
+
+
+class Config(Section):
+    """The whole of it. `dynamic`: values by the keys that operators know, docs/cassandra.md shows some."""
+
+    store: StoreSection
+    frontend: FrontendSection = FrontendSection()
+    history: HistorySection = HistorySection()
+    metrics: MetricsSection = MetricsSection()
+    log: LogSection = LogSection()
+    start: StartSection = StartSection()
+    stop: StopSection = StopSection()
+    namespaces: Annotated[list[NamespaceSection], A_LIST] = Field(default_factory=_one_namespace)
+    dynamic: Annotated[dict[str, Any], KEYS_AND_VALUES] = Field(default_factory=dict)
+
+
+def load(path: str, environment: Mapping[str, str]) -> Config:
+    """The configuration in a file, with what the environment sets instead. Raises InvalidArgument."""
+    values = _read(path)
+    faults: list[str] = []
+    places: dict[str, str] = {}
+    for variable, keys, value in _set_outside(environment, faults):
+        section = values
+        for key in keys[:-1]:
+            inner = section.get(key)
+            if not isinstance(inner, dict):
+                inner = section[key] = {}
+            section = inner
+        section[keys[-1]] = value
+        places[".".join(keys)] = variable
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        faults += [_fault(details, places) for details in error.errors(include_url=False)]
+    else:
+        if not faults:
+            return config
+    # Without the causes: their texts have values in them.
+    raise InvalidArgument("\n  ".join([f"{path} can't be used:", *faults])) from None
+
+
+def show(config: Config) -> str:
+    """The configuration with everything that is set by default, as YAML; what is secret as stars. Times in seconds."""
+    return yaml.safe_dump(config.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        with Path(path).open("rb") as file:
+            body = file.read(FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise InvalidArgument(f"{path}: {error.strerror or error}") from error
+    if len(body) > FILE_BYTES_MAX:
+        raise InvalidArgument(f"{path}: larger than {FILE_BYTES_MAX >> 20} MiB, that is no configuration")
+    try:
+        values = yaml.load(body, _Loader)
+    except RecursionError:
+        raise InvalidArgument(f"{path}: nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:
+        # Its own text shows a piece of the file, where a secret may be.
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark is not None else ""
+        problem = getattr(error, "problem", None) or "it can't be read"
+        raise InvalidArgument(f"{path}:{where} not a YAML file: {problem}") from None
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise InvalidArgument(f"{path}: expected keys with values, such as store, frontend, log")
+    return values
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice: one of the two would be without effect."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def variables(section: type[BaseModel] = Config, keys: tuple[str, ...] = ()) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The variable of each value, and where the value is: (PERDURE_LOG__LEVEL, (log, level))."""
+    for name, field in section.model_fields.items():
+        inner = _section_of(field.annotation)
+        if inner is not None:
+            yield from variables(inner, (*keys, name))
+        else:
+            yield PREFIX + "__".join((*keys, name)).upper(), (*keys, name)
+
+
+def _section_of(annotation: Any) -> type[Section] | None:
+    choices = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    for choice in choices:
+        if isinstance(choice, type) and issubclass(choice, Section):
+            return choice
+    return None
+
+
+def _set_outside(environment: Mapping[str, str], faults: list[str]) -> Iterator[tuple[str, tuple[str, ...], str]]:
+    """Variables that set a value. Of others only those with two underscores can be meant for this program:
+    orchestrators make some of their own from the names of services. An empty one sets nothing.
+    """
+    known = dict(variables())
+    for variable, value in sorted(environment.items()):
+        if variable in known:
+            if value:
+                yield variable, known[variable], value
+        elif variable.startswith(PREFIX) and "__" in variable:
+            faults.append(f"{variable}: there is no such key{_meant(variable, known)}")
+
+
+def _meant(name: str, known: Mapping[str, object]) -> str:
+    close = difflib.get_close_matches(name, known, 1, 0.7)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _fault(details: ErrorDetails, places: Mapping[str, str]) -> str:
+    """`key: what was expected`. Shows no value but those that the fields' own errors show."""
+    location = details["loc"]
+    key = ".".join(str(part) for part in location)
+    name = f"{places[key]} ({key})" if key in places else key
+    context = details.get("ctx", {})
+    match details["type"]:
+        case "value_error":
+            text = str(context["error"])
+        case "missing":
+            text = "is missing"
+        case "extra_forbidden":
+            known = _known(location[:-1])
+            text = f"there is no such key{_meant(str(location[-1]), known)}; known here: {', '.join(known)}"
+        case "literal_error":
+            text = f"expected {context['expected']}, not {shown(details['input'])}"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            text = "expected keys with values"
+        case _:
+            text = details["msg"]
+    return f"{name}: {text}" if name else text
+
+
+def _known(location: tuple[int | str, ...]) -> dict[str, object]:
+    """The keys of a section."""
+    section: type[BaseModel] = Config
+    for part in location:
+        if isinstance(part, int):
+            continue
+        annotation = section.model_fields[part].annotation
+        inner = _section_of(annotation) or next(filter(None, map(_section_of, get_args(annotation))), None)
+        if inner is not None:
+            section = inner
+    return dict(section.model_fields)

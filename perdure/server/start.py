@@ -1,0 +1,81 @@
+"""The commands that take a configuration: `perdure server start`, `perdure config check` and `show`."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import click
+import structlog
+
+from perdure.base.errors import InvalidArgument
+from perdure.server import logs
+from perdure.server.launching import launch
+from perdure.server.options import ServingOptions
+
+log = structlog.get_logger(__name__)
+
+
+def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--config FILE`."""
+    option = click.option(
+        "--config",
+        "-c",
+        "path",
+        metavar="FILE",
+        required=True,
+        envvar="PERDURE_CONFIG",
+        help="The configuration, in YAML. Each value can also be set by the environment: PERDURE_LOG__LEVEL.",
+    )
+    return option(command)
+
+
+@click.command("start")
+@config_option
+def start(path: str) -> None:
+    """Run all roles in this process, on the store that a configuration names."""
+    config, options, unknown = _read(path)
+    logs.configure(config.log.level, config.log.format, "perdure")
+    for key in unknown:
+        log.warning("this configuration key is not known here and has no effect", key=key)
+    launch(options)
+
+
+@click.group("config")
+def config_group() -> None:
+    """Look at a configuration."""
+
+
+@config_group.command("check")
+@config_option
+def check(path: str) -> None:
+    """Say whether a server would take a configuration. Opens no store."""
+    _, options, unknown = _read(path)
+    for key in unknown:
+        click.echo(f"dynamic.{key}: not known here, and without effect")
+    click.echo(f"{path} is a configuration. Data: {options.store}.")
+
+
+@config_group.command("show")
+@config_option
+def show_(path: str) -> None:
+    """Print a configuration with its defaults and what the environment sets; secrets as stars."""
+    config, _, _ = _read(path)
+    from perdure.server.config import show  # noqa: PLC0415 - see _read
+
+    click.echo(show(config), nl=False)
+
+
+def _read(path: str) -> tuple[Any, ServingOptions, list[str]]:
+    """The configuration, what it means, and dynamic keys without effect. Raises ClickException."""
+    # Not for those who run `perdure dev`: pydantic takes a while.
+    from perdure.server.config import load  # noqa: PLC0415 - as above
+    from perdure.server.configured import serving_options  # noqa: PLC0415 - as above
+
+    try:
+        config = load(path, os.environ)
+    except InvalidArgument as error:
+        raise click.ClickException(error.message) from None
+    try:
+        return config, *serving_options(config)
+    except InvalidArgument as error:
+        raise click.ClickException(f"{path} can't be used:\n  {error.message}") from None
