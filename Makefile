@@ -7,11 +7,11 @@ SEEDS ?= 50
 SEED ?= 1
 ARGS ?=
 
-.PHONY: help setup dev test check lint tidy format sim conformance bench profile compat lock clean
+.PHONY: help setup dev cassandra test check lint tidy format sim conformance bench bench-cassandra profile compat lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/'
 
 setup: $(STAMP) ## make .venv with exactly what requirements.lock says (does nothing when it is up to date)
 
@@ -26,6 +26,9 @@ $(STAMP): pyproject.toml requirements.lock
 
 dev: setup ## run a whole cluster in this process; ARGS="--port 7300 --db-filename perdure.db"
 	$(BIN)/perdure dev $(ARGS)
+
+cassandra: setup ## a Cassandra node for `make dev ARGS="--store cassandra://127.0.0.1/perdure"`, until Ctrl-C; ARGS="--nodes 3"
+	@$(BIN)/python -m tests.cassandra.run $(ARGS)
 
 test: setup lint ## everything: checks and all suites; ARGS="-k timer"
 	$(BIN)/python -m pytest $(ARGS)
@@ -57,6 +60,9 @@ endif
 
 bench: setup ## beside the reference server, as tables; ARGS="--in-flight 50", ARGS="--rounds 3 --write" for benchmarks/results.md
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-cassandra: setup ## on one node of Cassandra, which it starts (needs Java 17 and Maven); ARGS="--reference-cassandra FOLDER --write"
+	$(BIN)/python -m benchmarks.on_cassandra $(ARGS)
 
 profile: setup ## where a workflow's CPU goes, by call and by room; ARGS="--in-flight 1"
 	$(BIN)/python -m benchmarks.profile $(ARGS)

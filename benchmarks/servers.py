@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +38,8 @@ class Server:
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -52,26 +53,39 @@ def commands(port: int, folder: str, entry: Sequence[str] = _ENTRY) -> dict[str,
     arguments of its own.
     """
     temporal = shutil.which("temporal", path=str(Path(sys.executable).parent)) or "temporal"
-    perdure = [sys.executable, "-m", *entry, "server", "start-dev", "--headless", "--port", str(port)]
+    server = [sys.executable, "-m", *entry, "server", "start-dev", "--headless", "--port", str(port)]
     return {
         REFERENCE: [temporal, "server", "start-dev", "--headless", "--port", str(port)],
-        MEMORY: perdure,
-        FILE: [*perdure, "--db-filename", str(Path(folder) / "perdure.db")],
+        MEMORY: server,
+        FILE: [*server, "--db-filename", str(Path(folder) / "perdure.db")],
     }
+
+
+def perdure(port: int, entry: Sequence[str] = _ENTRY) -> list[str]:
+    """The command line of Perdure, to which options of its store are added."""
+    return [sys.executable, "-m", *entry, "dev", "--headless", "--port", str(port)]
 
 
 @contextmanager
 def running(name: str, entry: Sequence[str] = _ENTRY) -> Iterator[Server]:
     """Start the server called `name`, one of SERVERS, and kill it afterwards. The caller waits until it answers."""
-    port = _free_port()
+    with started(name, lambda port, folder: commands(port, folder, entry)[name]) as server:
+        yield server
+
+
+@contextmanager
+def started(name: str, command: Callable[[int, str], list[str]]) -> Iterator[Server]:
+    """Start what `command` says for a port and a folder of its own, call it `name`, and kill it afterwards."""
+    port = free_port()
     # The server runs in a folder of its own, and finds these modules all the same.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with tempfile.TemporaryDirectory() as folder, Path(folder, "log").open("wb") as log:
-        process = subprocess.Popen(
-            commands(port, folder, entry)[name], cwd=folder, env=environment, stdout=log, stderr=log
-        )
+        process = subprocess.Popen(command(port, folder), cwd=folder, env=environment, stdout=log, stderr=log)
         try:
             yield Server(name, f"127.0.0.1:{port}", process.pid)
+        except BaseException:
+            sys.stderr.write(Path(folder, "log").read_text(errors="replace")[-2_000:])
+            raise
         finally:
             process.kill()
             process.wait()
