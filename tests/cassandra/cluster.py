@@ -1,4 +1,4 @@
-"""Three nodes on addresses of their own that start at once; every keyspace can have three replicas."""
+"""Nodes on addresses of their own that start at once: three, unless told otherwise, for keyspaces of three replicas."""
 
 import time
 from collections.abc import Sequence
@@ -6,11 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cassandra import ConsistencyLevel, DriverException
+from cassandra.cluster import NoHostAvailable
 from tests.cassandra.cql import rows
 from tests.cassandra.node import CassandraNode, NodeOptions
 
 _RING = 2**64
 _SETTLE_SECONDS = 60.0
+_REPLICAS = 3  # of the keyspace that `settle` reads
 _PARTS = 4  # places of each node on the ring
 
 
@@ -57,14 +59,14 @@ class CassandraCluster:
             raise
 
     def settle(self) -> None:
-        """Wait until each node reaches the replicas on all. Raises AssertionError after a minute."""
+        """Wait until each node reaches the replicas on all three. Raises AssertionError after a minute."""
         deadline = time.monotonic() + _SETTLE_SECONDS
-        waiting = [node.options.address for node in self.nodes]
+        waiting = [node.options.address for node in self.nodes if len(self.nodes) >= _REPLICAS]
         while waiting:
             try:
                 # A keyspace of Cassandra's own with three replicas, whatever the cluster is used for.
                 rows(waiting[0], "SELECT * FROM system_distributed.view_build_status", ConsistencyLevel.ALL)
-            except DriverException as failed:
+            except (DriverException, NoHostAvailable) as failed:
                 if time.monotonic() > deadline:
                     raise AssertionError(f"{waiting} don't see all nodes: {failed}") from failed
             else:

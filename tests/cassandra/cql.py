@@ -31,7 +31,7 @@ def session(host: str, port: int = CQL_PORT) -> Iterator[Session]:
 def rows(
     host: str, cql: str, consistency: int = ConsistencyLevel.QUORUM, port: int = CQL_PORT
 ) -> list[tuple[object, ...]]:
-    """The rows of one statement. Raises cassandra.DriverException."""
+    """The rows of one statement. Raises cassandra.DriverException, NoHostAvailable."""
     with session(host, port) as opened:
         statement = opened.prepare(cql)
         statement.consistency_level = consistency

@@ -194,7 +194,13 @@ class CassandraNode:
         write_settings(self.folder, self.options.configuration(self.folder))
         with (self.folder / "node.log").open("ab") as log:
             self._process = subprocess.Popen(
-                self._command(), cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                self._command(),
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C is for whoever started it, who then stops it.
+                start_new_session=True,
             )
 
     def _command(self) -> list[str]:
