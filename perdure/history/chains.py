@@ -381,4 +381,9 @@ def deleted_runs(record: Record) -> list[str]:
 
 def deletions(record: Record) -> list[Task]:
     """The effects of deleting runs, which no state derives any more."""
-    return [Effect(record.key, run, EffectKind.VISIBILITY_DELETE, _DELETED_VERSION) for run in deleted_runs(record)]
+    return [
+        Effect(record.key, mutation.run_id, EffectKind.VISIBILITY_DELETE, _DELETED_VERSION, step.start_ns)
+        for mutation in record.mutations
+        for step in mutation.steps[-1:]
+        if isinstance(step, Delete)
+    ]

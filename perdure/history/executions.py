@@ -190,8 +190,14 @@ class HistoryExecutions:
         for effect in effects:
             key = effect.key
             if effect.kind == EffectKind.VISIBILITY_DELETE:
-                row = VisibilityRow(key.namespace_id, key.workflow_id, effect.run_id, effect.version, deleted=True)
-                rows[effect.run_id] = row
+                rows[effect.run_id] = VisibilityRow(
+                    key.namespace_id,
+                    key.workflow_id,
+                    effect.run_id,
+                    effect.version,
+                    deleted=True,
+                    start_time_ns=effect.start_ns,
+                )
                 continue
             entry = await chains.entry(key, (effect.run_id,))
             run = entry.chain.runs.get(effect.run_id)

@@ -261,7 +261,7 @@ class Draft:
     def delete(self, branches: tuple[str, ...]) -> None:
         """The run goes, with its history: these branches."""
         self.deleted = True
-        self._steps.append(Delete(branches))
+        self._steps.append(Delete(branches, self.run.start_time_ns))
 
     def mutation(self) -> Mutation:
         """Freeze: do the end-of-mutation bookkeeping. Called once, by `decide`."""

@@ -79,10 +79,12 @@ class Drop(msgspec.Struct, frozen=True, array_like=True, tag="d"):
 
 class Delete(msgspec.Struct, frozen=True, array_like=True, tag="x"):
     """The run is gone, with its history. Always the last step of its run. `branches`: those that no other run lies on
-    and that go with it; None = all of the run's, as before there were resets.
+    and that go with it; None = all of the run's, as before there were resets. `start_ns`: when the run started, which a
+    list may know it by; 0 = not told, as before there was Cassandra.
     """
 
     branches: tuple[str, ...] | None = None
+    start_ns: int = 0
 
 
 Step = Create | Append | Buffer | Unbuffer | Flush | Assign | Put | Drop | Delete

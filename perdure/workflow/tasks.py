@@ -125,12 +125,15 @@ class EffectKind(IntEnum):
 
 
 class Effect(msgspec.Struct, frozen=True, array_like=True, tag="e"):
-    """Work to be done at least once, idempotent by (run, kind, version). `version` is the run's transition count."""
+    """Work to be done at least once, idempotent by (run, kind, version). `version` is the run's transition count.
+    `start_ns`: of a deletion, when the run started, 0 = not known.
+    """
 
     key: ChainKey
     run_id: str
     kind: EffectKind
     version: int
+    start_ns: int = 0
 
 
 Task = Offer | Timer | Effect
