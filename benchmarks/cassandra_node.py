@@ -10,12 +10,12 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.servers import Server
+from benchmarks.servers import TICKS, Server
 from tests.cassandra.addresses import CQL_PORT, free_addresses
 from tests.cassandra.jars import fetched, java
 from tests.cassandra.node import INSIDES, CassandraNode, NodeOptions
@@ -94,6 +94,16 @@ class MeasuredNode:
             tables,
         )
 
+    def threads(self) -> dict[str, float]:
+        """CPU seconds by kind of thread, those that have ended left out."""
+        used: dict[str, float] = {}
+        for task in Path(f"/proc/{self.server.pid}/task").iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                name, _, rest = (task / "stat").read_text().partition("(")[2].rpartition(")")
+                fields, kind = rest.split(), re.sub(r"[-#: ]*\d*$", "", name)
+                used[kind] = used.get(kind, 0.0) + (int(fields[11]) + int(fields[12])) / TICKS
+        return used
+
     def tool(self, *arguments: str) -> str:
         """What nodetool says."""
         port = str(self._node.options.jmx_port)
@@ -151,6 +161,14 @@ def measured_node(
                 measured.close()
         finally:
             node.discard()
+
+
+def table_of_threads(used: dict[str, float], workflows: int, least_ms: float = 0.05) -> str:
+    """CPU ms a workflow by kind of thread, the busiest first. C1 and C2 compile, G1 collects."""
+    lines = ["| kind of thread | CPU ms a workflow |", "|---|---|"]
+    ordered = sorted(used.items(), key=lambda item: -item[1])
+    lines += [f"| {name} | {s / workflows * 1e3:.2f} |" for name, s in ordered if s / workflows * 1e3 >= least_ms]
+    return "\n".join(lines)
 
 
 def table_of(counts: Counts, workflows: int, least: float = 0.01) -> str:

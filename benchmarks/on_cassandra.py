@@ -8,7 +8,7 @@ benchmarks/reference_cassandra.py) the reference's figures are those kept of ano
 import argparse
 import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +16,11 @@ from pathlib import Path
 import uvloop
 
 from benchmarks.calls import Calls
-from benchmarks.cassandra_node import Counts, MeasuredNode, measured_node, table_of
+from benchmarks.cassandra_node import Counts, MeasuredNode, measured_node, table_of, table_of_threads
 from benchmarks.one_activity import Load
 from benchmarks.reference_cassandra import running_reference
 from benchmarks.report import Figures, figures, machine
-from benchmarks.servers import Server, perdure, started
+from benchmarks.servers import ENTRY, Server, perdure, started
 
 RESULTS = Path(__file__).with_name("cassandra.md")
 KEYSPACE = "perdure_bench"
@@ -42,17 +42,18 @@ class Row:
     workflows: int
     node_cpu_ms: float
     counts: Counts
+    threads: dict[str, float]
 
 
 @contextmanager
-def running_perdure(node: MeasuredNode, name: str = "perdure", keyspace: str = KEYSPACE) -> Iterator[Server]:
-    """Start Perdure on a fresh keyspace of `node`; kill it and drop the keyspace afterwards."""
-    store = f"cassandra://{node.server.address}/{keyspace}"
+def running_perdure(node: MeasuredNode, *more: str, entry: Sequence[str] = ENTRY) -> Iterator[Server]:
+    """Start Perdure on a fresh keyspace of `node`, with `more` options; kill it and drop the keyspace afterwards."""
+    store = f"cassandra://{node.server.address}/{KEYSPACE}"
     try:
-        with started(name, lambda port, _: [*perdure(port), "--store", store]) as server:
+        with started("perdure", lambda port, _: [*perdure(port, entry), "--store", store, *more]) as server:
             yield server
     finally:
-        node.ask(f"DROP KEYSPACE IF EXISTS {keyspace}")
+        node.ask(f"DROP KEYSPACE IF EXISTS {KEYSPACE}")
 
 
 async def measure(server: Server, node: MeasuredNode, in_flight: int, seconds: float, warm_s: float) -> Row:
@@ -60,7 +61,7 @@ async def measure(server: Server, node: MeasuredNode, in_flight: int, seconds: f
     calls = await Calls.connect(server.address)
     load = Load(calls, in_flight)
     await load.run(warm_s)
-    counts = await asyncio.to_thread(node.counts)
+    counts, threads = await asyncio.to_thread(node.counts), node.threads()
     cpu, node_cpu = server.cpu_seconds(), node.server.cpu_seconds()
     taken = await load.run(seconds)
     cpu, node_cpu = server.cpu_seconds() - cpu, node.server.cpu_seconds() - node_cpu
@@ -69,7 +70,8 @@ async def measure(server: Server, node: MeasuredNode, in_flight: int, seconds: f
     calls.close()
     done = len(load.latencies)
     found = figures(server, str(in_flight), load.latencies, taken, cpu)
-    return Row(found, done, node_cpu / done * 1e3, counts)
+    used = {kind: seconds - threads.get(kind, 0.0) for kind, seconds in node.threads().items()}
+    return Row(found, done, node_cpu / done * 1e3, counts, used)
 
 
 def table(rows: list[Row]) -> str:
@@ -116,8 +118,8 @@ def measured(arguments: argparse.Namespace) -> str:
     if not rows:
         parts.append(_KEPT)
     for row in ours:
-        title = f"## What Perdure reads and writes, {row.figures.case} in flight"
-        parts += [title, table_of(row.counts, row.workflows)]
+        parts.append(f"## What Perdure reads and writes, {row.figures.case} in flight")
+        parts += [table_of(row.counts, row.workflows), table_of_threads(row.threads, row.workflows)]
     return "\n\n".join(parts)
 
 

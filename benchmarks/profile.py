@@ -1,4 +1,7 @@
-"""Where the CPU of a one-activity workflow goes: `python -m benchmarks.profile [--in-flight 50] [--file]`."""
+"""Where the CPU of a one-activity workflow goes: `python -m benchmarks.profile [--in-flight 50]`.
+
+With a store in memory, in a file (`--file`), or on a node of Cassandra that it starts (`--cassandra`).
+"""
 
 import argparse
 import asyncio
@@ -8,23 +11,28 @@ import signal
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import uvloop
 
 from benchmarks.calls import Calls
+from benchmarks.cassandra_node import measured_node
+from benchmarks.on_cassandra import running_perdure
 from benchmarks.one_activity import Load
 from benchmarks.servers import FILE, MEMORY, Server, running
 
 _PLACES = 40
 
 
-async def sampled(server: Server, found: Path, in_flight: int, seconds: float) -> tuple[int, float, dict[str, Any]]:
+async def sampled(
+    server: Server, found: Path, in_flight: int, seconds: float, warm_s: float
+) -> tuple[int, float, dict[str, Any]]:
     """How many workflows, the server's CPU seconds, and the samples."""
     calls = await Calls.connect(server.address)
     load = Load(calls, in_flight)
-    await load.run(2.0)
+    await load.run(warm_s)
     os.kill(server.pid, signal.SIGUSR1)
     cpu = server.cpu_seconds()
     await load.run(seconds)
@@ -58,12 +66,18 @@ def main() -> None:
     parser.add_argument("--in-flight", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--file", action="store_true", help="with a database file")
+    parser.add_argument("--cassandra", action="store_true", help="with a node of Cassandra, which it starts")
     arguments = parser.parse_args()
+    warm_s = 15.0 if arguments.cassandra else 2.0  # a node that has just started is slow
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder) / "samples.json"
         entry = ("benchmarks.sampling", str(found))
-        with running(FILE if arguments.file else MEMORY, entry) as server:
-            workflows, cpu, samples = uvloop.run(sampled(server, found, arguments.in_flight, arguments.seconds))
+        with ExitStack() as stack:
+            if arguments.cassandra:
+                server = stack.enter_context(running_perdure(stack.enter_context(measured_node()), entry=entry))
+            else:
+                server = stack.enter_context(running(FILE if arguments.file else MEMORY, entry))
+            workflows, cpu, samples = uvloop.run(sampled(server, found, arguments.in_flight, arguments.seconds, warm_s))
     parts = [
         f"{workflows} workflows, {arguments.in_flight} in flight, {cpu / workflows * 1e3:.2f} ms of CPU each",
         table("thread", samples["threads"], workflows),

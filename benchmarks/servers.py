@@ -16,7 +16,7 @@ MEMORY = "perdure, in memory"
 FILE = "perdure, file with fsync"
 SERVERS = (REFERENCE, MEMORY, FILE)
 
-_TICKS = os.sysconf("SC_CLK_TCK")
+TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Server:
     def cpu_seconds(self) -> float:
         """CPU time that the process has used."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        return (int(fields[11]) + int(fields[12])) / TICKS
 
     def rss_mb(self) -> float:
         """Resident memory in MB."""
@@ -45,10 +45,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-_ENTRY = ("perdure.server.main",)
+ENTRY = ("perdure.server.main",)
 
 
-def commands(port: int, folder: str, entry: Sequence[str] = _ENTRY) -> dict[str, list[str]]:
+def commands(port: int, folder: str, entry: Sequence[str] = ENTRY) -> dict[str, list[str]]:
     """The command line of every server that can be measured. `entry`: the module that is run as Perdure, and
     arguments of its own.
     """
@@ -61,13 +61,13 @@ def commands(port: int, folder: str, entry: Sequence[str] = _ENTRY) -> dict[str,
     }
 
 
-def perdure(port: int, entry: Sequence[str] = _ENTRY) -> list[str]:
+def perdure(port: int, entry: Sequence[str] = ENTRY) -> list[str]:
     """The command line of Perdure, to which options of its store are added."""
     return [sys.executable, "-m", *entry, "dev", "--headless", "--port", str(port)]
 
 
 @contextmanager
-def running(name: str, entry: Sequence[str] = _ENTRY) -> Iterator[Server]:
+def running(name: str, entry: Sequence[str] = ENTRY) -> Iterator[Server]:
     """Start the server called `name`, one of SERVERS, and kill it afterwards. The caller waits until it answers."""
     with started(name, lambda port, folder: commands(port, folder, entry)[name]) as server:
         yield server
