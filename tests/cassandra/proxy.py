@@ -131,6 +131,8 @@ class _Pair:
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            # Before anything that may be cancelled in its turn.
+            to_node.close()
             for late in self._late:
                 late.cancel()
             for task in tasks:
@@ -138,7 +140,6 @@ class _Pair:
             for outcome in await asyncio.gather(*tasks, return_exceptions=True):
                 if isinstance(outcome, wire.Unreadable):
                     self._proxy.unreadable.append(str(outcome))
-            to_node.close()
 
     async def _requests(self, to_node: asyncio.StreamWriter) -> None:
         while (frame := await wire.read_frame(self._from_client)) is not None:
