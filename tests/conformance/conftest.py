@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.cassandra.cql import drop_keyspace
+from tests.cassandra.fixtures import Contact, Keyspace
 from tests.conformance.generated.case import WEIGHTS
 from tests.conformance.generated.comparing import Comparing, Verdict
 from tests.conformance.generated.plan import drawn
@@ -17,6 +20,7 @@ from tests.conformance.harness.scenario import Scenario, run_all
 from tests.conformance.harness.servers import Server, perdure_command, prepare, reference_command, running
 
 PERDURE = "perdure"
+CASSANDRA = "cassandra"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,6 +33,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--reference-address", help="host:port of a reference server that runs already")
     group.addoption("--perdure-address", help="host:port of a Perdure that runs already")
+    group.addoption(
+        "--store",
+        help="where Perdure keeps its data: an address as `perdure dev --store` takes it, or `cassandra` for a node of"
+        " the tests; in memory if not given",
+    )
     group.addoption(
         "--transcripts", type=Path, help="a folder to write the transcripts to, one per server and scenario"
     )
@@ -97,7 +106,9 @@ async def _there(name: str, address: str) -> Server:
     return Server(name, address)
 
 
-async def _servers(config: pytest.Config, stack: contextlib.AsyncExitStack) -> tuple[Server, Server]:
+async def _servers(
+    config: pytest.Config, stack: contextlib.AsyncExitStack, stored: tuple[str, ...]
+) -> tuple[Server, Server]:
     address = config.getoption("--reference-address", None)
     reference = (
         await _there("reference", address)
@@ -109,16 +120,36 @@ async def _servers(config: pytest.Config, stack: contextlib.AsyncExitStack) -> t
     address = config.getoption("--perdure-address", None)
     if address:
         return reference, await _there(PERDURE, address)
-    return reference, await stack.enter_async_context(running(PERDURE, perdure_command()))
+    return reference, await stack.enter_async_context(running(PERDURE, perdure_command(), *stored))
 
 
 @pytest.fixture(scope="session")
-def comparison(request: pytest.FixtureRequest) -> Iterator[Comparison]:
+def stored(request: pytest.FixtureRequest) -> Iterator[tuple[str, ...]]:
+    """The arguments that tell Perdure where to keep its data."""
+    wanted = request.config.getoption("--store", None)
+    if wanted == CASSANDRA:
+        with _on_cassandra(request) as arguments:
+            yield arguments
+    else:
+        yield ("--store", wanted) if wanted else ()
+
+
+@contextlib.contextmanager
+def _on_cassandra(request: pytest.FixtureRequest) -> Iterator[tuple[str, ...]]:
+    """The same for a keyspace of a Cassandra of the tests, dropped afterwards; skips where there is none."""
+    contact: Contact = request.getfixturevalue("cassandra")
+    keyspace = Keyspace(contact, f"conformance_{os.getpid()}")
+    yield "--store", keyspace.url
+    drop_keyspace(contact.host, keyspace.name, contact.port)
+
+
+@pytest.fixture(scope="session")
+def comparison(request: pytest.FixtureRequest, stored: tuple[str, ...]) -> Iterator[Comparison]:
     """Both servers, running until the end of the session."""
     with asyncio.Runner() as runner:
         stack = contextlib.AsyncExitStack()
         try:
-            servers = runner.run(_servers(request.config, stack))
+            servers = runner.run(_servers(request.config, stack, stored))
             yield Comparison(runner, servers, request.config.getoption("--transcripts", None))
         finally:
             runner.run(stack.aclose())

@@ -123,13 +123,13 @@ async def prepare(client: Client) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running(name: str, command: list[str]) -> AsyncIterator[Server]:
-    """Run `command server start-dev` in a folder of its own until the context ends.
+async def running(name: str, command: list[str], *more: str) -> AsyncIterator[Server]:
+    """Run `command server start-dev` in a folder of its own until the context ends. `more`: arguments besides.
 
     Raises ServerMissing if the process ends, or TimeoutError if it does not answer within START_SECONDS.
     """
     port = _free_port()
-    arguments = [*command, "server", "start-dev", "--headless", "--port", str(port), "--namespace", "default"]
+    arguments = [*command, "server", "start-dev", "--headless", "--port", str(port), "--namespace", "default", *more]
     arguments += [part for setting in SETTINGS for part in ("--dynamic-config-value", setting)]
     with tempfile.TemporaryDirectory(prefix=f"conformance-{name}-", ignore_cleanup_errors=True) as folder:
         log = Path(folder) / "server.log"
