@@ -32,6 +32,8 @@ AVOIDED = {
     "a child with its parent's own id that terminates what runs": "the reference tries for ever (steps/commands.py)",
     "a reset, a pause, a close while an update waits": "the reference refuses or forgets what Perdure goes on with; "
     "scenarios show each (steps/operators.py, steps/workers.py)",
+    "a reset of what has children that end with their parent": "the reference's new run is not their parent but for "
+    "their completion; a scenario shows it (steps/operators.py)",
     "a signal repeated with its request id after a reset": "the reference takes it again (steps/operators.py)",
     "the end of an activity that is paused": "the reference lists its run as paused for ever "
     "(steps/operators.py, steps/commands.py)",
