@@ -44,6 +44,20 @@ VISIBILITY_REQUESTS = counter("visibility_persistence_requests", _LISTS, "Operat
 VISIBILITY_LATENCY = histogram("visibility_persistence_latency", _LISTS, "Seconds that operations on lists took.")
 VISIBILITY_ERRORS = counter("visibility_persistence_errors", _LISTS, "Operations on lists that failed.")
 
+_KIND = "kind service_name"
+CASSANDRA_REQUESTS = counter(
+    "cassandra_requests", _KIND, "Statements sent to Cassandra: read, settled_read, stamped (a write), conditional."
+)
+CASSANDRA_ERRORS = counter("cassandra_errors", _KIND, "Those that failed, or of which nothing was heard in time.")
+CASSANDRA_NOT_APPLIED = counter(
+    "cassandra_not_applied", "service_name", "Conditional writes that were not applied: another state stood there."
+)
+CASSANDRA_UNKNOWN = counter(
+    "cassandra_unknown_outcomes", "service_name", "Conditional writes in doubt; each is sent again until it is settled."
+)
+CASSANDRA_IN_FLIGHT = gauge("cassandra_requests_in_flight", "service_name", "Statements that have no answer yet.")
+CASSANDRA_NODES = gauge("cassandra_nodes", "service_name state", "Nodes that are up and down, as seen from here.")
+
 # ------------------------------------------------------------------------------------------ history: caches and shards
 
 CACHE_REQUESTS = counter("cache_requests", _CACHE, "Look-ups in the cache of executions.")

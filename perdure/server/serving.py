@@ -8,6 +8,7 @@ import gc
 from collections.abc import Mapping
 from functools import partial
 from importlib.metadata import version
+from typing import Protocol, runtime_checkable
 
 import msgspec
 import structlog
@@ -66,6 +67,15 @@ async def serve(options: ServingOptions, console: Console) -> None:
     console.stopped(str(options.store))
 
 
+@runtime_checkable
+class Measurable(Protocol):
+    """A store with metrics of its own, besides those of every store."""
+
+    def measure(self, metrics: Metrics) -> None:
+        """Count from now on."""
+        ...
+
+
 class Server:
     """The roles, the listener before them and the metrics beside them, on a store that somebody else closes."""
 
@@ -80,6 +90,8 @@ class Server:
         self._skipping: TimeSkipping | None = None
         if isinstance(self._clock, AdvancingClock):
             self._skipping = TimeSkipping(self._clock, self._roles, options.time_locks or 0)
+        if isinstance(store, Measurable):
+            store.measure(self._metrics)
         self._process = ProcessMeter(self._metrics, self._roles, self._clock)
         self._scrape = Scrape(self._metrics.page)
         self._frontend: Frontend | None = None

@@ -5,6 +5,8 @@ driver. Knows no rule of the product.
 """
 
 from perdure.base.clock import Clock
+from perdure.base.metrics import Metrics
+from perdure.store.cassandra.checkpoints import CassandraCheckpoints
 from perdure.store.cassandra.connecting import connected
 from perdure.store.cassandra.documents import CassandraDocuments
 from perdure.store.cassandra.leases import CassandraLeases
@@ -28,6 +30,7 @@ class CassandraStore:
         self._session = session
         self.log = CassandraLog(session)
         self.shards = CassandraShards(session)
+        self.checkpoints = CassandraCheckpoints(session, clock)
         self.documents = CassandraDocuments(session)
         self.leases = CassandraLeases(session)
         self.visibility = CassandraVisibility(session, clock)
@@ -53,19 +56,10 @@ class CassandraStore:
             raise
         return cls(session, clock)
 
+    def measure(self, metrics: Metrics) -> None:
+        """Count what is asked of Cassandra from now on."""
+        self._session.measure(metrics)
+
     async def close(self) -> None:
         """End all connections; what is in flight ends with an unknown outcome."""
         await self._session.close()
-
-
-async def open_schema(options: CassandraOptions, *, clock: Clock, dev: bool = False) -> tuple[Session, SchemaStore]:
-    """The schema of a keyspace, to be looked at or applied by hand; the caller closes the session. Raises as `open`,
-    and FailedPrecondition where the keyspace can't be made.
-    """
-    session = await connected(options, clock)
-    try:
-        await use_keyspace(session, options, dev=dev)
-    except BaseException:
-        await session.close()
-        raise
-    return session, SchemaStore(session, options.keyspace, clock)

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from perdure.base.errors import Bug, StoreUnavailable
+from perdure.base.metrics import Metrics
 from perdure.store.cassandra import driver
 from perdure.store.cassandra.driver import Link, Node, Result
 from perdure.store.cassandra.errors import Failure, Refusal, meaning
+from perdure.store.cassandra.measured import SessionMeter, node_readings
 from perdure.store.cassandra.statements import REGISTRY, Kind, Statement
 
 T = TypeVar("T")
@@ -48,6 +50,12 @@ class Session:
         self._woken = False
         self._room = asyncio.Semaphore(IN_FLIGHT_MAX)
         self._closed = False
+        self._meter = SessionMeter()
+
+    def measure(self, metrics: Metrics) -> None:
+        """Count there what is asked from now on."""
+        self._meter = SessionMeter(metrics)
+        metrics.on_read(node_readings(self.nodes))
 
     async def run(
         self,
@@ -76,6 +84,7 @@ class Session:
             raise meaning(statement, Failure("it answered without a verdict"))
         if rows[0][0]:
             return True, None
+        self._meter.not_applied()
         row = dict(zip(rows.names[1:], rows[0][1:], strict=True))
         return False, row or None
 
@@ -149,6 +158,7 @@ class Session:
         prepared = self._prepared.get(statement) or await self._prepare(statement)
         await self._room.acquire()
         answer = _Answer(statement, self._loop.create_future())
+        self._meter.sent(statement.kind)
 
         def done(result: Result | None, next_page: bytes | None, error: Exception | None) -> None:
             answer.result, answer.next_page, answer.error = result, next_page, error
@@ -176,6 +186,7 @@ class Session:
         while answers:
             answer = answers.popleft()
             self._room.release()
+            self._meter.answered(answer.statement.kind, answer.error)
             if not answer.future.done():
                 answer.settle()
 
