@@ -48,6 +48,9 @@ RECONNECT_FIRST_S = 0.25
 # What the driver adds to an error of the operating system.
 _LAST_ERROR = re.compile(r"Last error: (.*)\Z", re.DOTALL)
 
+# What Cassandra said, without how the driver shows it.
+_SAID = re.compile(r'message="(.*)"\s*\Z', re.DOTALL)
+
 _REFUSED = (InvalidRequest, Unauthorized, SyntaxException, ConfigurationException)
 
 # The names of the columns, and the rows as tuples; an empty answer is (), [].
@@ -234,6 +237,8 @@ def _cause(error: Exception, options: CassandraOptions) -> Exception:
         return Denied(sentence)
     if any("[SSL" in str(cause) for cause in causes):
         return Misfit(f"TLS does not come about: {sentence}")
+    if options.tls is None and any(isinstance(cause, ConnectionResetError) for cause in causes):
+        sentence += " (as a node does that asks for TLS)"
     return Away(sentence)
 
 
@@ -267,7 +272,10 @@ def _sentence(error: Exception) -> str:
         return found.group(1)
     if isinstance(error, OperationTimedOut):
         return f"no answer in time from {error.last_host or 'any node'}"
-    return str(error).strip().rstrip(".") or type(error).__name__
+    text = str(error)
+    if said := _SAID.search(text):
+        text = said.group(1)
+    return text.strip().rstrip(".") or type(error).__name__
 
 
 def _rows(names: Sequence[str], rows: list[tuple[Any, ...]]) -> Result:

@@ -194,7 +194,7 @@ class Session:
         try:
             return await asyncio.to_thread(call, *arguments)
         except (Refusal, Failure) as error:
-            raise StoreUnavailable(f"Cassandra refused or could not do it: {error}.") from error
+            raise StoreUnavailable(f"Cassandra said: {error}.") from error
 
 
 class _Answer:

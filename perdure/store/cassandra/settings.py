@@ -142,13 +142,13 @@ def _creation(session: Session, options: CassandraOptions, copies: int) -> str:
 
 
 async def _make(session: Session, options: CassandraOptions, copies: int) -> None:
-    log.info("keyspace is made", keyspace=options.keyspace, replication=copies, datacenter=session.datacenter)
     try:
         await session.define(_creation(session, options, copies))
     except PerdureError as error:
         raise FailedPrecondition(
             f"Keyspace {options.keyspace} is not there and could not be made: {error.message}"
         ) from error
+    log.info("keyspace was made", keyspace=options.keyspace, replication=copies, datacenter=session.datacenter)
 
 
 async def _replication(session: Session, keyspace: str) -> dict[str, str] | None:
