@@ -317,7 +317,8 @@ class VisibilityStore(Protocol):
         """One page (`token.page_of`), newest start first, of equal starts the greater run id. Raises InvalidArgument
         for a strange token.
 
-        A page may be shorter where a store would have to look far for the rest, but only the last may be empty.
+        A page may be shorter, or empty, where a store would have to look far for the rest: only a page without a token
+        is the last.
         """
         ...
 

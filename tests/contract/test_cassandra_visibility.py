@@ -1,49 +1,43 @@
-"""Lists in Cassandra: the contract, and what only they promise: thousands of runs over hours, rare ones, space freed."""
+"""Lists in Cassandra: the contract, and what only they promise: thousands over hours, rare ones, space freed."""
 
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import msgspec
 import pytest
 
-from perdure.base.clock import AdvancingClock, SystemClock
-from perdure.store.cassandra import CassandraOptions, CassandraStore
+from perdure.base.clock import SECOND_NS, AdvancingClock, SystemClock
+from perdure.store.cassandra import CassandraOptions, CassandraStore, walks
+from perdure.store.cassandra.connecting import connected
+from perdure.store.cassandra.schema import SchemaStore
 from perdure.store.cassandra.session import Rows, Session
-from perdure.store.cassandra.spans import FORGET_NS, SPAN_NS
+from perdure.store.cassandra.settings import use_keyspace
+from perdure.store.cassandra.spans import FORGET_NS, NOTE_NS, Spans, span_of
 from perdure.store.cassandra.statements import Statement
-from perdure.store.cassandra.walks import FEW, SPANS_OF_A_PAGE
+from perdure.store.cassandra.visibility import CassandraVisibility
 from perdure.store.contract import Store
 from perdure.testing import store_contract
 from perdure.testing.store_contract.suite import fresh
 from perdure.testing.store_contract.visibility import payload
 from perdure.visibility.evaluate import matches
 from perdure.visibility.rows import VisibilityQuery, VisibilityRow
-from perdure.visibility.token import position_of
 from perdure.visibility.tree import And, Equals, Filter
 from tests.cassandra.fixtures import Keyspace
 
-SECOND_NS = 1_000_000_000
 T0 = 1_700_000_000 * SECOND_NS
 RUNS = 5_000
 RUNNING, COMPLETED, FAILED, TERMINATED = 1, 2, 3, 5
 
 
-@asynccontextmanager
-async def opened(keyspace: Keyspace) -> AsyncIterator[tuple[CassandraStore, AdvancingClock]]:
-    """A store, and its clock."""
-    options = CassandraOptions(
+def _options(keyspace: Keyspace) -> CassandraOptions:
+    return CassandraOptions(
         contact_points=(keyspace.contact.host,),
         port=keyspace.contact.port,
         keyspace=keyspace.name,
         replication=1,
         simple_strategy=True,
     )
-    clock = AdvancingClock(SystemClock())
-    store = await CassandraStore.open(options, clock=clock, dev=True)
-    try:
-        yield store, clock
-    finally:
-        await store.close()
 
 
 class TestVisibility(store_contract.VisibilityContract):
@@ -60,8 +54,89 @@ class TestVisibility(store_contract.VisibilityContract):
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[Store]:
-        async with opened(self._keyspace) as (store, _):
+        store = await CassandraStore.open(_options(self._keyspace), clock=SystemClock(), dev=True)
+        try:
             yield store
+        finally:
+            await store.close()
+
+
+class Watched(Session):
+    """A session that remembers what it was asked."""
+
+    def __init__(self, inner: Session) -> None:
+        self._inner = inner
+        self.asked: list[Statement] = []
+        self.rows = 0
+
+    async def run(
+        self,
+        statement: Statement,
+        values: Sequence[object] = (),
+        *,
+        page: bytes | None = None,
+        fetch: int | None = None,
+    ) -> Rows:
+        return self._seen(statement, await self._inner.run(statement, values, page=page, fetch=fetch))
+
+    async def all(self, work: Iterable[tuple[Statement, Sequence[object]]]) -> list[Rows]:
+        work = list(work)
+        found = await self._inner.all(work)
+        return [self._seen(statement, rows) for (statement, _), rows in zip(work, found, strict=True)]
+
+    def _seen(self, statement: Statement, rows: Rows) -> Rows:
+        self.asked.append(statement)
+        self.rows += len(rows)
+        return rows
+
+    def forget(self) -> None:
+        """What was asked until now."""
+        self.asked = []
+        self.rows = 0
+
+
+class Lists:
+    """Lists on a watched session, and their clock."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = Watched(session)
+        self.clock = AdvancingClock(SystemClock())
+        self.store = CassandraVisibility(self.session, self.clock)
+
+    def restarted(self) -> CassandraVisibility:
+        """Another process's."""
+        return CassandraVisibility(self.session, self.clock)
+
+    async def write(self, rows: Sequence[VisibilityRow]) -> None:
+        """Write them as the pumps do: so many at a time."""
+        for at in range(0, len(rows), 100):
+            await self.store.upsert(rows[at : at + 100])
+
+    async def pages(self, namespace_id: str, condition: Filter | None, limit: int) -> list[list[str]]:
+        """The run ids of all pages."""
+        found: list[list[str]] = []
+        token = b""
+        while not found or token:
+            page = await self.store.list(VisibilityQuery(namespace_id, condition, limit, token))
+            found.append([row.run_id for row in page.rows])
+            token = page.token
+        return found
+
+    async def runs(self, namespace_id: str, condition: Filter | None = None) -> list[str]:
+        """The run ids of all pages together."""
+        return [run for page in await self.pages(namespace_id, condition, 100) for run in page]
+
+
+@pytest.fixture(name="lists")
+async def _lists(keyspace: Keyspace) -> AsyncIterator[Lists]:
+    clock = SystemClock()
+    session = await connected(_options(keyspace), clock)
+    try:
+        await use_keyspace(session, _options(keyspace), dev=True)
+        await SchemaStore(session, keyspace.name, clock).apply()
+        yield Lists(session)
+    finally:
+        await session.close()
 
 
 def run_at(namespace_id: str, number: int, of: int = RUNS, hours: int = 5, **fields: object) -> VisibilityRow:
@@ -87,26 +162,16 @@ def closed(row: VisibilityRow, status: int) -> VisibilityRow:
     )
 
 
-async def pages(store: CassandraStore, namespace_id: str, condition: Filter | None, limit: int) -> list[list[str]]:
-    """The run ids of all pages."""
-    found: list[list[str]] = []
-    token = b""
-    while not found or token:
-        page = await store.visibility.list(VisibilityQuery(namespace_id, condition, limit, token))
-        found.append([row.run_id for row in page.rows])
-        token = page.token
-    return found
+def deleted(row: VisibilityRow) -> VisibilityRow:
+    """The deletion of the run."""
+    return VisibilityRow(
+        row.namespace_id, row.workflow_id, row.run_id, 1 << 62, deleted=True, start_time_ns=row.start_time_ns
+    )
 
 
 def in_order(rows: list[VisibilityRow]) -> list[str]:
     """The run ids in the order of lists."""
     return [row.run_id for row in sorted(rows, key=lambda row: (row.start_time_ns, row.run_id), reverse=True)]
-
-
-async def write(store: CassandraStore, rows: list[VisibilityRow]) -> None:
-    """Write them as the pumps do: so many at a time."""
-    for at in range(0, len(rows), 100):
-        await store.visibility.upsert(rows[at : at + 100])
 
 
 CONDITIONS: list[Filter | None] = [
@@ -128,43 +193,188 @@ CONDITIONS: list[Filter | None] = [
 ]
 
 
-async def test_thousands_over_hours_are_paged_and_counted_exactly_once_each_by_every_filter(keyspace: Keyspace) -> None:
-    async with opened(keyspace) as (store, _):
-        namespace_id = fresh()
-        rows = {row.run_id: row for row in (run_at(namespace_id, number) for number in range(RUNS))}
-        await write(store, list(rows.values()))
-        await write(store, [run_at(fresh(), number) for number in range(0, RUNS, 50)])
-        ends = [
-            closed(row, FAILED if number % 1000 == 5 else COMPLETED)
-            for number, row in enumerate(rows.values())
-            if number % 10
-        ]
-        await write(store, ends)
-        await write(store, [rows[row.run_id] for row in ends[::7]])  # late, and of lower versions
-        gone = [msgspec.structs.replace(row, version=1 << 62, deleted=True) for row in ends[::20]]
-        await write(store, gone)
-        await write(store, [rows[row.run_id] for row in gone[::2]])
-        rows |= {row.run_id: row for row in ends}
-        for row in gone:
-            del rows[row.run_id]
-        assert await _disagreeing(store, namespace_id, list(rows.values())) == []
+async def test_thousands_over_hours_are_paged_and_counted_exactly_once_each_by_every_filter(lists: Lists) -> None:
+    namespace_id = fresh()
+    rows = {row.run_id: row for row in (run_at(namespace_id, number) for number in range(RUNS))}
+    await lists.write(list(rows.values()))
+    await lists.write([run_at(fresh(), number) for number in range(0, RUNS, 250)])
+    ends = [
+        closed(row, FAILED if number % 1000 == 5 else COMPLETED)
+        for number, row in enumerate(rows.values())
+        if number % 10
+    ]
+    await lists.write(ends)
+    await lists.write([rows[row.run_id] for row in ends[::7]])  # late, and of lower versions
+    gone = [deleted(row) for row in ends[::20]]
+    await lists.write(gone)
+    await lists.write([rows[row.run_id] for row in gone[::2]])
+    rows |= {row.run_id: row for row in ends}
+    for row in gone:
+        del rows[row.run_id]
+    assert await _disagreeing(lists, namespace_id, list(rows.values())) == []
 
 
-async def _disagreeing(store: CassandraStore, namespace_id: str, rows: list[VisibilityRow]) -> list[object]:
+async def _disagreeing(lists: Lists, namespace_id: str, rows: list[VisibilityRow]) -> list[object]:
     """The conditions by which the store finds, or counts, other runs than there are."""
     wrong: list[object] = []
     for condition in CONDITIONS:
         expected = [row for row in rows if matches(condition, row)]
-        found = await pages(store, namespace_id, condition, 700)
+        found = await lists.pages(namespace_id, condition, 700)
         query = VisibilityQuery(namespace_id, condition)
-        counts: dict[int, int] = {}
-        for row in expected:
-            counts[row.status] = counts.get(row.status, 0) + 1
         if (
             [run for page in found for run in page] != in_order(expected)
             or any(len(page) < 700 for page in found[:-1])
-            or await store.visibility.count(query) != len(expected)
-            or await store.visibility.count_by_status(query) != counts
+            or await lists.store.count(query) != len(expected)
+            or await lists.store.count_by_status(query) != Counter(row.status for row in expected)
         ):
             wrong.append(condition)
     return wrong
+
+
+async def test_a_rare_match_is_found_without_looking_at_the_others(lists: Lists) -> None:
+    namespace_id = fresh()
+    await lists.write([run_at(namespace_id, number, 2_000, hours=40) for number in range(2_000)])
+    for condition, runs in (
+        (Equals("WorkflowId", "w-77"), 2),
+        (Equals("RunId", "000300"), 1),
+        (Equals("Tenant", "t7"), 4),
+        (Equals("WorkflowType", "Rare"), 2),
+        (Equals("WorkflowType", "None"), 0),
+        (Equals("ExecutionStatus", TERMINATED), 0),
+        (And((Equals("ExecutionStatus", RUNNING), Equals("Tenant", "t7"))), 4),
+        (Equals("StartTime", run_at(namespace_id, 1_000, 2_000, hours=40).start_time_ns), 1),
+    ):
+        lists.session.forget()
+        assert len(await lists.runs(namespace_id, condition)) == runs, condition
+        assert len(lists.session.asked) <= 12, condition
+        lists.session.forget()
+        assert await lists.store.count(VisibilityQuery(namespace_id, condition)) == runs, condition
+        assert len(lists.session.asked) <= 12, condition
+
+
+async def test_the_newest_page_reads_little_more_than_it_shows_however_dense_the_spans(lists: Lists) -> None:
+    for hours in (1, 40):
+        namespace_id = fresh()
+        rows = [run_at(namespace_id, number, 2_000, hours=hours) for number in range(2_000)]
+        await lists.write(rows)
+        lists.session.forget()
+        page = await lists.store.list(VisibilityQuery(namespace_id, None, 50))
+        assert [row.run_id for row in page.rows] == in_order(rows)[:50]
+        assert lists.session.rows <= 1_000
+
+
+async def test_a_search_that_gets_far_gives_what_it_has_and_goes_on_later(
+    lists: Lists, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walks, "SPANS_OF_A_PAGE", 20)
+    namespace_id = fresh()
+    rows = [run_at(namespace_id, number, 300, hours=100) for number in range(300)]
+    rows = [msgspec.structs.replace(row, history_length=int(row.run_id in ("000010", "000250"))) for row in rows]
+    await lists.write(rows)
+    pages = await lists.pages(namespace_id, Equals("HistoryLength", 1), 10)
+    assert [run for page in pages for run in page] == ["000250", "000010"]
+    assert ["000250"] in pages
+    assert [] in pages
+
+
+async def test_a_term_that_many_have_is_walked_for(lists: Lists, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walks, "FEW", 3)
+    namespace_id = fresh()
+    rows = [msgspec.structs.replace(run_at(namespace_id, n, 200, 30), workflow_id=f"w{n % 2}") for n in range(200)]
+    await lists.write(rows)
+    for limit in (1, 7, 100):
+        found = await lists.pages(namespace_id, Equals("WorkflowId", "w1"), limit)
+        assert [run for page in found for run in page] == in_order(rows[1::2])
+    assert await lists.store.count(VisibilityQuery(namespace_id, Equals("WorkflowId", "w1"))) == 100
+
+
+async def test_counts_load_neither_memos_nor_attributes(lists: Lists) -> None:
+    namespace_id = fresh()
+    await lists.write([msgspec.structs.replace(run_at(namespace_id, n), memo=b"m" * 5_000) for n in range(50)])
+    lists.session.forget()
+    for condition in CONDITIONS:
+        await lists.store.count_by_status(VisibilityQuery(namespace_id, condition))
+    assert not [statement for statement in lists.session.asked if "rest" in statement.cql]
+    lists.session.forget()
+    assert len((await lists.store.list(VisibilityQuery(namespace_id, None, 5))).rows[0].memo) == 5_000
+    assert len([statement for statement in lists.session.asked if statement.table == "run_rest"]) <= 6
+
+
+async def test_a_hundred_runs_that_start_and_close_together_are_a_few_writes(lists: Lists) -> None:
+    namespace_id = fresh()
+    rows = [run_at(namespace_id, number, 100_000) for number in range(100)]
+    await lists.store.upsert([both for row in rows for both in (row, closed(row, COMPLETED))])
+    writes = [statement for statement in lists.session.asked if not statement.is_read]
+    assert Counter(statement.table for statement in writes) == {"run_span": 1, "run": 7}
+    assert await lists.store.count_by_status(VisibilityQuery(namespace_id)) == {COMPLETED: 100}
+
+
+async def test_a_deletion_before_the_row_hides_it(lists: Lists) -> None:
+    namespace_id = fresh()
+    row = run_at(namespace_id, 1)
+    await lists.store.upsert([deleted(row)])
+    await lists.restarted().upsert([row, closed(run_at(namespace_id, 2), FAILED)])
+    assert await lists.runs(namespace_id) == ["000002"]
+    assert await lists.runs(namespace_id, Equals("Shape", "round")) == ["000002"]
+
+
+async def test_an_emptied_span_leaves_the_directory_and_comes_back_with_a_late_row(lists: Lists) -> None:
+    namespace_id = fresh()
+    rows = [run_at(namespace_id, number, 10, hours=5) for number in range(10)]
+    await lists.write(rows)
+    await lists.write([deleted(row) for row in rows[:9]])
+    spans = Spans(lists.session, lists.clock)
+    newest = span_of(rows[-1].start_time_ns)
+    assert await lists.runs(namespace_id) == ["000009"]
+    known = {span_of(row.start_time_ns) for row in rows}
+    # Noted just now: somebody may be about to write.
+    assert {span for span, _ in await spans.read(namespace_id, newest, 100)} == known
+    lists.clock.advance_to(lists.clock.now_ns() + 2 * FORGET_NS)
+    assert await lists.runs(namespace_id) == ["000009"]
+    assert [span for span, _ in await spans.read(namespace_id, newest, 100)] == [newest]
+    late = msgspec.structs.replace(rows[2], run_id="late")
+    await lists.store.upsert([late])
+    assert await lists.runs(namespace_id) == ["000009", "late"]
+
+
+async def test_a_span_noted_anew_outlives_who_saw_it_empty(lists: Lists) -> None:
+    namespace_id = fresh()
+    span = span_of(T0)
+    spans, other = Spans(lists.session, lists.clock), Spans(lists.session, lists.clock)
+    await spans.note([(namespace_id, span)])
+    lists.clock.advance_to(lists.clock.now_ns() + 2 * FORGET_NS)
+    seen = await spans.read(namespace_id, span, 10)
+    await other.note([(namespace_id, span)])
+    await spans.forget(namespace_id, seen)
+    assert [found for found, _ in await spans.read(namespace_id, span, 10)] == [span]
+    assert await spans.read(namespace_id, span - 1, 10) == []
+
+
+async def test_a_note_is_written_once_in_a_while_and_again_by_who_was_held_up(lists: Lists) -> None:
+    clock = SlowClock()
+    spans = Spans(lists.session, clock)
+    place = (fresh(), span_of(T0))
+
+    async def notes(*, used: bool = False) -> int:
+        lists.session.forget()
+        await (spans.used([place]) if used else spans.note([place]))
+        return len(lists.session.asked)
+
+    assert [await notes(), await notes(), await notes(used=True)] == [1, 0, 0]
+    clock.now += NOTE_NS
+    assert [await notes(), await notes()] == [1, 0]
+    clock.now += FORGET_NS // 2
+    assert [await notes(used=True), await notes(used=True)] == [1, 0]
+
+
+class SlowClock:
+    """Stands still between two steps."""
+
+    def __init__(self) -> None:
+        self.now = T0
+
+    def now_ns(self) -> int:
+        return self.now
+
+    def monotonic_ns(self) -> int:
+        return self.now

@@ -1,7 +1,7 @@
 """A list row as Cassandra's table `run` holds it: facts, the rest, and the terms that its index knows it by.
 
 Invariant: a row has a term exactly if `evaluate.matches` says that it matches the condition behind it, for every
-condition that `term` has a term for. A term is a digest over namespace, attribute, kind and value, so terms of all
+condition that `has_term`. A term is a digest over namespace, attribute, kind and value, so terms of all
 namespaces share one index. Knows no statement.
 """
 
@@ -121,10 +121,13 @@ def terms_of(row: VisibilityRow) -> set[str]:
     return found
 
 
-def term(namespace_id: str, condition: Equals) -> str | None:
-    """The term of the rows that match; None where rows have to be compared one by one."""
-    if condition.attribute in PREDEFINED and condition.attribute not in INDEXED:
-        return None
+def has_term(condition: Equals) -> bool:
+    """Whether there is a term for it; else rows have to be compared one by one."""
+    return condition.attribute in INDEXED or condition.attribute not in PREDEFINED
+
+
+def term(namespace_id: str, condition: Equals) -> str:
+    """The term of the namespace's runs that match."""
     return _digest(namespace_id, condition.attribute, stored_value(condition.value))
 
 

@@ -91,8 +91,8 @@ class CassandraVisibility:
                 if len(page) > query.limit or (len(page) > 1 and size > PAGE_BYTES_MAX):
                     break
             else:
-                if page and len(page) < query.limit and search.far:
-                    return VisibilityPage(page, before(search.far))
+                if len(page) < query.limit and (position := search.reached(len(page))):
+                    return VisibilityPage(page, before(position))
                 continue
             break
         return page_of(page, query.limit)

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from perdure.store.cassandra.runs import INDEXED, row_of, term
+from perdure.store.cassandra.runs import INDEXED, has_term, row_of, term
 from perdure.store.cassandra.session import Session
 from perdure.store.cassandra.spans import SPAN_NS, Spans, span_of
 from perdure.store.cassandra.statements import Statement, read
@@ -22,11 +22,16 @@ from perdure.visibility.tree import And, Equals
 
 # Of a term that more runs have than this, the newest are found by walking.
 FEW = 2_000
-# So many spans are looked at before a page that has something is given as it is.
+# How far a walk goes for one page: so many spans or rows, and so many times as far if nothing was found yet.
 SPANS_OF_A_PAGE = 1_000
+ROWS_OF_A_PAGE = 20_000
+FOR_THE_FIRST = 5
 _SPANS_AT_ONCE = 16
 _DIRECTORY_PAGE = 256
 _ROWS_AT_LEAST = 16
+_ROWS_AT_MOST = 2_000
+# Terms of one filter that are looked up, if those before are not rare.
+_LOOK_UPS = 4
 _RUNNING = 1
 _INT64_MAX = (1 << 63) - 1
 # Those that hardly more than a page of runs share: they are looked up before anything else.
@@ -62,34 +67,33 @@ WHOLE_FILTERED = Columns("facts, rest, terms")
 
 
 class Question(msgspec.Struct, frozen=True):
-    """A list's or count's filter, taken apart: `term` is asked of the index, `others` and `plain` of each row.
+    """A list's or count's filter, taken apart: `terms`, those that fewer runs are expected to have first, and `plain`
+    for each row.
 
-    `below`: rows behind this position. `last`: the oldest span that may have any. `is_telling`: few share the term;
-    `is_lasting`: a run that had the term has it still, so that the index knows no more runs by it than there are.
+    `below`: rows behind this position. `last`: the oldest span that may have any. `is_telling`: few share the first
+    term. `lasting`: terms that a run which had them has still, so that the index knows no more runs by them than there
+    are.
     """
 
     namespace_id: str
     below: Position
     last: int
-    term: str | None
-    others: frozenset[str]
-    plain: Callable[[VisibilityRow], bool] | None
+    terms: tuple[str, ...]
+    lasting: tuple[str, ...]
     is_telling: bool
-    is_lasting: bool
+    plain: Callable[[VisibilityRow], bool] | None
 
     @property
     def filters(self) -> bool:
-        """Whether rows have to be looked at."""
-        return bool(self.others) or self.plain is not None
+        """Whether rows have to be looked at: the index is asked for one term at a time."""
+        return len(self.terms) > 1 or self.plain is not None
 
     def keeps(self, rows: Iterable[Found]) -> list[Found]:
         """Those of the rows that match."""
-        if not self.filters:
-            return list(rows)
-        return [row for row in rows if self._keeps(row)]
+        return [row for row in rows if self._keeps(row)] if self.filters else list(rows)
 
     def _keeps(self, row: Found) -> bool:
-        if self.others and not self.others <= (row[-1] or _NONE):
+        if self.terms and not (row[-1] or _NONE).issuperset(self.terms):
             return False
         return self.plain is None or self.plain(row_of(self.namespace_id, row[0], row[1], row[2], b""))
 
@@ -102,10 +106,8 @@ def question_of(query: VisibilityQuery) -> Question:
     below = position_of(query.token) or (_INT64_MAX, "")
     condition = query.filter
     parts = () if condition is None else condition.parts if isinstance(condition, And) else (condition,)
-    termed = [(part, name) for part in parts if (name := term(query.namespace_id, part)) is not None]
-    plain = tuple(part for part in parts if term(query.namespace_id, part) is None)
-    first = min((part for part, _ in termed), key=_rank, default=None)
-    asked = None if first is None else term(query.namespace_id, first)
+    termed = sorted((part for part in parts if has_term(part)), key=_rank)
+    plain = tuple(part for part in parts if not has_term(part))
     last = span_of(-_INT64_MAX)
     for part in plain:
         if part.attribute == "StartTime" and type(part.value) is int and abs(part.value) < _INT64_MAX:
@@ -115,11 +117,10 @@ def question_of(query: VisibilityQuery) -> Question:
         query.namespace_id,
         below,
         last,
-        asked,
-        frozenset(name for _, name in termed) - {asked or ""},
+        tuple(term(query.namespace_id, part) for part in termed),
+        tuple(term(query.namespace_id, part) for part in termed if not _is_passing(part))[:_LOOK_UPS],
+        bool(termed) and termed[0].attribute in _TELLING,
         predicate(And(plain)) if plain else None,
-        first is not None and first.attribute in _TELLING,
-        first is not None and (first.attribute, first.value) != ("ExecutionStatus", _RUNNING),
     )
 
 
@@ -128,8 +129,15 @@ def _rank(part: Equals) -> float:
     return INDEXED.index(part.attribute) if part.attribute in INDEXED else INDEXED.index("WorkflowType") - 0.5
 
 
+def _is_passing(part: Equals) -> bool:
+    """Whether nearly all runs had it once."""
+    return part.attribute == "ExecutionStatus" and part.value == _RUNNING
+
+
 class Walk:
-    """Down a namespace's spans. `below`: all rows before this position were handed out. `spans`: so many were read."""
+    """Down a namespace's spans. `below`: all rows before this position were handed out. `spans`, `rows`: so many
+    were read.
+    """
 
     def __init__(self, session: Session, spans: Spans, question: Question, columns: Columns, wanted: int) -> None:
         self.session = session
@@ -143,8 +151,10 @@ class Walk:
         # older ones may follow.
         self._begun: deque[tuple[int, list[Found] | None, bool]] = deque()
         self._width = 1
+        self._chunk = wanted
         self.below = question.below
         self.spans = 0
+        self.rows = 0
 
     @property
     def is_between(self) -> bool:
@@ -157,7 +167,7 @@ class Walk:
             return None
         span, rows, more = self._begun.popleft()
         if rows is None:
-            limit = self.wanted
+            limit = self._chunk
             rows = list(await self.session.run(*self._read(span, limit)))
             more = len(rows) == limit
         if more:
@@ -165,7 +175,11 @@ class Walk:
             self._begun.appendleft((span, None, True))
         else:
             self.below = min(self.below, (span * SPAN_NS, ""))
-        return self.question.keeps(rows)
+        kept = self.question.keeps(rows)
+        self.rows += len(rows)
+        if len(kept) * 2 < len(rows):
+            self._chunk = max(self.wanted, min(self._chunk * 2, _ROWS_AT_MOST))
+        return kept
 
     async def _begin(self) -> bool:
         """Read the first rows of the next spans; False if there is none."""
@@ -174,7 +188,7 @@ class Walk:
         spans = [self._directory.popleft() for _ in range(min(self._width, len(self._directory)))]
         if not spans:
             return False
-        limit = max(_ROWS_AT_LEAST, 2 * self.wanted // len(spans))
+        limit = max(_ROWS_AT_LEAST, 2 * self._chunk // len(spans))
         found = await self.session.all([self._read(span, limit) for span, _ in spans])
         for (span, _), rows in zip(spans, found, strict=True):
             self._begun.append((span, list(rows), len(rows) == limit))
@@ -194,7 +208,7 @@ class Walk:
         self._directory.extend(at for at in found if at[0] >= question.last)
 
     async def _forget(self, spans: list[tuple[int, int]], used: list[bool]) -> None:
-        if self.question.term is None:
+        if not self.question.terms:
             whole = span_of(self.question.below[0])
             empty = [at for at, has_rows in zip(spans, used, strict=True) if not has_rows and at[0] < whole]
             await self._spans.forget(self.question.namespace_id, empty)
@@ -202,26 +216,27 @@ class Walk:
     def _read(self, span: int, limit: int) -> tuple[Statement, tuple[Any, ...]]:
         question, columns = self.question, self.columns
         at = (question.namespace_id, span, *self.below)
-        if question.term is None:
+        if not question.terms:
             return columns.below, (*at, limit)
-        return columns.below_of_term, (*at, question.term, limit)
+        return columns.below_of_term, (*at, question.terms[0], limit)
 
 
 class Search:
     """What a question finds, in the order of lists. Where a walk finds little, the index is asked for all runs that
-    have the term; if they are few, they are the answer. `spans_first`: how far to walk before.
+    have a term; if they are few, they are the answer. `spans_first`: how far to walk before.
     """
 
     def __init__(self, walk: Walk, spans_first: int) -> None:
         self._walk = walk
         self._spans_first = 0 if walk.question.is_telling else spans_first
         self._keys: deque[Found] | None = None
-        self._asks = walk.question.is_lasting
+        self._asks = bool(walk.question.lasting)
 
-    @property
-    def far(self) -> Position | None:
-        """If a long way was walked: all rows before this position were handed out."""
-        return self._walk.below if self._walk.is_between and self._walk.spans >= SPANS_OF_A_PAGE else None
+    def reached(self, found: int) -> Position | None:
+        """If that was far enough for a page with so many rows: the position that nothing before is missing of."""
+        walk, times = self._walk, 1 if found else FOR_THE_FIRST
+        far = walk.spans >= SPANS_OF_A_PAGE * times or walk.rows >= ROWS_OF_A_PAGE * times
+        return walk.below if far and self._keys is None else None
 
     async def next(self) -> list[Found] | None:
         """More rows, none perhaps; None at the end."""
@@ -234,9 +249,11 @@ class Search:
 
     async def _look_up(self) -> None:
         walk = self._walk
-        rows = await walk.session.run(_LOOK_UP, (walk.question.term, FEW + 1))
-        if len(rows) <= FEW:
-            self._keys = deque(sorted((row for row in rows if (row[0], row[1]) < walk.below), reverse=True))
+        for asked in walk.question.lasting:
+            rows = await walk.session.run(_LOOK_UP, (asked, FEW + 1))
+            if len(rows) <= FEW:
+                self._keys = deque(sorted((row for row in rows if (row[0], row[1]) < walk.below), reverse=True))
+                return
 
     async def _fetch(self) -> list[Found]:
         """The runs of the next keys, as many as are wanted, without those that don't match."""
