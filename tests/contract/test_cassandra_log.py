@@ -3,17 +3,14 @@
 import asyncio
 import importlib
 import pkgutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 import perdure.store.cassandra
-from perdure.base.clock import SystemClock
 from perdure.base.errors import StoreUnavailable
 from perdure.base.framing import CorruptFrame
-from perdure.store.cassandra import CassandraOptions, CassandraStore
 from perdure.store.cassandra.log import FINAL_US, INLINE_BYTES_MAX, PIECE_BYTES, CassandraLog
 from perdure.store.cassandra.session import Rows, Session
 from perdure.store.cassandra.statements import REGISTRY, Kind, Statement
@@ -21,53 +18,8 @@ from perdure.store.contract import GROUP_BYTES_MAX, Group, OutcomeUnknown, Segme
 from perdure.testing.store_contract.suite import fresh, new_segment
 from tests.cassandra import cql
 from tests.cassandra.fixtures import Keyspace
-from tests.cassandra.proxy import Fate, Faults, Proxy
-
-T = TypeVar("T")
-
-
-@asynccontextmanager
-async def opened(
-    keyspace: Keyspace, proxy: Proxy | None = None, *, patience_s: float = 10.0
-) -> AsyncIterator[CassandraStore]:
-    """A store; `patience_s`: how long it waits for a conditional write's answer."""
-    contact = keyspace.contact
-    options = CassandraOptions(
-        contact_points=(contact.host if proxy is None else proxy.host,),
-        port=contact.port if proxy is None else proxy.port,
-        keyspace=keyspace.name,
-        replication=1,
-        simple_strategy=True,
-        conditional_timeout_s=patience_s,
-    )
-    store = await CassandraStore.open(options, clock=SystemClock(), dev=True)
-    try:
-        yield store
-    finally:
-        await store.close()
-
-
-@asynccontextmanager
-async def behind_a_proxy(keyspace: Keyspace) -> AsyncIterator[tuple[CassandraStore, Proxy]]:
-    """A store that soon loses patience, and the proxy that it reaches its node by."""
-    async with opened(keyspace):
-        pass  # the schema is there: what follows is about the log
-    proxy = Proxy((keyspace.contact.host, keyspace.contact.port), 1, Faults())
-    await proxy.start("127.0.0.1", 0)
-    try:
-        async with opened(keyspace, proxy, patience_s=0.5) as store:
-            yield store, proxy
-    finally:
-        await proxy.stop()
-
-
-async def settled(call: Callable[[], Awaitable[T]]) -> T:
-    """The definite answer of a call that is made again until it has one."""
-    while True:
-        try:
-            return await call()
-        except OutcomeUnknown:
-            await asyncio.sleep(0)
+from tests.cassandra.proxy import Fate, Faults
+from tests.contract.cassandra_stores import behind_a_proxy, opened, settled
 
 
 def _plainly(keyspace: Keyspace, statement: str) -> list[tuple[object, ...]]:
@@ -83,19 +35,27 @@ def _where(segment: SegmentId) -> str:
 # ---------------------------------------------------------------- L2, L3: one number, one group
 
 
-@pytest.mark.parametrize("fate", ["lost", "dropped", "cut", "delayed"])
-async def test_an_append_in_doubt_is_settled_by_the_same_bytes(keyspace: Keyspace, fate: str) -> None:
+_FAULTS = {
+    Fate.LOST: Faults(lost=1.0),
+    Fate.DROPPED: Faults(dropped=1.0),
+    Fate.CUT: Faults(cut=1.0),
+    Fate.DELAYED: Faults(delayed=1.0, delay_seconds=0.7),
+}
+
+
+@pytest.mark.parametrize("fate", _FAULTS)
+async def test_an_append_in_doubt_is_settled_by_the_same_bytes(keyspace: Keyspace, fate: Fate) -> None:
     async with behind_a_proxy(keyspace) as (store, proxy):
         segment = await new_segment(store)
         groups = [Group(1, b"first", 11), Group(2, b"second", 12)]
         assert (await store.log.append(segment, 1, groups[0])).applied
-        proxy.faults = Faults(**{fate: 1.0}, delay_seconds=0.7)
+        proxy.faults = _FAULTS[fate]
         with pytest.raises(OutcomeUnknown):
             await store.log.append(segment, 1, groups[1])
-        assert proxy.met(Fate[fate.upper()], conditional=True) == 1, "the driver must repeat nothing by itself"
+        assert proxy.met(fate, conditional=True) == 1, "the driver must repeat nothing by itself"
         proxy.faults = Faults()
         written = await settled(lambda: store.log.append(segment, 1, groups[1]))
-        assert written == Written(fate == "lost", SegmentHeader(1, 2, 12))
+        assert written == Written(fate is Fate.LOST, SegmentHeader(1, 2, 12))
         assert await store.log.read_groups(segment, 0, 10) == groups
 
 
