@@ -65,12 +65,16 @@ class FaultyLog:
 
     async def open_segment(self, segment: SegmentId, header: SegmentHeader) -> Written:
         return await self._faults.perform(
-            "open_segment", lambda: self._inner.open_segment(segment, header), host=self._host, write=True
+            "open_segment",
+            lambda: self._inner.open_segment(segment, header),
+            host=self._host,
+            write=True,
+            place=segment,
         )
 
     async def append(self, segment: SegmentId, epoch: int, group: Group) -> Written:
         return await self._faults.perform(
-            "append", lambda: self._inner.append(segment, epoch, group), host=self._host, write=True
+            "append", lambda: self._inner.append(segment, epoch, group), host=self._host, write=True, place=segment
         )
 
     async def link(self, segment: SegmentId, epoch: int, last: int, following: SegmentId, new_epoch: int) -> Written:
@@ -80,10 +84,12 @@ class FaultyLog:
                 self._faults.epoch_raised()
             return written
 
-        return await self._faults.perform("link", link, host=self._host, write=True)
+        return await self._faults.perform("link", link, host=self._host, write=True, place=segment)
 
     async def read_header(self, segment: SegmentId) -> SegmentHeader | None:
-        return await self._faults.perform("read_header", lambda: self._inner.read_header(segment), host=self._host)
+        return await self._faults.perform(
+            "read_header", lambda: self._inner.read_header(segment), host=self._host, place=segment
+        )
 
     async def read_groups(self, segment: SegmentId, after: int, limit: int) -> list[Group]:
         return await self._faults.perform(
@@ -109,15 +115,21 @@ class FaultyShards:
 
     async def initialise(self, rows: Sequence[ShardRow]) -> list[ShardRow]:
         return await self._faults.perform(
-            "initialise", lambda: self._inner.initialise(rows), host=self._host, write=True
+            "initialise", lambda: self._inner.initialise(rows), host=self._host, write=True, place="shard map"
         )
 
     async def read_shard(self, shard: str) -> ShardRow | None:
-        return await self._faults.perform("read_shard", lambda: self._inner.read_shard(shard), host=self._host)
+        return await self._faults.perform(
+            "read_shard", lambda: self._inner.read_shard(shard), host=self._host, place=("shard", shard)
+        )
 
     async def replace_shard(self, row: ShardRow) -> bool:
         return await self._faults.perform(
-            "replace_shard", lambda: self._inner.replace_shard(row), host=self._host, write=True
+            "replace_shard",
+            lambda: self._inner.replace_shard(row),
+            host=self._host,
+            write=True,
+            place=("shard", row.shard),
         )
 
 
@@ -130,16 +142,26 @@ class FaultyLeases:
         self._host = host
 
     async def read_lease(self, host: str) -> LeaseRow | None:
-        return await self._faults.perform("read_lease", lambda: self._inner.read_lease(host), host=self._host)
+        return await self._faults.perform(
+            "read_lease", lambda: self._inner.read_lease(host), host=self._host, place=("lease", host)
+        )
 
     async def replace_lease(self, row: LeaseRow) -> bool:
         return await self._faults.perform(
-            "replace_lease", lambda: self._inner.replace_lease(row), host=self._host, write=True
+            "replace_lease",
+            lambda: self._inner.replace_lease(row),
+            host=self._host,
+            write=True,
+            place=("lease", row.host),
         )
 
     async def remove_lease(self, host: str, version: int) -> bool:
         return await self._faults.perform(
-            "remove_lease", lambda: self._inner.remove_lease(host, version), host=self._host, write=True
+            "remove_lease",
+            lambda: self._inner.remove_lease(host, version),
+            host=self._host,
+            write=True,
+            place=("lease", host),
         )
 
 
@@ -259,5 +281,9 @@ class FaultyDocuments:
 
     async def replace_document(self, document: Document) -> bool:
         return await self._faults.perform(
-            "replace_document", lambda: self._inner.replace_document(document), host=self._host, write=True
+            "replace_document",
+            lambda: self._inner.replace_document(document),
+            host=self._host,
+            write=True,
+            place=("document", document.kind),
         )

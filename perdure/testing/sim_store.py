@@ -80,6 +80,7 @@ class SimFaults(Faults):
         host: str = "",
         write: bool = False,
         part: Callable[[], Awaitable[object]] | None = None,
+        place: object = None,
     ) -> T:
         """One operation of a host, with whatever befalls it."""
         if host in self.dead:
@@ -93,7 +94,7 @@ class SimFaults(Faults):
             await asyncio.sleep(wait_s)
             if host in self.dead:
                 raise OutcomeUnknown("The host is dead.")
-        result = await super().perform(operation, do, host=host, write=write, part=part)
+        result = await super().perform(operation, do, host=host, write=write, part=part, place=place)
         self.at_mark(host, f"after {operation}")
         if not is_first:
             await asyncio.sleep(wait_s)

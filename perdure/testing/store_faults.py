@@ -2,7 +2,9 @@
 
 Invariant: the same source of chance and the same sequence of operations give the same faults. A write whose outcome is
 unknown is done at most once, whole (but for torn ones): now, never, or later, before some later operation of any host
-that shares the faults.
+that shares the faults. A conditional write and a settled read name their `place`, the rows that one condition may
+compare: what is unfinished there is done or given up before them, as by Cassandra's serial operations. Other reads don't
+see it.
 """
 
 import asyncio
@@ -35,6 +37,9 @@ class Fault(StrEnum):
     """As LATE, but after an epoch was raised in a segment."""
     TORN = "torn"
     """A part of the rows is written; the caller knows nothing. Where there is only one row: LOST."""
+    UNFINISHED = "unfinished"
+    """The caller knows nothing, and nobody sees it; the next serial operation of its place does it, or never lets it be
+    done. Where there is no place: LOST."""
     SLOW = "slow"
     """Done, after a while or with a late answer, so that others overtake it."""
     CUT = "cut"
@@ -53,12 +58,13 @@ class FaultPlan(msgspec.Struct, frozen=True, kw_only=True):
     raised: float = 0.0
     torn: float = 0.0
     slow: float = 0.0
+    unfinished: float = 0.0
     slow_s_max: float = 2.0
     late_operations_max: int = 20
 
 
 HEALTHY = FaultPlan()
-_DRAWN = (Fault.REFUSED, Fault.LOST, Fault.DONE, Fault.LATE, Fault.RAISED, Fault.TORN, Fault.SLOW)
+_DRAWN = (Fault.REFUSED, Fault.LOST, Fault.DONE, Fault.LATE, Fault.RAISED, Fault.TORN, Fault.SLOW, Fault.UNFINISHED)
 
 
 class _Held(msgspec.Struct):
@@ -83,11 +89,12 @@ class Faults:
         self._armed: dict[str, list[Fault]] = {}
         self._cut: set[str] = set()
         self._held: list[_Held] = []
+        self._unfinished: dict[object, Callable[[], Awaitable[object]]] = {}
 
     @property
     def held(self) -> int:
         """How many writes are still on their way."""
-        return len(self._held)
+        return len(self._held) + len(self._unfinished)
 
     def arm(self, operation: str, *faults: Fault) -> None:
         """The next calls of `operation` (a method's name) meet these faults, one each, whatever the plan says."""
@@ -110,6 +117,8 @@ class Faults:
     async def land(self) -> None:
         """Let everything land that is on its way, in the order in which it was sent."""
         await self._land(self._held)
+        for place in tuple(self._unfinished):
+            await self._finish(place)
 
     def epoch_raised(self) -> None:
         """A segment's epoch was raised: writes that waited for it are due."""
@@ -125,10 +134,15 @@ class Faults:
         host: str = "",
         write: bool = False,
         part: Callable[[], Awaitable[object]] | None = None,
+        place: object = None,
     ) -> T:
-        """One operation with whatever befalls it. `part` writes a part of the rows, where there are several."""
+        """One operation with whatever befalls it. `part` writes a part of the rows, where there are several; `place`:
+        of a serial operation.
+        """
         self.operations += 1
         await self._land([held for held in self._held if held.due is not None and held.due <= self.operations])
+        if place is not None and host not in self._cut:
+            await self._finish(place)
         fault = self._draw(operation, host)
         if fault is None:
             return await do()
@@ -146,6 +160,8 @@ class Faults:
             self._held.append(_Held(do, self.operations + operations))
         elif write and fault is Fault.RAISED:
             self._held.append(_Held(do, None))
+        elif write and fault is Fault.UNFINISHED and place is not None:
+            self._unfinished[place] = do
         raise OutcomeUnknown(f"Injected: no answer to {operation}.")
 
     def _draw(self, operation: str, host: str) -> Fault | None:
@@ -179,7 +195,16 @@ class Faults:
     async def _land(self, due: list[_Held]) -> None:
         for held in list(due):
             self._held.remove(held)
-            try:
-                await held.land()
-            except (StoreUnavailable, OutcomeUnknown):
-                self.fired[Fault.LOST] += 1
+            await self._try(held.land)
+
+    async def _finish(self, place: object) -> None:
+        """What is unfinished there is done now, or never."""
+        unfinished = self._unfinished.pop(place, None)
+        if unfinished is not None and self._entropy.fraction() < 0.5:
+            await self._try(unfinished)
+
+    async def _try(self, land: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await land()
+        except (StoreUnavailable, OutcomeUnknown):
+            self.fired[Fault.LOST] += 1
