@@ -32,7 +32,7 @@ from perdure.server.process import ProcessMeter
 from perdure.server.scrape import PATH, Scrape
 from perdure.server.stores import open_store
 from perdure.server.time_skipping import TimeSkipping
-from perdure.server.waiting import Patience, ToldToStop, stop_signals, unless_stopped
+from perdure.server.waiting import Patience, ToldToStop, leave_now, stop_signals, unless_stopped
 from perdure.shards.options import ShardOptions
 from perdure.store.contract import Document, Documents, Store
 from perdure.visibility.attributes import type_name
@@ -50,7 +50,9 @@ async def serve(options: ServingOptions, console: Console) -> None:
     try:
         store = await unless_stopped(stop, open_store(options.store, SystemClock()))
     except ToldToStop:
-        return
+        log.info("stopped before the store was there")
+        # A thread may wait for a node that doesn't answer, and the interpreter for the thread. Nothing is held yet.
+        leave_now(0)
     console.step(f"data: {options.store}")
     server = Server(store, options)
     try:

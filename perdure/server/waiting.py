@@ -3,8 +3,9 @@
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import structlog
 
@@ -35,8 +36,15 @@ def stop_signals() -> asyncio.Event:
 def _stop(stop: asyncio.Event, number: int) -> None:
     if stop.is_set():
         # What was acknowledged is durable, so there is nothing that has to be done first.
-        os._exit(128 + number)
+        leave_now(128 + number)
     stop.set()
+
+
+def leave_now(code: int) -> NoReturn:
+    """End the process without waiting for its threads."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 async def unless_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
