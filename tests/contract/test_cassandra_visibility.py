@@ -8,12 +8,13 @@ import msgspec
 import pytest
 
 from perdure.base.clock import SECOND_NS, AdvancingClock, SystemClock
+from perdure.base.errors import StoreUnavailable
 from perdure.store.cassandra import CassandraOptions, CassandraStore, walks
 from perdure.store.cassandra.connecting import connected
 from perdure.store.cassandra.schema import SchemaStore
 from perdure.store.cassandra.session import Rows, Session
 from perdure.store.cassandra.settings import use_keyspace
-from perdure.store.cassandra.spans import FORGET_NS, NOTE_NS, Spans, span_of
+from perdure.store.cassandra.spans import FORGET_NS, NOTE_NS, SPAN_NS, Spans, span_of
 from perdure.store.cassandra.statements import Statement
 from perdure.store.cassandra.visibility import CassandraVisibility
 from perdure.store.contract import Store
@@ -335,6 +336,57 @@ async def test_an_emptied_span_leaves_the_directory_and_comes_back_with_a_late_r
     late = msgspec.structs.replace(rows[2], run_id="late")
     await lists.store.upsert([late])
     assert await lists.runs(namespace_id) == ["000009", "late"]
+
+
+class Grave(Watched):
+    """A session on which a read of a longer time than `passable_ns` would pass too many deletions."""
+
+    passable_ns = SPAN_NS // 7
+
+    async def run(
+        self,
+        statement: Statement,
+        values: Sequence[object] = (),
+        *,
+        page: bytes | None = None,
+        fetch: int | None = None,
+    ) -> Rows:
+        self._check(statement, values)
+        return await super().run(statement, values, page=page, fetch=fetch)
+
+    async def all(self, work: Iterable[tuple[Statement, Sequence[object]]]) -> list[Rows]:
+        work = list(work)
+        for statement, values in work:
+            self._check(statement, values)
+        return await super().all(work)
+
+    def _check(self, statement: Statement, values: Sequence[object]) -> None:
+        if statement in (walks.WHOLE.below, walks.STATUS.below):
+            _, span, start_ns, _, low_ns, _ = values
+            assert isinstance(span, int)
+            assert isinstance(start_ns, int)
+            assert isinstance(low_ns, int)
+            if min((span + 1) * SPAN_NS, start_ns) - low_ns > self.passable_ns:
+                raise StoreUnavailable("Cassandra could not read run: READ_TOO_MANY_TOMBSTONES from /127.0.0.1:7000.")
+
+
+async def test_a_span_with_too_many_deletions_is_read_piece_by_piece(
+    lists: Lists, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    namespace_id = fresh()
+    rows = [run_at(namespace_id, number, 300, hours=2) for number in range(300)]
+    await lists.write(rows)
+    await lists.write([deleted(row) for row in rows if span_of(row.start_time_ns) % 2])
+    kept = [row for row in rows if not span_of(row.start_time_ns) % 2]
+    lists.clock.advance_to(lists.clock.now_ns() + 2 * FORGET_NS)
+    lists.store = CassandraVisibility(Grave(lists.session), lists.clock)
+    assert await lists.runs(namespace_id) == in_order(kept)
+    assert await lists.store.count(VisibilityQuery(namespace_id)) == len(kept)
+    known = await Spans(lists.session, lists.clock).read(namespace_id, span_of(rows[-1].start_time_ns), 100)
+    assert {span for span, _ in known} == {span_of(row.start_time_ns) for row in kept}
+    monkeypatch.setattr(Grave, "passable_ns", 0)
+    with pytest.raises(StoreUnavailable, match="TOMBSTONES"):
+        await lists.runs(namespace_id)
 
 
 async def test_a_span_noted_anew_outlives_who_saw_it_empty(lists: Lists) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 
 import msgspec
 
+from perdure.base.errors import StoreUnavailable
 from perdure.store.cassandra.runs import INDEXED, has_term, row_of, term
-from perdure.store.cassandra.session import Session
+from perdure.store.cassandra.session import Rows, Session
 from perdure.store.cassandra.spans import SPAN_NS, Spans, span_of
 from perdure.store.cassandra.statements import Statement, read
 from perdure.visibility.evaluate import predicate
@@ -33,6 +34,7 @@ _ROWS_AT_MOST = 2_000
 # Terms of one filter that are looked up, if those before are not rare.
 _LOOK_UPS = 4
 _RUNNING = 1
+_TOO_MANY = "READ_TOO_MANY_TOMBSTONES"  # what Cassandra says of a read that would pass too many deletions
 _INT64_MAX = (1 << 63) - 1
 # Those that hardly more than a page of runs share: they are looked up before anything else.
 _TELLING = frozenset({"RunId", "WorkflowId", "ParentWorkflowId", "RootWorkflowId"})
@@ -41,7 +43,7 @@ Position = tuple[int, str]  # start in ns, run id
 Found = tuple[Any, ...]  # start_ns, run_id, and the columns of the Columns it was read with
 
 _KEY = "namespace_id = ? AND span = ? AND start_ns = ? AND run_id = ?"
-_BELOW = "namespace_id = ? AND span = ? AND (start_ns, run_id) < (?, ?)"
+_BELOW = "namespace_id = ? AND span = ? AND (start_ns, run_id) < (?, ?) AND (start_ns) >= (?)"
 _LOOK_UP = read("SELECT start_ns, run_id FROM run WHERE terms CONTAINS ? LIMIT ?")
 
 
@@ -134,6 +136,20 @@ def _is_passing(part: Equals) -> bool:
     return part.attribute == "ExecutionStatus" and part.value == _RUNNING
 
 
+class _Stretch:
+    """A span from where the walk is down to `low_ns`. `rows`: its newest, which are still to be handed out, None = to
+    be read; `more`: older ones may follow.
+    """
+
+    __slots__ = ("low_ns", "more", "rows", "span")
+
+    def __init__(self, span: int, low_ns: int) -> None:
+        self.span = span
+        self.low_ns = low_ns
+        self.rows: Rows | None = None
+        self.more = False
+
+
 class Walk:
     """Down a namespace's spans. `below`: all rows before this position were handed out. `spans`, `rows`: so many
     were read.
@@ -147,9 +163,9 @@ class Walk:
         self.wanted = wanted
         self._directory: deque[tuple[int, int]] = deque()
         self._directory_ended = False
-        # Spans that were begun: their newest rows that are still to be handed out (None: to be read), and whether
-        # older ones may follow.
-        self._begun: deque[tuple[int, list[Found] | None, bool]] = deque()
+        # What was begun of spans, newest first; and of spans that are read whole, their notes, until a run shows up.
+        self._begun: deque[_Stretch] = deque()
+        self._unused: dict[int, int] = {}
         self._width = 1
         self._chunk = wanted
         self.below = question.below
@@ -165,16 +181,25 @@ class Walk:
         """More rows, none perhaps; None at the end."""
         if not self._begun and not await self._begin():
             return None
-        span, rows, more = self._begun.popleft()
+        stretch = self._begun.popleft()
+        rows = stretch.rows
         if rows is None:
-            limit = self._chunk
-            rows = list(await self.session.run(*self._read(span, limit)))
-            more = len(rows) == limit
-        if more:
+            try:
+                rows = await self.session.run(*self._read(stretch, limit := self._chunk))
+            except StoreUnavailable as error:
+                self._begun.extendleft(self._halves(stretch, error))
+                return []
+            stretch.more = len(rows) == limit
+        if rows:
+            self._unused.pop(stretch.span, None)
+        if stretch.more:
             self.below = (rows[-1][0], rows[-1][1])
-            self._begun.appendleft((span, None, True))
+            self._begun.appendleft(_Stretch(stretch.span, stretch.low_ns))
         else:
-            self.below = min(self.below, (span * SPAN_NS, ""))
+            self.below = min(self.below, (stretch.low_ns, ""))
+            if stretch.low_ns == stretch.span * SPAN_NS and stretch.span in self._unused:
+                seen = (stretch.span, self._unused.pop(stretch.span))
+                await self._spans.forget(self.question.namespace_id, [seen])
         kept = self.question.keeps(rows)
         self.rows += len(rows)
         if len(kept) * 2 < len(rows):
@@ -189,13 +214,33 @@ class Walk:
         if not spans:
             return False
         limit = max(_ROWS_AT_LEAST, 2 * self._chunk // len(spans))
-        found = await self.session.all([self._read(span, limit) for span, _ in spans])
-        for (span, _), rows in zip(spans, found, strict=True):
-            self._begun.append((span, list(rows), len(rows) == limit))
+        self._begun.extend(_Stretch(span, span * SPAN_NS) for span, _ in spans)
+        if not self.question.terms:
+            self._unused |= {
+                span: noted_us for span, noted_us in spans if (span + 1) * SPAN_NS <= self.question.below[0]
+            }
+        try:
+            found = await self.session.all([self._read(stretch, limit) for stretch in self._begun])
+        except StoreUnavailable as error:
+            if _TOO_MANY not in str(error):
+                raise
+        else:
+            for stretch, rows in zip(self._begun, found, strict=True):
+                stretch.rows, stretch.more = rows, len(rows) == limit
         self.spans += len(spans)
         self._width = min(_SPANS_AT_ONCE, self._width * 4)
-        await self._forget(spans, [bool(rows) for rows in found])
         return True
+
+    def _halves(self, stretch: "_Stretch", error: StoreUnavailable) -> tuple["_Stretch", "_Stretch"]:
+        """The stretch in two, the older first: so many runs in it were deleted that Cassandra does not read it at once.
+
+        Raises `error` if it is another, or nothing is left to halve.
+        """
+        high_ns = min(self.below[0], (stretch.span + 1) * SPAN_NS)
+        middle_ns = (stretch.low_ns + high_ns) // 2
+        if _TOO_MANY not in str(error) or middle_ns == stretch.low_ns:
+            raise error
+        return _Stretch(stretch.span, stretch.low_ns), _Stretch(stretch.span, middle_ns)
 
     async def _read_directory(self) -> None:
         if self._directory_ended:
@@ -207,15 +252,9 @@ class Walk:
         self._directory_ended = len(found) < _DIRECTORY_PAGE or found[-1][0] < question.last
         self._directory.extend(at for at in found if at[0] >= question.last)
 
-    async def _forget(self, spans: list[tuple[int, int]], used: list[bool]) -> None:
-        if not self.question.terms:
-            whole = span_of(self.question.below[0])
-            empty = [at for at, has_rows in zip(spans, used, strict=True) if not has_rows and at[0] < whole]
-            await self._spans.forget(self.question.namespace_id, empty)
-
-    def _read(self, span: int, limit: int) -> tuple[Statement, tuple[Any, ...]]:
+    def _read(self, stretch: "_Stretch", limit: int) -> tuple[Statement, tuple[Any, ...]]:
         question, columns = self.question, self.columns
-        at = (question.namespace_id, span, *self.below)
+        at = (question.namespace_id, stretch.span, *self.below, stretch.low_ns)
         if not question.terms:
             return columns.below, (*at, limit)
         return columns.below_of_term, (*at, question.terms[0], limit)
