@@ -18,8 +18,8 @@ T = TypeVar("T")
 Sent = tuple[Statement, Sequence[object]]
 
 MINUTE_NS = 60_000_000_000
-# Rows of one partition travel together, in batches of these sizes.
-BATCHES = (16, 8, 4, 2)
+# Rows of one partition travel together, in batches of these sizes: the history of a short run in one statement.
+BATCHES = (16, 12, 8, 7, 6, 5, 4, 3, 2)
 _REMOVED_TOGETHER = 100
 _INT64_MAX = (1 << 63) - 1
 _LEAST = {"priority": -(1 << 31), "pass": -(1 << 63), "minute": -(1 << 63)}
