@@ -46,6 +46,7 @@ class Session:
         self._link = link
         self._loop = asyncio.get_running_loop()
         self._prepared: dict[Statement, Any] = {}
+        self._waiting: set[_Answer] = set()
         self._answers: deque[_Answer] = deque()
         self._woken = False
         self._room = asyncio.Semaphore(IN_FLIGHT_MAX)
@@ -138,6 +139,10 @@ class Session:
             self._closed = True
             await asyncio.to_thread(self._link.close)
             self._hand_over()
+            for answer in list(self._waiting):  # what the driver forgot
+                answer.error = Failure("the store was closed meanwhile")
+                self._answers.append(answer)
+            self._hand_over()
 
     async def _prepare(self, statement: Statement) -> Any:
         try:
@@ -153,14 +158,21 @@ class Session:
         self, statement: Statement, values: Sequence[object], page: bytes | None, fetch: int | None
     ) -> asyncio.Future[Rows]:
         """Send a statement once there is room; the future has its answer."""
-        if self._closed:
+        if self._is_closed():
             raise StoreUnavailable("The store is closed.")
         prepared = self._prepared.get(statement) or await self._prepare(statement)
         await self._room.acquire()
+        if self._is_closed():
+            self._room.release()
+            raise StoreUnavailable("The store is closed.")
         answer = _Answer(statement, self._loop.create_future())
+        self._waiting.add(answer)
         self._meter.sent(statement.kind)
 
         def done(result: Result | None, next_page: bytes | None, error: Exception | None) -> None:
+            if answer.has_come:
+                return
+            answer.has_come = True
             answer.result, answer.next_page, answer.error = result, next_page, error
             self._answers.append(answer)
             if not self._woken:
@@ -172,6 +184,9 @@ class Session:
         except Exception as error:  # noqa: BLE001 - before it was on its way, or nobody knows: the answer says which
             done(None, None, driver.told(error))
         return answer.future
+
+    def _is_closed(self) -> bool:
+        return self._closed
 
     def _wake(self) -> None:
         try:
@@ -185,6 +200,9 @@ class Session:
         answers = self._answers
         while answers:
             answer = answers.popleft()
+            if answer not in self._waiting:
+                continue
+            self._waiting.remove(answer)
             self._room.release()
             self._meter.answered(answer.statement.kind, answer.error)
             if not answer.future.done():
@@ -200,11 +218,12 @@ class Session:
 class _Answer:
     """What came back for a statement, on its way from the driver's thread to the loop."""
 
-    __slots__ = ("error", "future", "next_page", "result", "statement")
+    __slots__ = ("error", "future", "has_come", "next_page", "result", "statement")
 
     def __init__(self, statement: Statement, future: asyncio.Future[Rows]) -> None:
         self.statement = statement
         self.future = future
+        self.has_come = False
         self.result: Result | None = None
         self.next_page: bytes | None = None
         self.error: Exception | None = None

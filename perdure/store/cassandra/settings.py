@@ -35,7 +35,7 @@ async def check_nodes(session: Session, *, dev: bool) -> None:
 
 
 async def _findings(session: Session, node: Node) -> list[str]:
-    if _version(node.version) < VERSION_MIN:
+    if version_of(node.version) < VERSION_MIN:
         return [
             (
                 f"The node {node.address} runs Cassandra {node.version or 'of an unknown version'}; "
@@ -72,7 +72,8 @@ def findings(address: str, settings: dict[str, str | None]) -> list[str]:
     return told
 
 
-def _version(text: str) -> tuple[int, int, int]:
+def version_of(text: str) -> tuple[int, int, int]:
+    """A node's version as numbers; what can't be read is older than all others."""
     found = _NUMBERS.match(text)
     return (0, 0, 0) if found is None else (int(found[1]), int(found[2]), int(found[3] or 0))
 

@@ -1,0 +1,59 @@
+"""A link to no cluster: tests answer its requests by hand, from whatever thread they like."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from perdure.store.cassandra.driver import Done, Link, Node
+from perdure.store.cassandra.errors import Failure
+from perdure.store.cassandra.statements import Kind, Statement
+
+
+class Request:
+    """One statement that was sent."""
+
+    def __init__(self, cql: str, values: Sequence[object], page: bytes | None, fetch: int | None, done: Done) -> None:
+        self.cql = cql
+        self.values = tuple(values)
+        self.page = page
+        self.fetch = fetch
+        self.done = done
+
+    def answer(self, *rows: tuple[Any, ...], names: Sequence[str] = (), next_page: bytes | None = None) -> None:
+        self.done((names, list(rows)), next_page, None)
+
+
+class HandLink(Link):
+    """`answering`: called with each request at once, if given. `refused`: why nothing can be prepared or sent."""
+
+    def __init__(self, answering: Callable[[Request], None] | None = None) -> None:
+        self.datacenter = "here"
+        self.answering = answering
+        self.requests: list[Request] = []
+        self.prepared: list[Statement] = []
+        self.not_prepared: Exception | None = None
+        self.not_sent: Exception | None = None
+        self.forgets = False
+
+    def prepare(self, statement: Statement) -> Any:
+        if self.not_prepared is not None:
+            raise self.not_prepared
+        self.prepared.append(statement)
+        return statement.cql
+
+    def send(
+        self, kind: Kind, prepared: Any, values: Sequence[object], page: bytes | None, fetch: int | None, done: Done
+    ) -> None:
+        if self.not_sent is not None:
+            raise self.not_sent
+        request = Request(prepared, values, page, fetch, done)
+        self.requests.append(request)
+        if self.answering is not None:
+            self.answering(request)
+
+    def nodes(self) -> list[Node]:
+        return []
+
+    def close(self) -> None:
+        if not self.forgets:
+            for request in self.requests:
+                request.done(None, None, Failure("the connection was closed"))
