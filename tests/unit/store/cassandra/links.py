@@ -1,5 +1,6 @@
 """A link to no cluster: tests answer its requests by hand, from whatever thread they like."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -57,3 +58,11 @@ class HandLink(Link):
         if not self.forgets:
             for request in self.requests:
                 request.done(None, None, Failure("the connection was closed"))
+
+
+async def turn() -> None:
+    """Let the loop do what is ready."""
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+    loop.call_soon(done.set_result, None)
+    await done

@@ -13,7 +13,7 @@ from perdure.store.cassandra.errors import Failure, Refusal
 from perdure.store.cassandra.session import IN_FLIGHT_MAX, TOGETHER_MAX, Session
 from perdure.store.cassandra.statements import REGISTRY, Statement, conditional, read, stamped
 from perdure.store.contract import OutcomeUnknown
-from tests.unit.store.cassandra.links import HandLink, Request
+from tests.unit.store.cassandra.links import HandLink, Request, turn
 
 
 def _unregistered(statement: Statement) -> Statement:
@@ -29,8 +29,8 @@ COMPARE = _unregistered(conditional("UPDATE two SET b = ? WHERE a = ? IF b = ?")
 async def _turns(is_so: Callable[[], bool]) -> None:
     """Let the loop go on until it is so."""
     async with asyncio.timeout(10):
-        while not is_so():  # noqa: ASYNC110 - what other threads and tasks do sets no event
-            await asyncio.sleep(0)
+        while not is_so():
+            await turn()
 
 
 async def _sent(link: HandLink, count: int) -> None:
@@ -116,8 +116,8 @@ async def test_the_first_error_of_many_comes_when_all_have_ended(link: HandLink)
     await _sent(link, 3)
     link.requests[2].done(None, None, Refusal("too large"))
     link.requests[1].done(None, None, Failure("late"))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await turn()
+    await turn()
     assert not asked.done()
     link.requests[0].answer()
     with pytest.raises(OutcomeUnknown, match="late"):
@@ -130,7 +130,7 @@ async def test_everybody_together_is_bounded(link: HandLink) -> None:
     asked = asyncio.gather(*(session.run(READ, (n,)) for n in range(IN_FLIGHT_MAX + 10)))
     await _sent(link, IN_FLIGHT_MAX)
     for _ in range(20):
-        await asyncio.sleep(0)
+        await turn()
     assert len(link.requests) == IN_FLIGHT_MAX
     link.answering = Request.answer
     for request in list(link.requests):
@@ -150,7 +150,7 @@ async def test_who_is_cancelled_gives_the_room_back_with_the_answer(link: HandLi
         for request in link.requests:
             request.answer()
         link.requests.clear()
-        await asyncio.sleep(0)
+        await turn()
     link.answering = Request.answer
     assert list(await session.run(READ, (1,))) == []
 
