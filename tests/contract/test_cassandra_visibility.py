@@ -370,6 +370,25 @@ class Grave(Watched):
                 raise StoreUnavailable("Cassandra could not read run: READ_TOO_MANY_TOMBSTONES from /127.0.0.1:7000.")
 
 
+async def test_open_runs_of_now_are_found_among_many_that_closed(lists: Lists) -> None:
+    namespace_id = fresh()
+    now_ns = lists.clock.now_ns()
+    rows = [
+        msgspec.structs.replace(run_at(namespace_id, number), start_time_ns=now_ns - number * 20 * SECOND_NS)
+        for number in range(1_000)
+    ]
+    await lists.write(rows)
+    await lists.write([closed(row, COMPLETED) for row in rows if row.run_id[-2:] != "10"])
+    is_open = Equals("ExecutionStatus", RUNNING)
+    left = in_order([row for row in rows if row.run_id[-2:] == "10"])
+    for limit in (1, 3, 100):
+        found = await lists.pages(namespace_id, is_open, limit)
+        assert [run for page in found for run in page] == left
+    assert await lists.store.count(VisibilityQuery(namespace_id, is_open)) == len(left) == 10
+    assert await lists.runs(namespace_id, And((is_open, Equals("Tenant", "t10")))) == ["000510", "000010"][::-1]
+    assert await lists.runs(namespace_id, And((is_open, Equals("HistoryLength", 0)))) == left
+
+
 async def test_a_span_with_too_many_deletions_is_read_piece_by_piece(
     lists: Lists, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,6 +39,10 @@ class Spans:
         self._clock = clock
         self._noted: OrderedDict[Place, int] = OrderedDict()
 
+    def youngest(self) -> int:
+        """The span of runs that start now."""
+        return span_of(self._clock.now_ns())
+
     async def note(self, places: Iterable[Place]) -> None:
         """These are about to be used: returns when all are in the directory."""
         now_ns = self._clock.monotonic_ns()

@@ -31,6 +31,7 @@ _SPANS_AT_ONCE = 16
 _DIRECTORY_PAGE = 256
 _ROWS_AT_LEAST = 16
 _ROWS_AT_MOST = 2_000
+_YOUNG_SPANS = 6
 # Terms of one filter that are looked up, if those before are not rare.
 _LOOK_UPS = 4
 _RUNNING = 1
@@ -52,13 +53,17 @@ class Columns:
     first and terms the last.
     """
 
-    __slots__ = ("at", "below", "below_of_term")
+    __slots__ = ("at", "below", "below_of_status", "below_of_term")
 
     def __init__(self, names: str) -> None:
         self.at = read(f"SELECT start_ns, run_id, {names} FROM run WHERE {_KEY}")
         self.below = read(f"SELECT start_ns, run_id, {names} FROM run WHERE {_BELOW} LIMIT ?")
         self.below_of_term = read(
             f"SELECT start_ns, run_id, {names} FROM run WHERE {_BELOW} AND terms CONTAINS ? LIMIT ?"
+        )
+        # Within one partition.
+        self.below_of_status = read(
+            f"SELECT start_ns, run_id, {names} FROM run WHERE {_BELOW} AND status = ? LIMIT ? ALLOW FILTERING"
         )
 
 
@@ -74,7 +79,7 @@ class Question(msgspec.Struct, frozen=True):
 
     `below`: rows behind this position. `last`: the oldest span that may have any. `is_telling`: few share the first
     term. `lasting`: terms that a run which had them has still, so that the index knows no more runs by them than there
-    are.
+    are. `is_passing`: the first term is none of these.
     """
 
     namespace_id: str
@@ -83,6 +88,7 @@ class Question(msgspec.Struct, frozen=True):
     terms: tuple[str, ...]
     lasting: tuple[str, ...]
     is_telling: bool
+    is_passing: bool
     plain: Callable[[VisibilityRow], bool] | None
 
     @property
@@ -122,6 +128,7 @@ def question_of(query: VisibilityQuery) -> Question:
         tuple(term(query.namespace_id, part) for part in termed),
         tuple(term(query.namespace_id, part) for part in termed if not _is_passing(part))[:_LOOK_UPS],
         bool(termed) and termed[0].attribute in _TELLING,
+        bool(termed) and _is_passing(termed[0]),
         predicate(And(plain)) if plain else None,
     )
 
@@ -166,6 +173,9 @@ class Walk:
         # What was begun of spans, newest first; and of spans that are read whole, their notes, until a run shows up.
         self._begun: deque[_Stretch] = deque()
         self._unused: dict[int, int] = {}
+        # Until Cassandra has compacted what was written, its index knows every run as open that ever was, and looks at
+        # each of them: in young spans it is quicker to look at all rows in their order.
+        self._settled = spans.youngest() - _YOUNG_SPANS
         self._width = 1
         self._chunk = wanted
         self.below = question.below
@@ -257,6 +267,8 @@ class Walk:
         at = (question.namespace_id, stretch.span, *self.below, stretch.low_ns)
         if not question.terms:
             return columns.below, (*at, limit)
+        if question.is_passing and stretch.span >= self._settled:
+            return columns.below_of_status, (*at, _RUNNING, limit)
         return columns.below_of_term, (*at, question.terms[0], limit)
 
 
