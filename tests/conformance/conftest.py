@@ -52,6 +52,16 @@ class Comparison:
         self._folder = folder
         self._found: dict[str, tuple[str, str]] = {}
 
+    @contextlib.contextmanager
+    def beside(self, *arguments: str) -> Iterator[Comparison]:
+        """The same reference beside another Perdure, which is started with these arguments."""
+        stack = contextlib.AsyncExitStack()
+        try:
+            started = self._runner.run(stack.enter_async_context(running(PERDURE, perdure_command(), *arguments)))
+            yield Comparison(self._runner, (self._servers[0], started), None)
+        finally:
+            self._runner.run(stack.aclose())
+
     @property
     def names(self) -> tuple[str, str]:
         """The names of the two servers."""
@@ -156,7 +166,17 @@ def comparison(request: pytest.FixtureRequest, stored: tuple[str, ...]) -> Itera
 
 
 @pytest.fixture(scope="session")
+def comparison_on_cassandra(request: pytest.FixtureRequest, comparison: Comparison) -> Iterator[Comparison]:
+    """The reference beside a Perdure on Cassandra."""
+    for option in ("--store", "--perdure-address", "--reference-only"):
+        if request.config.getoption(option, None):
+            pytest.skip(f"{option} says what to compare")
+    with _on_cassandra(request) as arguments, comparison.beside(*arguments) as other:
+        yield other
+
+
+@pytest.fixture(scope="session")
 def chosen(request: pytest.FixtureRequest) -> list[Scenario]:
     """The scenarios that this session was asked for."""
     listed = [item.callspec.params.get("one") for item in request.session.items if hasattr(item, "callspec")]
-    return [one for one in listed if isinstance(one, Scenario)]
+    return list({one.name: one for one in listed if isinstance(one, Scenario)}.values())

@@ -27,6 +27,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--address", help="host:port of a server that runs already")
     parser.add_argument("--against", help="host:port of a second server, to print differences")
     parser.add_argument("--perdure", action="store_true", help="start Perdure instead of the reference")
+    parser.add_argument("--store", help="for --perdure: where it keeps its data, as `perdure dev --store` takes it")
     parser.add_argument("--write", type=Path, help="a folder for the transcripts")
     parser.add_argument("--list", action="store_true", help="print the names of the scenarios")
     return parser.parse_args()
@@ -47,7 +48,8 @@ async def server(given: argparse.Namespace) -> AsyncIterator[Server]:
     if given.address:
         yield Server("server", given.address)
     elif given.perdure:
-        async with running("perdure", perdure_command()) as started:
+        more = ["--store", given.store] if given.store else []
+        async with running("perdure", perdure_command(), *more) as started:
             yield started
     else:
         async with running("reference", reference_command()) as started:

@@ -191,22 +191,30 @@ class Campaign:
 
 
 async def campaign(
-    count: int, kills: int, seed: int, in_flight: int = 50, patience_seconds: float | None = None
+    count: int, kills: int, seed: int, in_flight: int = 50, patience_seconds: float | None = None, store: str = ""
 ) -> tuple[Campaign, list[str]]:
-    """Run and check; the campaign and what is wrong. After `patience_seconds`: where it is stuck."""
+    """Run and check, on a file or on a store by its address; the campaign and what is wrong. After
+    `patience_seconds`: where it is stuck.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        server = ServerProcess(Path(folder) / "perdure.db", free_port())
+        file = Path(folder) / "perdure.db"
+        server = ServerProcess(store or file, free_port(), log=file.with_suffix(".log"))
         await server.start()
         try:
             run = Campaign(server, count, kills, seed)
-            try:
-                async with asyncio.timeout(patience_seconds):
-                    await run.run(in_flight)
-            except TimeoutError:
-                return run, await run.stuck()
-            return run, await run.check()
+            return run, await judged(run, in_flight, patience_seconds)
         finally:
             await server.stop()
+
+
+async def judged(run: Campaign, in_flight: int, patience_seconds: float | None) -> list[str]:
+    """Run a campaign to its end on its server, which runs; what is wrong, or where it is stuck."""
+    try:
+        async with asyncio.timeout(patience_seconds):
+            await run.run(in_flight)
+    except TimeoutError:
+        return await run.stuck()
+    return await run.check()
 
 
 def main() -> None:
@@ -215,8 +223,9 @@ def main() -> None:
     parser.add_argument("--workflows", type=int, default=500)
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=1)
-    arguments = parser.parse_args()
-    run, wrong = asyncio.run(campaign(arguments.workflows, arguments.kills, arguments.seed))
+    parser.add_argument("--store", default="", help="an address as `perdure dev --store` takes it; else a file")
+    given = parser.parse_args()
+    run, wrong = asyncio.run(campaign(given.workflows, given.kills, given.seed, store=given.store))
     summary = (
         f"{len(run.receipts)} workflows completed ({len(run.runs)} runs with their children), "
         f"{run.server.kills} kills, {len(wrong)} findings"

@@ -1,4 +1,4 @@
-"""A Perdure process on a database file that can be killed at any moment and started again."""
+"""A Perdure process on a store that can be killed at any moment and started again."""
 
 import asyncio
 import contextlib
@@ -26,27 +26,28 @@ def free_port() -> int:
 
 
 class ServerProcess:
-    """One server, by its database file and port; every start is a new process on the same two.
+    """One server, by its database and port; every start is a new process on the same two.
 
-    `log`: where its standard error goes, beside the database if not given. `through`: the beginning of the command
-    line, a program that runs the rest of it. `environment`: variables besides this process's own.
+    `database`: a file, or as text the address of a store. `log`: where its standard error goes, beside the file if not
+    given. `through`: the beginning of the command line, a program that runs the rest of it. `environment`: variables
+    besides this process's own.
     """
 
     def __init__(
         self,
-        database: Path,
+        database: Path | str,
         port: int,
         *arguments: str,
         log: Path | None = None,
         through: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self.database = database
+        self._database = database
         self.port = port
         self.kills = 0
         self._arguments = arguments
         self._process: Process | None = None
-        self._log = log or database.with_suffix(".log")
+        self._log = log or Path(database).with_suffix(".log")
         self._through = through
         self._environment = {**os.environ, **(environment or {})}
 
@@ -62,10 +63,11 @@ class ServerProcess:
 
     async def start(self) -> None:
         """Start the process and wait for its ready line."""
+        option = "--db-filename" if isinstance(self._database, Path) else "--store"
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *self._through, sys.executable, "-m", "perdure.server.main", "server", "start-dev", "--headless",
-                "--port", str(self.port), "--db-filename", str(self.database), *self._arguments,
+                "--port", str(self.port), option, str(self._database), *self._arguments,
                 stdin=DEVNULL, stdout=PIPE, stderr=log, env=self._environment,
             )  # fmt: skip
         assert self._process.stdout is not None
