@@ -46,14 +46,15 @@ class Row:
 
 
 @contextmanager
-def running_perdure(node: MeasuredNode, *more: str, entry: Sequence[str] = ENTRY) -> Iterator[Server]:
-    """Start Perdure on a fresh keyspace of `node`, with `more` options; kill it and drop the keyspace afterwards."""
-    store = f"cassandra://{node.server.address}/{KEYSPACE}"
-    try:
-        with started("perdure", lambda port, _: [*perdure(port, entry), "--store", store, *more]) as server:
-            yield server
-    finally:
+def running_perdure(
+    node: MeasuredNode, *more: str, entry: Sequence[str] = ENTRY, fresh: bool = True
+) -> Iterator[Server]:
+    """Start Perdure on `node`, with `more` options, and kill it afterwards. `fresh`: on an empty keyspace."""
+    if fresh:
         node.ask(f"DROP KEYSPACE IF EXISTS {KEYSPACE}")
+    store = f"cassandra://{node.server.address}/{KEYSPACE}"
+    with started("perdure", lambda port, _: [*perdure(port, entry), "--store", store, *more]) as server:
+        yield server
 
 
 async def measure(server: Server, node: MeasuredNode, in_flight: int, seconds: float, warm_s: float) -> Row:
