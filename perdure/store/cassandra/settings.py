@@ -15,8 +15,9 @@ from perdure.store.cassandra.options import CassandraOptions
 from perdure.store.cassandra.schema import SchemaStore
 from perdure.store.cassandra.session import Session
 
-# Before it, a clean-up of Paxos state could apply an old write again: CASSANDRA-19617.
-VERSION_MIN = (4, 1, 6)
+# Before it, there is no storage-attached index, which lists need; before 4.1.6 a clean-up of Paxos state could apply an
+# old write again, too: CASSANDRA-19617.
+VERSION_MIN = (5, 0, 0)
 REPLICATION_DEFAULT = 3
 _SETTINGS = "SELECT name, value FROM system_views.settings WHERE name IN ('commitlog_sync', 'paxos_variant')"
 _NUMBERS = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
@@ -39,7 +40,7 @@ async def _findings(session: Session, node: Node) -> list[str]:
         return [
             (
                 f"The node {node.address} runs Cassandra {node.version or 'of an unknown version'}; "
-                f"{'.'.join(map(str, VERSION_MIN))} is the oldest that keeps conditional writes."
+                f"{'.'.join(map(str, VERSION_MIN))} is the oldest that has the index of lists."
             )
         ]
     try:
