@@ -1,7 +1,7 @@
 """A node in a container, where Docker runs: the image is made here, of Maven's jars upon a base that has Java.
 
-The base is pulled, or made by debootstrap where that can't be. No ready image of Cassandra is used, so that a node is
-the same in a container and as a process.
+Whoever has no Java that Cassandra runs on has Maven all the same, with another. The base is pulled, or made by
+debootstrap. No ready image of Cassandra is used, so that a node is the same in a container and as a process.
 """
 
 import hashlib
