@@ -1,15 +1,14 @@
-"""Lists in Cassandra: the contract, and what only they promise: thousands over hours, rare ones, space freed."""
+"""What only lists in Cassandra promise: thousands over hours, rare ones, work that is bounded, spans that empty."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import msgspec
 import pytest
 
 from perdure.base.clock import SECOND_NS, AdvancingClock, SystemClock
 from perdure.base.errors import StoreUnavailable
-from perdure.store.cassandra import CassandraOptions, CassandraStore, walks
+from perdure.store.cassandra import CassandraOptions, walks
 from perdure.store.cassandra.connecting import connected
 from perdure.store.cassandra.schema import SchemaStore
 from perdure.store.cassandra.session import Rows, Session
@@ -17,8 +16,6 @@ from perdure.store.cassandra.settings import use_keyspace
 from perdure.store.cassandra.spans import FORGET_NS, NOTE_NS, SPAN_NS, Spans, span_of
 from perdure.store.cassandra.statements import Statement
 from perdure.store.cassandra.visibility import CassandraVisibility
-from perdure.store.contract import Store
-from perdure.testing import store_contract
 from perdure.testing.store_contract.suite import fresh
 from perdure.testing.store_contract.visibility import payload
 from perdure.visibility.evaluate import matches
@@ -39,27 +36,6 @@ def _options(keyspace: Keyspace) -> CassandraOptions:
         replication=1,
         simple_strategy=True,
     )
-
-
-class TestVisibility(store_contract.VisibilityContract):
-    """The contract."""
-
-    _keyspace: Keyspace
-
-    @pytest.fixture(autouse=True)
-    def _on(self, keyspace: Keyspace) -> None:
-        self._keyspace = keyspace
-
-    def opened(self, *, empty: bool = False) -> AbstractAsyncContextManager[Store]:
-        return self._opened()
-
-    @asynccontextmanager
-    async def _opened(self) -> AsyncIterator[Store]:
-        store = await CassandraStore.open(_options(self._keyspace), clock=SystemClock(), dev=True)
-        try:
-            yield store
-        finally:
-            await store.close()
 
 
 class Watched(Session):
