@@ -8,14 +8,15 @@ nothing of what a transition means.
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Protocol
 
 import msgspec
 import structlog
 
-from perdure.base.errors import Bug, ShardLost, StoreUnavailable
+from perdure.base.clock import SECOND_NS
+from perdure.base.errors import Bug, ShardLost, StoreUnavailable, Unavailable
 from perdure.base.tasks import Background
 from perdure.shards.contract import Transition
 from perdure.shards.groups import (
@@ -33,6 +34,7 @@ from perdure.store.contract import Group, OutcomeUnknown, SegmentHeader, Segment
 log = structlog.get_logger(__name__)
 
 Entry = tuple[int, Transition]
+_IN_DOUBT = "The store gives no definite answer; ask again."
 
 
 class Listener(Protocol):
@@ -80,13 +82,14 @@ class LogStart(msgspec.Struct, frozen=True):
 class _Group:
     """Transitions that will be committed together. Open until it is sent or full."""
 
-    __slots__ = ("bytes", "entries", "number", "waiters")
+    __slots__ = ("bytes", "callers", "entries", "number", "waiters")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.entries: list[Entry] = []
         self.bytes = 0
         self.waiters: list[asyncio.Future[None]] = []
+        self.callers: list[asyncio.Future[None]] = []  # who doesn't wait for as long as it takes
 
 
 class ShardLog:
@@ -108,6 +111,8 @@ class ShardLog:
         self._queue: deque[_Group] = deque()
         self._open: _Group | None = None
         self._idle: asyncio.Future[None] | None = None
+        self._begun_ns = 0
+        self._is_in_doubt = False
         self.committed = last_position(start.last)
         self.tail_bytes = sum(stretch.bytes for stretch in self._stretches)
         self.failure: str | None = None
@@ -153,19 +158,36 @@ class ShardLog:
 
     async def durable(self, position: int) -> None:
         """Wait for the group that holds `position`; no task switch if it is committed. Raises ShardLost."""
+        group = self._group_of(position)
+        if group is not None:
+            await self._committed(group.waiters)
+
+    async def answerable(self, position: int) -> None:
+        """The same for somebody who would rather ask again: raises Unavailable, too, if the outcome of the oldest
+        group isn't known after `answer_s`.
+        """
+        group = self._group_of(position)
+        if group is None:
+            return
+        if self._is_in_doubt:
+            raise Unavailable(_IN_DOUBT)
+        await self._committed(group.callers)
+
+    def _group_of(self, position: int) -> _Group | None:
+        """The group that holds `position`, None if it is committed. Raises ShardLost."""
         if self.failure is not None:
             raise ShardLost(self.failure)
         if position <= self.committed:
-            return
+            return None
         if position >= self.next_position:
             raise Bug(f"position {position} was never appended")
         queue = self._queue
-        await self._committed(queue[(position >> INDEX_BITS) - queue[0].number])
+        return queue[(position >> INDEX_BITS) - queue[0].number]
 
-    async def _committed(self, group: _Group) -> None:
+    async def _committed(self, waiters: list[asyncio.Future[None]]) -> None:
         # A future per waiter, not per group: the cancellation of one waiter must not reach the others.
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        group.waiters.append(waiter)
+        waiters.append(waiter)
         await waiter
 
     async def stamp_us(self) -> int:
@@ -184,7 +206,7 @@ class ShardLog:
             raise ShardLost(self.failure)
         if roll:
             self._roll_bytes = 0
-        await self._committed(self._open or self._new_group())
+        await self._committed((self._open or self._new_group()).waiters)
 
     async def _run(self) -> None:
         try:
@@ -193,9 +215,11 @@ class ShardLog:
                     self._idle = asyncio.get_running_loop().create_future()
                     await self._idle
                     self._idle = None
+                self._begun_ns = self._world.clock.monotonic_ns()
                 if self._stretches[-1].bytes >= self._roll_bytes and self._stretches[-1].bytes:
                     await self._roll()
                 await self._write(self._queue[0])
+                self._is_in_doubt = False
         except (ShardLost, StoreUnavailable) as error:
             self.fail(error.message)
 
@@ -208,7 +232,7 @@ class ShardLog:
         ceiling = max(self._ceiling_us, self._next_stamp() + self._world.options.ceiling_ahead_us)
         sent = Group(group.number, body, ceiling)
         segment = self._segment
-        written = await settled(self._world, partial(self._store.append, segment, segment.epoch, sent))
+        written = await settled(self._world, partial(self._store.append, segment, segment.epoch, sent), self._doubt)
         if self.failure is not None:
             raise ShardLost(self.failure)
         if not written.applied and not self._is_mine(written.header, group.number):
@@ -222,6 +246,17 @@ class ShardLog:
         self.tail_bytes += len(body)
         self._release(group)
 
+    def _doubt(self) -> None:
+        """An outcome is not known. If that takes too long callers are told; what they asked for may be done all the
+        same.
+        """
+        if self._world.clock.monotonic_ns() - self._begun_ns < self._world.options.answer_s * SECOND_NS:
+            return
+        self._is_in_doubt = True
+        for group in self._queue:
+            _end(group.callers, Unavailable, _IN_DOUBT)
+            group.callers.clear()
+
     def _is_mine(self, header: SegmentHeader | None, number: int) -> bool:
         """Whether a refused append was refused because an earlier attempt of it had been applied."""
         return header is not None and header.epoch == self.epoch and header.last == number and header.next is None
@@ -232,7 +267,7 @@ class ShardLog:
         try:
             self._listener.committed(group.entries)
         finally:
-            for waiter in group.waiters:
+            for waiter in (*group.callers, *group.waiters):
                 if not waiter.done():
                     waiter.set_result(None)
         self._listener.released(group.entries)
@@ -245,7 +280,9 @@ class ShardLog:
             following = await self._open_next()
             segment, last = self._segment, self._last
             written = await settled(
-                self._world, partial(self._store.link, segment, segment.epoch, last, following, segment.epoch)
+                self._world,
+                partial(self._store.link, segment, segment.epoch, last, following, segment.epoch),
+                self._doubt,
             )
         except StoreUnavailable as error:
             log.warning("no new log segment", shard=self._segment.shard, error=error.message)
@@ -268,6 +305,7 @@ class ShardLog:
                     return segment
             except OutcomeUnknown:
                 attempt += 1
+                self._doubt()
                 await asyncio.sleep(delay_s(self._world, attempt))
 
     def releasable(self, floor: int) -> list[SegmentId]:
@@ -300,10 +338,14 @@ class ShardLog:
         queue, self._queue = self._queue, deque()
         self._open = None
         for group in queue:
-            for waiter in group.waiters:
-                if not waiter.done():
-                    waiter.set_exception(ShardLost(reason))
+            _end((*group.callers, *group.waiters), ShardLost, reason)
         self._listener.failed(reason)
+
+
+def _end(waiters: Iterable[asyncio.Future[None]], error: type[Unavailable], reason: str) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_exception(error(reason))
 
 
 def _links_to(written: Written, following: SegmentId) -> bool:

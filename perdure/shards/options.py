@@ -21,7 +21,8 @@ class ShardOptions(msgspec.Struct, frozen=True, kw_only=True):
     it became dirty. `hurry_bytes`: with so much log behind it a shard checkpoints at once; `refuse_bytes`: new work
     is refused. `timer_window_s`: timers due later are only in the store. `fires_max`, `errands_max`,
     `callbacks_max`: so many timers, and errands and callbacks besides, are fired at once. `effects_delay_s`,
-    `withdraw_delay_s`: effects and withdrawals gather so long. `lease_s`: on a shared store an owner answers for so
+    `withdraw_delay_s`: effects and withdrawals gather so long. `answer_s`: callers wait so long for a group whose
+    outcome is not known. `lease_s`: on a shared store an owner answers for so
     long after it has renewed its lease, which is due every `lease_renewal_s`; who waits for another's looks every
     `lease_poll_s`. All hosts of a store must have the same `lease_s`. `hand_over_s`: a living owner is given so long
     to let go of a shard before its log is sealed.
@@ -55,6 +56,7 @@ class ShardOptions(msgspec.Struct, frozen=True, kw_only=True):
     retry_first_s: float = 0.01
     retry_max_s: float = 1.0
     call_timeout_s: float = 5.0
+    answer_s: float = 5.0
     checkpoint_timeout_s: float = 30.0
     acquire_parallel: int = 4
     reacquire_first_s: float = 0.1

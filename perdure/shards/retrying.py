@@ -36,14 +36,17 @@ async def once(world: World, call: Callable[[], Awaitable[T]]) -> T:
         raise OutcomeUnknown("The store did not answer in time.") from error
 
 
-async def settled(world: World, call: Callable[[], Awaitable[T]]) -> T:
-    """The definite answer of `call`, which is made again as long as its outcome is unknown. Raises StoreUnavailable."""
+async def settled(world: World, call: Callable[[], Awaitable[T]], doubted: Callable[[], None] = lambda: None) -> T:
+    """The definite answer of `call`, which is made again as long as its outcome is unknown; `doubted` is called each
+    time. Raises StoreUnavailable.
+    """
     attempt = 0
     while True:
         try:
             return await once(world, call)
         except OutcomeUnknown as error:
             attempt += 1
+            doubted()
             if attempt >= _TELL_FROM and attempt.bit_count() == 1:  # less and less often
                 log.warning("the store gives no definite answer", error=error.message, attempt=attempt)
             await asyncio.sleep(delay_s(world, attempt))

@@ -112,7 +112,7 @@ class OwnedShard:
         former owner's (L11). Raises ShardLost; Unavailable if that can't be told now.
         """
         if position > self.log.committed:
-            await self.log.durable(position)  # the commit itself shows whose the shard was
+            await self.log.answerable(position)  # the commit itself shows whose the shard was
             return
         if self.log.failure is not None:
             raise ShardLost(self.log.failure)

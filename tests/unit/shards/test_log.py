@@ -167,6 +167,33 @@ def test_an_append_of_unknown_outcome_is_sent_again_with_the_same_bytes(fault: F
     virtual(work())
 
 
+def test_a_caller_does_not_wait_as_long_as_an_outcome_is_unknown() -> None:
+    """It would rather ask again; what it asked for is done once the store answers."""
+
+    async def work() -> None:
+        host = Host(memory(), options=ShardOptions(shards=1, call_timeout_s=1.0, answer_s=2.0))
+        loop = asyncio.get_running_loop()
+        shard = await host.start()
+        host.faults.arm("append", *[Fault.LOST] * 20)
+        first = host.role.put(shard, key(), 1)
+        patient = loop.create_task(shard.log.durable(first))
+        begun = loop.time()
+        with pytest.raises(Unavailable, match="no definite answer") as told:
+            await shard.durable(first)
+        assert not isinstance(told.value, ShardLost)
+        assert 2 <= loop.time() - begun < 4
+        second = host.role.put(shard, key(), 2)
+        with pytest.raises(Unavailable):
+            await shard.durable(second)
+        assert not patient.done()
+        await patient
+        await shard.durable(second)
+        assert await host.role.values(shard, key()) == [1, 2]
+        await host.role.add(shard, key(), 4)
+
+    virtual(work())
+
+
 def test_a_refused_append_loses_the_shard_and_all_that_was_not_committed() -> None:
     async def work() -> None:
         host = Host(memory())
