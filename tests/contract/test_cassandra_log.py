@@ -280,3 +280,16 @@ async def test_a_body_that_is_away_or_damaged_is_never_given_out(keyspace: Keysp
         _plainly(keyspace, f"DELETE FROM KS.log_body WHERE {last}")
         with pytest.raises(StoreUnavailable, match="524288 of them"):
             await store.log.read_groups(segment, 0, 10)
+
+
+# ---------------------------------------------------------------- what a node forgets
+
+
+async def test_a_statement_that_a_node_has_forgotten_is_prepared_anew_and_done_once(keyspace: Keyspace) -> None:
+    async with opened(keyspace) as store:
+        segment = await new_segment(store)
+        for n in (1, 2):
+            # A node forgets what was prepared for a table that has changed.
+            _plainly(keyspace, f"ALTER TABLE KS.log_segment ADD extra_{n} int")
+            assert await store.log.append(segment, 1, Group(n, b"%d" % n, n)) == Written(True, SegmentHeader(1, n, n))
+        assert await store.log.read_groups(segment, 0, 10) == [Group(1, b"1", 1), Group(2, b"2", 2)]

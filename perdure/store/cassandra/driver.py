@@ -1,14 +1,15 @@
-"""The only module that names the driver: connecting, preparing, sending, and its errors in two words.
+"""The driver: connecting, preparing, sending, and its errors in two words. Only `requests` names it beside this module.
 
 Invariants: the driver repeats nothing by itself (no retry, no speculative execution), every socket has TCP_NODELAY,
 every statement has its consistency level set. What `Link.send` hands to `done` comes from the driver's own thread.
 Knows no table. The driver has no types, so this module is where its objects are called Any.
 """
 
+import asyncio
 import re
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -31,7 +32,7 @@ from cassandra.policies import (
 from cassandra.protocol import ConfigurationException, SyntaxException
 from cassandra.query import SimpleStatement
 
-from perdure.store.cassandra import records
+from perdure.store.cassandra import records, requests
 from perdure.store.cassandra.errors import Away, Denied, Failure, Misfit, Refusal
 from perdure.store.cassandra.options import CassandraOptions, Tls
 from perdure.store.cassandra.statements import Kind, Statement
@@ -53,23 +54,8 @@ _SAID = re.compile(r'message="(.*)"\s*\Z', re.DOTALL)
 
 _REFUSED = (InvalidRequest, Unauthorized, SyntaxException, ConfigurationException)
 
-# The names of the columns, and the rows as tuples; an empty answer is (), [].
-Result = tuple[Sequence[str], list[tuple[Any, ...]]]
-Done = Callable[[Result | None, bytes | None, Exception | None], None]
-
-
-class _Connection(Cluster.connection_class):  # type: ignore[misc]  # the driver has no types
-    """A connection that takes a request also while its socket's buffer is full. The driver's own refuses it then, as if
-    the node were away, and never gives the request's number back; what waits is bounded by what may be in flight.
-    """
-
-    @property
-    def _socket_writable(self) -> bool:
-        return True
-
-    @_socket_writable.setter
-    def _socket_writable(self, is_writable: bool) -> None:
-        pass
+Result = requests.Result
+Done = requests.Done
 
 
 class Node:
@@ -110,7 +96,7 @@ class Link:
         prepared.consistency_level = self._serial if statement.kind is Kind.SETTLED_READ else self._level
         prepared.serial_consistency_level = self._serial
         prepared.is_idempotent = statement.kind is not Kind.CONDITIONAL
-        return prepared
+        return requests.prepared(prepared)
 
     def send(
         self,
@@ -120,19 +106,15 @@ class Link:
         page: bytes | None,
         fetch: int | None,
         done: Done,
-    ) -> None:
-        """Send a prepared statement; `done(result, next page, error)` is called once, in whatever thread."""
-        bound = prepared.bind(values)
-        bound.fetch_size = fetch
-        future = self._session.execute_async(bound, timeout=self._timeouts[kind], paging_state=page)
+    ) -> asyncio.TimerHandle | None:
+        """Send a prepared statement; `done(result, next page, error)` is called once or twice, in whatever thread: the
+        first counts. The handle is of its time-out, to be cancelled in this thread once it is done.
 
-        def succeeded(result: Result | None) -> None:
-            done(result, future._paging_state, None)  # its public reader makes a result set
-
-        def failed(error: Exception) -> None:
-            done(None, None, told(error))
-
-        future.add_callbacks(succeeded, failed)
+        Raises TypeError for values that the columns don't take.
+        """
+        request = requests.Request(self._session, prepared, values, requests.Paging(fetch, page), done)
+        request.send_request()
+        return asyncio.get_running_loop().call_later(self._timeouts[kind], request.expire)
 
     def define(self, cql: str) -> None:
         """Change the schema, and wait until every node that is up has it. Raises Refusal, Failure."""
@@ -196,7 +178,7 @@ def _cluster(options: CassandraOptions, policy: Any) -> Any:
         consistency_level=getattr(ConsistencyLevel, options.consistency),
         serial_consistency_level=getattr(ConsistencyLevel, options.serial_consistency),
         request_timeout=options.request_timeout_s,
-        row_factory=_rows,
+        row_factory=requests.Request.row_factory,
     )
     return Cluster(
         contact_points=list(options.contact_points),
@@ -209,7 +191,7 @@ def _cluster(options: CassandraOptions, policy: Any) -> Any:
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},
         reconnection_policy=ExponentialReconnectionPolicy(RECONNECT_FIRST_S, options.reconnect_max_s, None),
         sockopts=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
-        connection_class=_Connection,
+        connection_class=requests.Connection,
         connect_timeout=options.connect_timeout_s,
         control_connection_timeout=options.connect_timeout_s,
         idle_heartbeat_interval=HEARTBEAT_S,
@@ -276,10 +258,6 @@ def _sentence(error: Exception) -> str:
     if said := _SAID.search(text):
         text = said.group(1)
     return text.strip().rstrip(".") or type(error).__name__
-
-
-def _rows(names: Sequence[str], rows: list[tuple[Any, ...]]) -> Result:
-    return names, rows
 
 
 def _context(tls: Tls) -> ssl.SSLContext:

@@ -180,7 +180,7 @@ class Session:
                 self._wake()
 
         try:
-            self._link.send(statement.kind, prepared, values, page, fetch, done)
+            answer.timeout = self._link.send(statement.kind, prepared, values, page, fetch, done)
         except Exception as error:  # noqa: BLE001 - before it was on its way, or nobody knows: the answer says which
             done(None, None, driver.told(error))
         return answer.future
@@ -204,6 +204,10 @@ class Session:
                 continue
             self._waiting.remove(answer)
             self._room.release()
+            if answer.timeout is not None:
+                answer.timeout.cancel()
+            if answer.error is not None:
+                answer.error = driver.told(answer.error)
             self._meter.answered(answer.statement.kind, answer.error)
             if not answer.future.done():
                 answer.settle()
@@ -218,7 +222,7 @@ class Session:
 class _Answer:
     """What came back for a statement, on its way from the driver's thread to the loop."""
 
-    __slots__ = ("error", "future", "has_come", "next_page", "result", "statement")
+    __slots__ = ("error", "future", "has_come", "next_page", "result", "statement", "timeout")
 
     def __init__(self, statement: Statement, future: asyncio.Future[Rows]) -> None:
         self.statement = statement
@@ -227,6 +231,7 @@ class _Answer:
         self.result: Result | None = None
         self.next_page: bytes | None = None
         self.error: Exception | None = None
+        self.timeout: asyncio.TimerHandle | None = None
 
     def settle(self) -> None:
         if self.error is not None:
