@@ -108,6 +108,10 @@ class Connection(Cluster.connection_class):  # type: ignore[misc]  # the driver 
     the node were away, and never gives the request's number back; what waits is bounded by what may be in flight.
     """
 
+    # A call of the system per so many bytes; the driver's 4 KiB are 256 calls for a group of 1 MiB.
+    out_buffer_size = 256 << 10
+    in_buffer_size = 64 << 10
+
     @property
     def _socket_writable(self) -> bool:
         return True
