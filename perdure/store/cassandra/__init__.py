@@ -50,7 +50,7 @@ class CassandraStore:
             schema = SchemaStore(session, options.keyspace, clock)
             await schema.apply()
             await settle_levels(schema, session, options)
-            await session.prepare()
+            await schema.prepare()
         except BaseException:
             await session.close()
             raise

@@ -6,24 +6,23 @@ recorded once every node that is up has it. A newer schema is left as it is.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 import structlog
 
 from perdure.base.clock import SECOND_NS, Clock
 from perdure.base.entropy import Entropy, SystemEntropy, derive_id, new_id
-from perdure.base.errors import FailedPrecondition, Unavailable
+from perdure.base.errors import FailedPrecondition
 from perdure.base.tasks import Background
 from perdure.schema import cassandra as schema
+from perdure.store.cassandra.patience import patiently
 from perdure.store.cassandra.session import Session
 from perdure.store.cassandra.statements import Statement, conditional, settled_read
 
 ABANDONED_S = 10.0
 _RENEW_S = 2.0
 _POLL_S = 0.5
-_SETTLE_S = 0.2
-_SETTLE_TRIES = 50
 NAME = "perdure"
 
 log = structlog.get_logger(__name__)
@@ -66,12 +65,16 @@ class SchemaStore:
         )
         if not known:
             return None
-        await self._session.prepare(STATEMENTS)
+        await self.prepare(STATEMENTS)
         rows = await self._session.run(_READ, (NAME,))
         if not rows:
             return None
         identity, version, holder, beat, levels = rows[0]
         return Installation(identity, version or 0, holder or "", beat or 0, levels or "")
+
+    async def prepare(self, statements: Iterable[Statement] | None = None) -> None:
+        """Prepare these statements, by default all. A node that has just been told of a table may not take them yet."""
+        await patiently(lambda: self._session.prepare(statements))
 
     async def apply(self, wanted: Mapping[int, str] | None = None) -> int:
         """Bring the schema up to the newest of `wanted` (those of this program); returns the version that it had.
@@ -126,7 +129,7 @@ class SchemaStore:
     async def _found(self) -> Installation:
         for statement in schema.statements(schema.foundation(), derive_id(b"perdure", self._keyspace)):
             await self._session.define(statement)
-        await self._session.prepare(STATEMENTS)
+        await self.prepare(STATEMENTS)
         await self._settled(_CREATE, (NAME, new_id(self._entropy)))
         row = await self.read()
         if row is None:
@@ -172,13 +175,4 @@ class SchemaStore:
 
     async def _settled(self, statement: Statement, values: tuple[object, ...]) -> None:
         """Send a conditional write until its answer is definite; what stands then is to be read."""
-        for tries in range(_SETTLE_TRIES):
-            try:
-                await self._session.compare(statement, values)
-            except Unavailable as error:
-                if tries == _SETTLE_TRIES - 1:
-                    raise
-                log.info("schema lock is asked again", cause=error.message)
-                await asyncio.sleep(_SETTLE_S)
-            else:
-                return
+        await patiently(lambda: self._session.compare(statement, values))

@@ -12,6 +12,7 @@ import structlog
 from perdure.base.errors import FailedPrecondition, PerdureError, StoreUnavailable
 from perdure.store.cassandra.driver import Node
 from perdure.store.cassandra.options import CassandraOptions
+from perdure.store.cassandra.patience import patiently
 from perdure.store.cassandra.schema import SchemaStore
 from perdure.store.cassandra.session import Session
 
@@ -82,7 +83,7 @@ def version_of(text: str) -> tuple[int, int, int]:
 async def use_keyspace(session: Session, options: CassandraOptions, *, dev: bool) -> None:
     """Make the keyspace if it isn't there, see that its replication can be kept, and let the session use it.
 
-    Raises FailedPrecondition.
+    Raises FailedPrecondition, StoreUnavailable.
     """
     if not await is_there(session, options.keyspace):
         await _make(session, options, _wanted(session, options, dev))
@@ -99,7 +100,7 @@ async def use_keyspace(session: Session, options: CassandraOptions, *, dev: bool
             f"options ask for {options.replication}."
         )
     _check_copies(session, options.keyspace, copies)
-    await session.use(options.keyspace)
+    await patiently(lambda: session.use(options.keyspace))
 
 
 async def is_there(session: Session, keyspace: str) -> bool:
