@@ -31,7 +31,7 @@ _SPANS_AT_ONCE = 16
 _DIRECTORY_PAGE = 256
 _ROWS_AT_LEAST = 16
 _ROWS_AT_MOST = 2_000
-_YOUNG_SPANS = 6
+_YOUNG_SPANS = 36
 # Terms of one filter that are looked up, if those before are not rare.
 _LOOK_UPS = 4
 _RUNNING = 1
