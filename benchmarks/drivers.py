@@ -4,7 +4,8 @@ Each way to speak to a node does the same two loops in a process of its own: a c
 one writer each, and a plain stamped write. `driver` rows are of cassandra-driver, by the reactor that reads its sockets
 and by the bridge that hands its answers to the loop: `each` wakes the loop for every answer, `many` once for all that
 came meanwhile. acsylla isn't a dependency: it is measured if PYTHON, an interpreter, can import it. The ways take turns
-in each round, and a figure is the median of its rounds: a node that has just started is slow.
+in each round, and a figure is the median of its rounds: a node that has just started is slow. `--busy` has the loop do
+other work in slices of so many ms, as a server's does; a client with threads of its own waits for Python's lock then.
 """
 
 import argparse
@@ -210,6 +211,15 @@ async def _loops(loop: Callable[..., Awaitable[None]], via: Way, count: int, bod
     return latencies
 
 
+async def _busy(slice_s: float) -> None:
+    """Work on the loop without an end, `slice_s` at a time."""
+    while True:
+        end = time.perf_counter() + slice_s
+        while time.perf_counter() < end:
+            pass
+        await asyncio.sleep(0)
+
+
 def _cpu_s() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
@@ -217,8 +227,11 @@ def _cpu_s() -> float:
 
 async def measured(variant: str, arguments: argparse.Namespace) -> list[Row]:
     """All rows of one way."""
+    if arguments.switch_ms:
+        sys.setswitchinterval(arguments.switch_ms / 1e3)
     via = way(variant, (arguments.host, arguments.port))
     await via.open()
+    busy = asyncio.create_task(_busy(arguments.busy / 1e3)) if arguments.busy else None
     rows = []
     body = os.urandom(arguments.body)
     for name, loop in (("conditional append", _append), ("plain write", _write)):
@@ -229,6 +242,8 @@ async def measured(variant: str, arguments: argparse.Namespace) -> list[Row]:
             taken, cpu, many = time.perf_counter() - begun, _cpu_s() - cpu, len(latencies)
             p50, p99 = latencies[many // 2] * 1e3, latencies[many * 99 // 100] * 1e3
             rows.append(Row(variant, name, count, many / taken, p50, p99, cpu / many * 1e3))
+    if busy is not None:
+        busy.cancel()
     await via.close()
     return rows
 
@@ -276,6 +291,8 @@ def main() -> None:
     parser.add_argument("--in-flight", type=int, nargs="+", default=[1, 64])
     parser.add_argument("--body", type=int, default=1_200, help="bytes a row")
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--busy", type=float, default=0.0, metavar="MS", help="slices of other work on the loop")
+    parser.add_argument("--switch-ms", type=float, default=0.0, help="sys.setswitchinterval; 5 if not given")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS)
     parser.add_argument("--acsylla", default=sys.executable, metavar="PYTHON", help="an interpreter that has acsylla")
@@ -288,6 +305,7 @@ def main() -> None:
     arguments.passed = ["--host", arguments.host, "--port", str(arguments.port), "--body", str(arguments.body)]
     arguments.passed += ["--seconds", str(arguments.seconds), "--in-flight", *map(str, arguments.in_flight)]
     variants = arguments.variants * arguments.rounds
+    arguments.passed += ["--busy", str(arguments.busy), "--switch-ms", str(arguments.switch_ms)]
     rows = [row for variant in variants for row in _child(variant, arguments)]
     sys.stdout.write(table(rows) + "\n")
 
