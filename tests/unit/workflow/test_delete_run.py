@@ -8,13 +8,14 @@ from temporalio.api.history.v1 import HistoryEvent
 from perdure.base.clock import SECOND_NS
 from perdure.base.errors import NotFound
 from perdure.base.limits import Limits
+from perdure.history.chains import deletions
 from perdure.workflow.context import Context, NamespaceView
 from perdure.workflow.decide import Decision, decide
 from perdure.workflow.outstanding import outstanding
 from perdure.workflow.requests import DeleteRun, FireTimer
 from perdure.workflow.state import Chain, CurrentRun
-from perdure.workflow.steps import Append, Delete
-from perdure.workflow.tasks import Timer, TimerKind
+from perdure.workflow.steps import Append, Delete, decode_record, encode_record
+from perdure.workflow.tasks import Effect, EffectKind, Timer, TimerKind
 from tests.unit.workflow.bench import KEY, T0, Bench
 
 
@@ -54,6 +55,15 @@ def test_a_closed_run_goes_at_once_and_is_not_found_again() -> None:
     assert (decision.chain.runs, decision.chain.current) == ({}, None)
     for run_id in ("run", ""):
         assert isinstance(deciding(decision.chain, DeleteRun(run_id)).refusal, NotFound)
+
+
+def test_lists_are_told_when_the_run_started_also_by_a_record_that_is_read_again() -> None:
+    decision = deciding(closed(), DeleteRun("run"))
+    assert decision.record is not None
+    for record in (decision.record, decode_record(encode_record(decision.record))):
+        (effect,) = deletions(record)
+        assert isinstance(effect, Effect)
+        assert (effect.kind, effect.run_id, effect.start_ns) == (EffectKind.VISIBILITY_DELETE, "run", T0)
 
 
 def test_a_former_run_leaves_the_pointer_alone() -> None:
