@@ -66,8 +66,8 @@ class CassandraSection(Section):
         return self
 
     def options(self, connect_wait_s: float) -> "CassandraOptions":
-        """What the adapter takes. Raises InvalidArgument if the password's file can't be read."""
-        from perdure.store.cassandra.options import CassandraOptions, Tls  # noqa: PLC0415 - its driver is an extra
+        """What the adapter takes. Raises InvalidArgument, also if the password's file can't be read."""
+        from perdure.store.cassandra.options import CassandraOptions, Tls, check  # noqa: PLC0415 - its driver is an extra
 
         tls = None
         if self.tls is not None:
@@ -78,7 +78,7 @@ class CassandraSection(Section):
                 verify=self.tls.verify,
                 server_name=self.tls.server_name or "",
             )
-        return CassandraOptions(
+        options = CassandraOptions(
             contact_points=tuple(self.contact_points),
             port=self.port,
             keyspace=self.keyspace,
@@ -97,6 +97,11 @@ class CassandraSection(Section):
             compression=self.compression,
             connect_wait_s=connect_wait_s,
         )
+        try:
+            check(options)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"store.cassandra.{error.message}") from None
+        return options
 
     def _password(self) -> str:
         if self.password is not None:

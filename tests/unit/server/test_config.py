@@ -125,6 +125,8 @@ def test_what_is_secret_is_shown_as_stars(tmp_path: Path) -> None:
         ("store: {cassandra: {contact_points: a, tls: {cert: /dev/null}}}", "store.cassandra.tls: cert and key"),
         ("store: {cassandra: {contact_points: a, consistency: ONE}}", "store.cassandra.consistency: expected"),
         ("store: {cassandra: {contact_points: a, replication: 0}}", "store.cassandra.replication: expected a whole"),
+        ("store: {cassandra: {contact_points: a, keyspace: Per-dure}}", "store.cassandra.keyspace: "),
+        ("store: {cassandra: {contact_points: a, consistency: QUORUM}}", "store.cassandra."),
         (FILE + "frontend: {port: 65536}", "frontend.port: expected a whole number from 0 to 65535, not 65536"),
         (FILE + "frontend: {port: yes}", "frontend.port: expected a whole number from 0 to 65535, not True"),
         (FILE + "frontend: {prot: 1}", "frontend.prot: there is no such key; did you mean port?"),
