@@ -175,7 +175,9 @@ class VisibilityContract(StoreSuite):
         async with self.opened() as store:
             namespace_id = fresh()
             await store.visibility.upsert([_row(namespace_id, "run"), _row(namespace_id, "other")])
-            await store.visibility.upsert([msgspec.structs.replace(_row(namespace_id, "run", 0, version=2), deleted=True)])
+            await store.visibility.upsert(
+                [msgspec.structs.replace(_row(namespace_id, "run", 0, version=2), deleted=True)]
+            )
             assert await _listed(store, namespace_id) == ["other"]
 
     async def test_a_changed_custom_attribute_is_no_longer_found_by_its_old_value(self) -> None:
