@@ -190,7 +190,7 @@ async def test_a_user_who_may_not_make_a_keyspace(guarded: Guarded) -> None:
     other = msgspec.structs.replace(guarded.options("small", "small"), keyspace="test_forbidden")
     assert "Keyspace test_forbidden is not there and could not be made" in await _refused(other, dev=True)
     # Settings that can't be read are as unsafe as bad ones.
-    assert "needs SELECT on system_views.settings" in await _refused(guarded.options("small", "small"))
+    assert "Without SELECT on system_views.settings" in await _refused(guarded.options("small", "small"))
     # Where the schema is there, a user that may change rows is enough.
     async with _opened(guarded.options("small", "small"), dev=True) as store:
         assert await store.documents.read_document("namespace", "none") is None

@@ -43,6 +43,7 @@ PROTOCOL = 4
 HEARTBEAT_S = 2
 HEARTBEAT_TIMEOUT_S = 3
 DEFINE_TIMEOUT_S = 30.0
+ASK_TIMEOUT_S = 5.0
 AGREEMENT_WAIT_S = 20
 RECONNECT_FIRST_S = 0.25
 
@@ -131,7 +132,7 @@ class Link:
         statement = SimpleStatement(cql, consistency_level=ConsistencyLevel.ONE)
         host = None if node is None else node.handle
         try:
-            future = self._session.execute_async(statement, tuple(values) or None, timeout=10.0, host=host)
+            future = self._session.execute_async(statement, tuple(values) or None, timeout=ASK_TIMEOUT_S, host=host)
             _, rows = future.result().current_rows
         except Exception as error:
             raise told(error) from error

@@ -11,6 +11,7 @@ import structlog
 
 from perdure.base.errors import FailedPrecondition, PerdureError, StoreUnavailable
 from perdure.store.cassandra.driver import Node
+from perdure.store.cassandra.errors import Refusal
 from perdure.store.cassandra.options import CassandraOptions
 from perdure.store.cassandra.patience import patiently
 from perdure.store.cassandra.schema import SchemaStore
@@ -27,32 +28,33 @@ log = structlog.get_logger(__name__)
 
 
 async def check_nodes(session: Session, *, dev: bool) -> None:
-    """Raises FailedPrecondition for a node that is too old, or whose settings are unsafe (`dev`: a warning)."""
+    """Raises FailedPrecondition for a node that is too old, or whose settings are unsafe (`dev`: a warning). A node
+    that does not answer is passed over; raises StoreUnavailable if all are.
+    """
     nodes = [node for node in session.nodes() if node.datacenter == session.datacenter and node.is_up]
-    found = await asyncio.gather(*(_findings(session, node) for node in nodes))
-    for finding in (finding for findings in found for finding in findings):
+    found = await asyncio.gather(*(_findings(session, node) for node in nodes), return_exceptions=True)
+    silent = [result for result in found if isinstance(result, BaseException)]
+    for error in silent:
+        if not isinstance(error, StoreUnavailable) or len(silent) == len(found):
+            raise error
+        log.warning("the settings of a node are not known", cause=error.message)
+    for finding in (finding for result in found if isinstance(result, list) for finding in result):
         if not dev:
             raise FailedPrecondition(finding)
         log.warning("unsafe Cassandra", finding=finding)
 
 
 async def _findings(session: Session, node: Node) -> list[str]:
+    """What is unsafe about a node. Raises StoreUnavailable if it does not answer."""
     if version_of(node.version) < VERSION_MIN:
-        return [
-            (
-                f"The node {node.address} runs Cassandra {node.version or 'of an unknown version'}; "
-                f"{'.'.join(map(str, VERSION_MIN))} is the oldest that has the index of lists."
-            )
-        ]
+        oldest = ".".join(map(str, VERSION_MIN))
+        return [f"The node {node.address} runs Cassandra {node.version or 'of no known version'}, older than {oldest}."]
     try:
         settings = dict(await session.ask(_SETTINGS, node=node))
     except StoreUnavailable as error:
-        return [
-            (
-                f"The settings of the node {node.address} can't be read: {error.message} "
-                "The user needs SELECT on system_views.settings."
-            )
-        ]
+        if not isinstance(error.__cause__, Refusal):
+            raise
+        return [f"{error.message} Without SELECT on system_views.settings nobody knows whether {node.address} is safe."]
     return findings(node.address, settings)
 
 

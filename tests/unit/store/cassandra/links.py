@@ -24,7 +24,9 @@ class Request:
 
 
 class HandLink(Link):
-    """`answering`: called with each request at once, if given. `refused`: why nothing can be prepared or sent."""
+    """`answering`: called with each request at once, if given. `not_prepared`, `not_sent`: why nothing is. `known`:
+    the cluster's nodes; `said`: what each says of its settings.
+    """
 
     def __init__(self, answering: Callable[[Request], None] | None = None) -> None:
         self.datacenter = "here"
@@ -34,6 +36,8 @@ class HandLink(Link):
         self.not_prepared: Exception | None = None
         self.not_sent: Exception | None = None
         self.forgets = False
+        self.known: list[Node] = []
+        self.said: dict[str, dict[str, str | None] | Exception] = {}
 
     def prepare(self, statement: Statement) -> Any:
         if self.not_prepared is not None:
@@ -52,7 +56,13 @@ class HandLink(Link):
             self.answering(request)
 
     def nodes(self) -> list[Node]:
-        return []
+        return self.known
+
+    def ask(self, cql: str, values: Sequence[object] = (), node: Node | None = None) -> list[tuple[Any, ...]]:
+        said = self.said[node.address if node is not None else ""]
+        if isinstance(said, Exception):
+            raise said
+        return list(said.items())
 
     def close(self) -> None:
         if not self.forgets:

@@ -1,8 +1,19 @@
 """Which settings of a node are unsafe."""
 
-import pytest
+from types import SimpleNamespace
 
-from perdure.store.cassandra.settings import VERSION_MIN, findings, version_of
+import pytest
+from structlog.testing import capture_logs
+
+from perdure.base.errors import FailedPrecondition, StoreUnavailable
+from perdure.store.cassandra.driver import Node
+from perdure.store.cassandra.errors import Failure, Refusal
+from perdure.store.cassandra.session import Session
+from perdure.store.cassandra.settings import VERSION_MIN, check_nodes, findings, version_of
+from tests.unit.store.cassandra.links import HandLink
+
+SAFE: dict[str, str | None] = {"commitlog_sync": "batch", "paxos_variant": "v2"}
+UNSAFE: dict[str, str | None] = {"commitlog_sync": "periodic", "paxos_variant": "v2"}
 
 
 @pytest.mark.parametrize("variant", ["v1", "v2"])
@@ -52,3 +63,57 @@ def test_what_a_node_does_not_say_is_unsafe() -> None:
 )
 def test_versions(text: str, is_enough: bool) -> None:
     assert (version_of(text) >= VERSION_MIN) is is_enough
+
+
+def _node(address: str, datacenter: str = "here", version: str = "5.0.6", *, is_up: bool = True) -> Node:
+    return Node(SimpleNamespace(address=address, datacenter=datacenter, release_version=version, is_up=is_up))
+
+
+def _session(*nodes: Node, **said: dict[str, str | None] | Exception) -> Session:
+    link = HandLink()
+    link.known = list(nodes)
+    link.said = dict(said)
+    return Session(link)
+
+
+async def test_each_node_of_the_datacenter_is_asked() -> None:
+    session = _session(_node("a"), _node("b"), a=SAFE, b=UNSAFE)
+    with pytest.raises(FailedPrecondition, match="The node b has commitlog_sync: periodic"):
+        await check_nodes(session, dev=False)
+
+
+async def test_for_trying_out_it_is_said_only() -> None:
+    session = _session(_node("a"), a=UNSAFE)
+    with capture_logs() as logs:
+        await check_nodes(session, dev=True)
+    assert [entry["log_level"] for entry in logs] == ["warning"]
+
+
+async def test_other_datacenters_and_nodes_that_are_down_are_not_asked() -> None:
+    await check_nodes(_session(_node("a"), _node("b", "there"), _node("c", is_up=False), a=SAFE), dev=False)
+
+
+async def test_a_node_that_is_silent_is_passed_over() -> None:
+    with capture_logs() as logs:
+        await check_nodes(_session(_node("a"), _node("b"), a=SAFE, b=Failure("no answer")), dev=False)
+    assert [entry["event"] for entry in logs] == ["the settings of a node are not known"]
+
+
+async def test_a_node_that_is_silent_hides_no_finding() -> None:
+    with pytest.raises(FailedPrecondition, match="periodic"):
+        await check_nodes(_session(_node("a"), _node("b"), a=UNSAFE, b=Failure("no answer")), dev=False)
+
+
+async def test_nodes_that_are_all_silent_are_no_cluster() -> None:
+    with pytest.raises(StoreUnavailable, match="no answer"):
+        await check_nodes(_session(_node("a"), _node("b"), a=Failure("no answer"), b=Failure("no answer")), dev=True)
+
+
+async def test_settings_that_may_not_be_read_are_unsafe() -> None:
+    with pytest.raises(FailedPrecondition, match="system_views"):
+        await check_nodes(_session(_node("a"), a=Refusal("no right")), dev=False)
+
+
+async def test_a_node_that_is_too_old() -> None:
+    with pytest.raises(FailedPrecondition, match=r"The node a runs Cassandra 4\.1\.10"):
+        await check_nodes(_session(_node("a", version="4.1.10"), a=SAFE), dev=False)
