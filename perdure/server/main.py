@@ -24,7 +24,7 @@ from perdure.server.options import (
 )
 from perdure.server.schema import schema
 from perdure.server.start import config_group, start
-from perdure.server.stores import MEMORY, Choice, InMemory, by_address, in_file
+from perdure.server.stores import MEMORY, Choice, InCassandra, InMemory, by_address, in_file
 
 log = structlog.get_logger(__name__)
 _DAY_NS = 24 * 3600 * 1_000_000_000
@@ -178,6 +178,8 @@ def _run(
             metrics_ip=listen,
             metrics_port=metrics_port,
             store=store,
+            # A write at start whose answer was lost is asked about again: it is no reason not to start.
+            store_wait_s=store.options.connect_wait_s if isinstance(store, InCassandra) else 0.0,
             namespaces=_wanted(namespaces, attributes, retention_ns, settings.limits),
             limits=settings.limits,
             listener=settings.listener,

@@ -165,7 +165,10 @@ class Campaign:
         """Where the orders stand that have no end: the newest event and what is pending, of every open run."""
         missing = [order.number for order in self.orders if order.number not in self.receipts]
         found = [f"after {self.server.kills} kills these orders have no end: {missing}"]
-        client = await Client.connect(self.server.address)
+        try:
+            client = await Client.connect(self.server.address)
+        except RuntimeError as error:
+            return [*found, str(error), self.server.output[-4000:]]
         async for row in client.list_workflows("ExecutionStatus = 'Running'"):
             handle = client.get_workflow_handle(row.id, run_id=row.run_id)
             described = (await handle.describe()).raw_description
