@@ -57,17 +57,20 @@ SIM_LIMITS = Limits(
 
 class ClusterOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`skew_ns`: each host's clock is off by at most so much. `roles`: how each host is built. `places`: how many hosts
-    there are at a time.
+    there are at a time. `is_shared`: the store is one that several processes may open, so hosts have leases.
     """
 
     places: int = 1
     roles: Options = Options(limits=SIM_LIMITS, shards=ShardOptions(shards=2))
     skew_ns: int = 0
     namespaces: tuple[str, ...] = ("one", "two")
+    is_shared: bool = False
 
 
 # A run makes some ten thousand steps; one that makes so many goes round in a circle.
 _STEPS_MAX = 400_000
+# So many calls of those whose connections were made before go to a host that has a successor, as long as it is there.
+_LINGERING = 0.6
 # Roles stop in bounded time: so long is more than that.
 _STOP_S = 60.0
 
@@ -76,13 +79,16 @@ _HOST: ContextVar["Host | None"] = ContextVar("host", default=None)
 
 
 class Host:
-    """One process. `is_dead`: it was killed. `is_abandoned`: it goes on, but nobody reaches it any more."""
+    """One process. `is_dead`: it was killed. `is_abandoned`: it goes on, but has a successor. `held`: what it would do
+    if it were not stopped, None while it isn't.
+    """
 
     def __init__(self, name: str, place: int, cluster: "SimCluster") -> None:
         self.name = name
         self.place = place
         self.is_dead = False
         self.is_abandoned = False
+        self.held: list[asyncio.Handle] | None = None
         self.tasks: dict[asyncio.Task[Any], None] = {}  # in the order of their making, which a set has not
         self.context: Context = copy_context()
         self.context.run(_HOST.set, self)
@@ -120,7 +126,7 @@ class Host:
 
         task = self.spawn(work(), name)
         try:
-            return await task
+            return await (asyncio.shield(task) if self.held is not None else task)  # who stands still ends no call
         except asyncio.CancelledError as error:
             current = asyncio.current_task()
             if task.cancelled() and current is not None and not current.cancelling():
@@ -182,7 +188,7 @@ class SimCluster:
         self.options = options
         self.build = build
         self.faults = SimFaults(entropy.fork("store"))
-        self.store = SimStore(loop.clock, self.faults)
+        self.store = SimStore(loop.clock, self.faults, is_shared=options.is_shared)
         self.network = Network(entropy.fork("network"), loop.clock)
         self.outside = WorldOutside(entropy.fork("outside"))
         self.hosts: list[Host | None] = [None] * options.places
@@ -192,11 +198,14 @@ class SimCluster:
         self.alarms: list[str] = []
         self._incarnations = 0
         self._balance = entropy.fork("balance")
+        self._linger = entropy.fork("linger")
+        self._all_linger = self._linger.fraction() < 0.3
         self._steps = 0
         self._armed: dict[str, int] = {}
         self._background = Background(self._unexpected)
         self.faults.at_mark = self._at_store_mark
         self.network.at_mark = self._at_mark
+        loop.holds = _held
         loop.set_task_factory(_owned_task)
         loop.set_exception_handler(self._in_loop)
 
@@ -244,6 +253,7 @@ class SimCluster:
         self._withdraw(host)
         if host in self.zombies:
             self.zombies.remove(host)
+        self.go_on(host)
         for task in tuple(host.tasks):
             task.cancel()
 
@@ -258,7 +268,9 @@ class SimCluster:
             self.hosts[host.place] = None
 
     def abandon(self, host: Host | None) -> None:
-        """Nobody reaches the host any more, but it goes on, with its store: it must not get in its successor's way."""
+        """The host gets a successor, but goes on, with its store: it must not get in its successor's way. Where the
+        store is shared some callers still reach it, else nobody does.
+        """
         if host is not None:
             self._withdraw(host)
             self.log.note(f"{host.name} is abandoned")
@@ -266,6 +278,23 @@ class SimCluster:
             host.is_abandoned = True
             self.faults.without_claims.add(host.name)
             self.zombies.append(host)
+
+    def pause(self, host: Host | None) -> None:
+        """Stop the host where it stands; it gets a successor, and some callers wait for it all the same."""
+        if host is not None:
+            self._withdraw(host)
+            self.log.note(f"{host.name} is stopped")
+            self.fired["pause"] += 1
+            host.is_abandoned = True
+            host.held = []
+            self.zombies.append(host)
+
+    def go_on(self, host: Host) -> None:
+        """Let a stopped host go on, with what it had in hand."""
+        held, host.held = host.held, None
+        if held is not None:
+            self.log.note(f"{host.name} goes on")
+            self.loop.go_on(held)
 
     async def release(self, host: Host | None) -> None:
         """Stop a host in good order, as a signal does: its callers are sent away, its work is saved."""
@@ -324,18 +353,29 @@ class SimCluster:
         self.crash(host)
         raise asyncio.CancelledError
 
-    async def reachable(self) -> Host:
-        """A host that answers, as a load balancer finds it. Raises Unavailable while there is none."""
+    async def reachable(self, *, lingers: bool = False) -> Host:
+        """A host that answers, as a load balancer finds it, or one that has a successor already, for a caller who
+        `lingers`. Raises Unavailable while there is none.
+        """
+        lingers = self.zombies != [] and self.options.is_shared and (lingers or self._all_linger)
+        if lingers and self._linger.fraction() < _LINGERING:
+            return self.zombies[-1]
         host = self.one_of(self._balance.fraction())
         if host is None:
             raise Unavailable("Connection refused.")
         return host
 
     async def call(
-        self, method: str, request: Message, *, timeout_s: float = 10.0, client_name: str = "temporal-python"
+        self,
+        method: str,
+        request: Message,
+        *,
+        timeout_s: float = 10.0,
+        client_name: str = "temporal-python",
+        lingers: bool = False,
     ) -> Any:
         """Call a method of the public API as a client does. Raises the error tree, as the SDK sees it."""
-        host = await self.reachable()
+        host = await self.reachable(lingers=lingers)
         entry = host.frontend.methods[full_name(method)]
         copy = entry.request()
         copy.CopyFrom(request)
@@ -374,6 +414,12 @@ def is_outlived() -> bool:
     """
     host = _HOST.get()
     return host is not None and (host.is_dead or host.is_abandoned)
+
+
+def _held(context: Context) -> list[asyncio.Handle] | None:
+    """Where what is to run in a stopped host has to wait; None for all others."""
+    host = context.get(_HOST)
+    return host.held if host is not None else None
 
 
 def _workflow_id(request: Any) -> str:

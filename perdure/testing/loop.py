@@ -2,10 +2,12 @@
 
 Nothing waits: when no callback is ready, time jumps to the next timer. Invariant: the same coroutine under the same
 seed runs the same steps at the same virtual times. When nothing is ready, nothing is scheduled and the work is not
-done, the loop raises `Deadlock` instead of hanging. There is no IO, no thread, no executor, and no signal.
+done, the loop raises `Deadlock` instead of hanging. There is no IO, no thread, no executor, and no signal. Whose
+callbacks are held back, as those of a stopped process are, find out when they go on that time has passed.
 """
 
 import asyncio
+import heapq
 import math
 from asyncio import events
 from collections.abc import Callable, Coroutine
@@ -41,6 +43,36 @@ class _Jumping:
         """There is nothing to close."""
 
 
+def _is_held(handle: asyncio.Handle) -> bool:
+    """Whether the handle's process is stopped; the handle waits then."""
+    inside: Any = handle  # typeshed has no internals
+    held = inside._loop.holds(inside._context)
+    if held is None:
+        return False
+    held.append(handle)
+    return True
+
+
+class _Held(asyncio.Handle):
+    """A callback that waits while its process is stopped."""
+
+    __slots__ = ()
+
+    def _run(self) -> None:
+        if not _is_held(self):
+            super()._run()
+
+
+class _HeldTimer(asyncio.TimerHandle):
+    """The same at its time."""
+
+    __slots__ = ()
+
+    def _run(self) -> None:
+        if not _is_held(self):
+            super()._run()
+
+
 class VirtualLoop(asyncio.BaseEventLoop):
     """The loop. `seed` decides the order of timers that are due at the same time, within a nanosecond."""
 
@@ -52,6 +84,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.entropy = SeededEntropy(seed)
         self.clock = VirtualClock(self)
         self._ties = self.entropy.fork("ties")
+        self.holds: Callable[[Context], list[asyncio.Handle] | None] = lambda context: None
 
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
@@ -68,7 +101,22 @@ class VirtualLoop(asyncio.BaseEventLoop):
     ) -> asyncio.TimerHandle:
         """As asyncio's; equal times are told apart by the seed, by less than a nanosecond."""
         jitter = self._ties.fraction() * 1e-10
-        return super().call_at(when + jitter, callback, *args, context=context)
+        handle = _HeldTimer(when + jitter, callback, args, self, context)
+        heapq.heappush(self._scheduled, handle)  # type: ignore[attr-defined]  # typeshed has no internals
+        handle._scheduled = True  # type: ignore[attr-defined]  # typeshed has no internals
+        return handle
+
+    def _call_soon(
+        self, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
+    ) -> asyncio.Handle:
+        handle = _Held(callback, args, self, context)
+        self._ready.append(handle)  # type: ignore[attr-defined]  # typeshed has no internals
+        return handle
+
+    def go_on(self, held: list[asyncio.Handle]) -> None:
+        """Run what was held back, in its order."""
+        self._ready.extend(handle for handle in held if not handle.cancelled())  # type: ignore[attr-defined]  # internal
+        held.clear()
 
     def _process_events(self, event_list: list[Any]) -> None:
         assert not event_list

@@ -57,6 +57,8 @@ class HostTrouble(StrEnum):
     """It does not reach the store for a while."""
     CLOCK = "clock"
     """Its wall clock jumps, within what clocks may differ."""
+    PAUSE = "pause"
+    """It stands still for longer than its lease, and goes on beside its successor. On a shared store only."""
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +85,42 @@ def draw_scenario(seed: int) -> Scenario:
     """The scenario of a seed."""
     entropy = SeededEntropy(seed).fork("scenario")
     heal_s = 10 + 15 * entropy.fraction()
+    return _shared(seed, _unshared(seed, entropy, heal_s))
+
+
+def _shared(seed: int, scenario: Scenario) -> Scenario:
+    """The scenario, in most seeds on a store that is shared, as Cassandra is. Not where a day has to pass: a lease is
+    renewed too often.
+    """
+    entropy = SeededEntropy(seed).fork("shared")
+    if scenario.outlasts_retention or entropy.fraction() < 0.2:
+        return scenario
+    store = scenario.store
+    if store is not HEALTHY:
+        store = msgspec.structs.replace(store, unfinished=_some(entropy, 0.03))
+    troubles, heal_s = scenario.troubles, scenario.heal_s
+    if entropy.fraction() < 0.5:
+        paused = (2 + 6 * entropy.fraction(), HostTrouble.PAUSE)
+        troubles, heal_s = tuple(sorted((*troubles, paused))), max(heal_s, 26 + 4 * entropy.fraction())
+    lease_s = _one_of(entropy, (0.9, 2.0, 6.0))
+    shards = msgspec.structs.replace(
+        scenario.cluster.roles.shards,
+        lease_s=lease_s,
+        lease_renewal_s=lease_s / 3,
+        lease_poll_s=lease_s / 24,
+        hand_over_s=lease_s / 2.4,
+    )
+    roles = msgspec.structs.replace(scenario.cluster.roles, shards=shards)
+    return msgspec.structs.replace(
+        scenario,
+        cluster=msgspec.structs.replace(scenario.cluster, is_shared=True, roles=roles),
+        store=store,
+        troubles=troubles,
+        heal_s=heal_s,
+    )
+
+
+def _unshared(seed: int, entropy: SeededEntropy, heal_s: float) -> Scenario:
     return Scenario(
         cluster=_cluster(entropy),
         errands=_updated(seed, tuple(_errand(entropy, index) for index in range(11 + entropy.below(6)))),
@@ -118,7 +156,8 @@ def _updated(seed: int, errands: tuple[tuple[str, Errand], ...]) -> tuple[tuple[
 
 def _troubles(entropy: SeededEntropy, heal_s: float) -> tuple[tuple[float, HostTrouble], ...]:
     kinds = [HostTrouble.CRASH] * entropy.below(4)
-    kinds += [kind for kind in HostTrouble if kind is not HostTrouble.CRASH and entropy.fraction() < 0.3]
+    others = [kind for kind in HostTrouble if kind not in (HostTrouble.CRASH, HostTrouble.PAUSE)]
+    kinds += [kind for kind in others if entropy.fraction() < 0.3]
     return tuple(sorted((1 + entropy.fraction() * (heal_s - 2), kind) for kind in kinds))
 
 

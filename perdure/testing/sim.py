@@ -24,6 +24,7 @@ from perdure.testing.client import Client
 from perdure.testing.cluster import RETENTION_S, Host, SimCluster, is_outlived
 from perdure.testing.collecting import Collector
 from perdure.testing.loop import run_virtual, running_loop
+from perdure.testing.onlooker import Onlooker
 from perdure.testing.operator import Operator
 from perdure.testing.oplog import Kind, OpLog
 from perdure.testing.scenario import HostTrouble, Scenario, draw_scenario
@@ -41,7 +42,9 @@ _FAILED_MAX = 10
 # By then every checkpoint was written, whatever the cluster's options.
 _CHECKPOINTED_S = 90.0
 # These befall a host whenever they are planned; to be cut off is nothing to one that dies meanwhile.
-_CERTAIN = (HostTrouble.CRASH, HostTrouble.ZOMBIE, HostTrouble.RELEASE)
+_PAUSE_TRIES = 60
+_ONLOOKERS = 4
+_CERTAIN = (HostTrouble.CRASH, HostTrouble.ZOMBIE, HostTrouble.RELEASE, HostTrouble.PAUSE)
 LEAST = {Kind.START: 2, Kind.POLL_WORKFLOW: 4, Kind.COMPLETE_WORKFLOW: 2}
 
 
@@ -78,6 +81,11 @@ class Simulation:
             for index, (namespace, errand) in enumerate(scenario.errands)
             if errand.updates
         ]
+        self.onlookers = [
+            Onlooker(f"onlooker-{namespace}-{index}", namespace, self.cluster)
+            for namespace in (scenario.cluster.namespaces if scenario.cluster.is_shared else ())
+            for index in range(_ONLOOKERS)
+        ]
         namespaces = scenario.cluster.namespaces if scenario.has_operators else ()
         self.operators = [
             Operator(
@@ -99,6 +107,7 @@ class Simulation:
             worker.start()
         errands = [self._background.spawn(client.run(), client.name) for client in self.clients]
         operations = [self._background.spawn(operator.run(), operator.name) for operator in self.operators]
+        operations += [self._background.spawn(onlooker.run(), onlooker.name) for onlooker in self.onlookers]
         operations += [self._background.spawn(updater.run(), updater.name) for updater in self.updaters]
         cluster.faults.plan = scenario.store
         cluster.network.plan = scenario.network
@@ -146,6 +155,8 @@ class Simulation:
         elif trouble is HostTrouble.ZOMBIE:
             cluster.abandon(host)
             self._background.spawn(self._bury(host), "bury")
+        elif trouble is HostTrouble.PAUSE:
+            self._background.spawn(self._pause(host), "pause")
         elif trouble is HostTrouble.RELEASE:
             await cluster.release(host)
         elif trouble is HostTrouble.CUT:
@@ -158,6 +169,24 @@ class Simulation:
         await asyncio.sleep(1 + 4 * self._chance.fraction())
         if zombie is not None:
             self.cluster.crash(zombie)
+
+    async def _pause(self, host: Host | None) -> None:
+        """Stop a host that owns something, and let it go on when its lease is over; often it can't learn that."""
+        for _ in range(_PAUSE_TRIES):
+            if host is not None and not host.is_abandoned and not host.is_dead and host.roles.shards.owned():
+                break
+            await asyncio.sleep(0.1)
+            host = self.cluster.one_of(self._chance.fraction())
+        while host is None or host.is_dead:
+            await asyncio.sleep(0.1)
+            host = self.cluster.one_of(self._chance.fraction())
+        self.cluster.pause(host)
+        lease_s = self.scenario.cluster.roles.shards.lease_s
+        await asyncio.sleep(1.3 * lease_s + (2 + 3 * self._chance.fraction()))
+        if self._chance.fraction() < 0.7:
+            self.cluster.faults.without_leases.add(host.name)
+        self.cluster.go_on(host)
+        await self._bury(host)
 
     async def _keep_up(self) -> None:
         """Start a new host some time after an old one died."""

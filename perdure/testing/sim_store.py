@@ -19,6 +19,7 @@ from perdure.testing.faulty_store import FaultyStore
 from perdure.testing.store_faults import HEALTHY, FaultPlan, Faults
 
 T = TypeVar("T")
+_OF_LEASES = ("read_lease", "replace_lease", "remove_lease")
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -70,6 +71,7 @@ class SimFaults(Faults):
         self.latency_s = latency_s
         self.dead: set[str] = set()
         self.without_claims: set[str] = set()
+        self.without_leases: set[str] = set()
         self._latency = entropy.fork("latency")
 
     async def perform(
@@ -87,6 +89,8 @@ class SimFaults(Faults):
             raise OutcomeUnknown("The host is dead.")
         if operation == "replace_shard" and host in self.without_claims:
             raise StoreUnavailable("Injected: this host may take no shard.")
+        if host in self.without_leases and operation in _OF_LEASES:
+            raise OutcomeUnknown("Injected: this host does not reach its lease.")
         self.at_mark(host, f"before {operation}")
         wait_s = self._latency.fraction() * self.latency_s
         is_first = self._latency.fraction() < 0.5
@@ -104,8 +108,8 @@ class SimFaults(Faults):
 class SimStore:
     """What is on disk: a memory store whose log is witnessed. `seen_by` gives a host its way to it."""
 
-    def __init__(self, clock: Clock, faults: SimFaults) -> None:
-        inner = MemoryStore(clock)
+    def __init__(self, clock: Clock, faults: SimFaults, *, is_shared: bool = False) -> None:
+        inner = MemoryStore(clock, is_shared=is_shared)
         self.witness = WitnessLog(inner.log)
         self.log: LogStore = self.witness
         self.is_shared = inner.is_shared

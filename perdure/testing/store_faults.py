@@ -3,8 +3,8 @@
 Invariant: the same source of chance and the same sequence of operations give the same faults. A write whose outcome is
 unknown is done at most once, whole (but for torn ones): now, never, or later, before some later operation of any host
 that shares the faults. A conditional write and a settled read name their `place`, the rows that one condition may
-compare: what is unfinished there is done or given up before them, as by Cassandra's serial operations. Other reads don't
-see it.
+compare: what is unfinished there is done or given up before them, as by Cassandra's serial operations. Other reads
+don't see it.
 """
 
 import asyncio

@@ -27,6 +27,7 @@ RULES: tuple[Callable[[Evidence], Iterator[Violation]], ...] = (
     histories.same_bytes,
     histories.one_beginning_and_end,
     histories.reads_never_go_back,
+    histories.acknowledged_runs_are_found,
     histories.replay_equals_live,
     histories.times_go_on,
     workflow_tasks.one_outstanding,

@@ -82,20 +82,45 @@ def one_beginning_and_end(evidence: Evidence) -> Iterator[Violation]:
 
 
 def reads_never_go_back(evidence: Evidence) -> Iterator[Violation]:
-    """4: a party's later read holds what its earlier one held, and every write that was acknowledged before it."""
-    seen: dict[tuple[str, str], int] = {}
-    for op in sorted((op for op in evidence.of(Kind.HISTORY) if op.ok), key=lambda op: op.invoked_ns):
+    """4: a read holds what every read held that was answered before it began, whoever made it, and every write that was
+    acknowledged before it.
+    """
+    answered: dict[str, list[tuple[int, int, str]]] = {}
+    for op in evidence.of(Kind.HISTORY):
+        if op.ok and op.reply.get("whole"):
+            seen = op.returned_ns, _provisional_from(op), op.identity
+            answered.setdefault(op.reply.get("run_id", op.run_id), []).append(seen)
+    for op in evidence.of(Kind.HISTORY, Kind.DESCRIBE):
         history = evidence.runs.get(op.reply.get("run_id", op.run_id))
-        if history is None or not op.reply.get("whole"):
+        if history is None or not op.ok or not (op.reply.get("whole") or "length" in op.reply):
             continue
-        end = op.reply["first"] + len(op.reply["types"])
-        reader = (op.party, history.run_id)
-        if end < seen.get(reader, 0):
-            yield Violation(4, history.name, f"{op.identity} read up to {end - 1}, before up to {seen[reader] - 1}")
-        seen[reader] = max(_provisional_from(op), seen.get(reader, 0))
+        end = _read_end(op)
+        before = [(seen, who) for at_ns, seen, who in answered.get(history.run_id, ()) if at_ns < op.invoked_ns]
+        seen_end, who = max(before, default=(0, ""))
+        if end < seen_end:
+            yield Violation(4, history.name, f"{op.identity} read up to {end - 1}, {who} before up to {seen_end - 1}")
         missed = _acknowledged_end(evidence, history, op.invoked_ns)
         if end < missed:
             yield Violation(4, history.name, f"{op.identity} read up to {end - 1}, but {missed - 1} was acknowledged")
+
+
+def _read_end(op: Op) -> int:
+    """One past the newest event that a read shows or counts."""
+    if "length" in op.reply:
+        return int(op.reply["length"]) + 1
+    return int(op.reply["first"]) + len(op.reply["types"])
+
+
+def acknowledged_runs_are_found(evidence: Evidence) -> Iterator[Violation]:
+    """4: a run that somebody was told of is there for everybody who looks for it after that."""
+    told: dict[tuple[str, str], int] = {}
+    for op in evidence.of(Kind.START):
+        if op.ok and op.reply.get("run_id"):
+            at = op.namespace, op.reply["run_id"]
+            told[at] = min(op.returned_ns, told.get(at, op.returned_ns))
+    for op in evidence.of(Kind.HISTORY, Kind.DESCRIBE):
+        if op.refused_as == "NotFound" and told.get((op.namespace, op.run_id), op.invoked_ns) < op.invoked_ns:
+            yield Violation(4, op.workflow_id, f"{op.identity} did not find the run {op.run_id}")
 
 
 def _acknowledged_end(evidence: Evidence, history: RunHistory, before_ns: int) -> int:

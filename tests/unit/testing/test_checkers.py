@@ -109,6 +109,25 @@ def read_goes_back(evidence: Evidence) -> None:
 
 
 @breaks(4)
+def read_is_behind_what_another_one_read(evidence: Evidence) -> None:
+    whole = read(evidence.histories[0].events[:8])
+    behind = operation(41, Kind.HISTORY, 3.12, 3.15, party="two", reply=read(evidence.histories[0].events, end=6))
+    evidence.ops = [*evidence.ops, operation(40, Kind.HISTORY, 3.05, 3.1, party="one", reply=whole), behind]
+
+
+@breaks(4)
+def described_shorter_than_acknowledged(evidence: Evidence) -> None:
+    reply = {"run_id": RUN, "status": 1, "length": 3}
+    evidence.ops = [*evidence.ops, operation(40, Kind.DESCRIBE, 9, 9.1, party="other", reply=reply)]
+
+
+@breaks(4)
+def acknowledged_run_is_not_found(evidence: Evidence) -> None:
+    gone = operation(40, Kind.DESCRIBE, 9, 9.1, run_id=RUN, outcome=Outcome.FAIL, error="NotFound: no such run")
+    evidence.ops = [*evidence.ops, gone]
+
+
+@breaks(4)
 def read_misses_an_acknowledged_completion(evidence: Evidence) -> None:
     again = read(evidence.histories[0].events, end=16)
     evidence.ops = [*evidence.ops, operation(40, Kind.HISTORY, 9, 9.1, party="other", reply=again)]
