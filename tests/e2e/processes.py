@@ -84,6 +84,11 @@ class ServerProcess:
         await process.wait()
         self.kills += 1
 
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, if it is still there."""
+        if self._running().returncode is None:
+            os.kill(self._running().pid, number)
+
     async def stop(self) -> int:
         """SIGTERM, and wait; the exit code."""
         process = self._running()
