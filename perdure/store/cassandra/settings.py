@@ -21,7 +21,12 @@ from perdure.store.cassandra.session import Session
 # old write again, too: CASSANDRA-19617.
 VERSION_MIN = (5, 0, 0)
 REPLICATION_DEFAULT = 3
-_SETTINGS = "SELECT name, value FROM system_views.settings WHERE name IN ('commitlog_sync', 'paxos_variant')"
+# Refuse the time stamps of other clocks than their own: that of a drop is beyond all clocks, that of a piece before.
+_STAMP_BOUNDS = ("maximum_timestamp_fail_threshold", "minimum_timestamp_fail_threshold")
+_ASKED = ", ".join(
+    f"'{name}'" for name in ("commitlog_sync", "paxos_variant", "user_timestamps_enabled", *_STAMP_BOUNDS)
+)
+_SETTINGS = f"SELECT name, value FROM system_views.settings WHERE name IN ({_ASKED})"
 _NUMBERS = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 
 log = structlog.get_logger(__name__)
@@ -72,6 +77,14 @@ def findings(address: str, settings: dict[str, str | None]) -> list[str]:
         told.append(
             f"The node {address} has paxos_variant: {variant}, so that reads may miss conditional writes. "
             "Set v2 (or v1) in cassandra.yaml."
+        )
+    bounds = [name for name in _STAMP_BOUNDS if settings.get(name)]
+    if settings.get("user_timestamps_enabled") == "false":
+        bounds.append("user_timestamps_enabled: false")
+    if bounds:
+        told.append(
+            f"The node {address} has {' and '.join(bounds)}, so that it refuses time stamps of Perdure. "
+            "Take it out of cassandra.yaml."
         )
     return told
 

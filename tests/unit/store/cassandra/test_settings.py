@@ -43,6 +43,24 @@ def test_a_paxos_variant_whose_reads_are_not_settled_is_unsafe(variant: str) -> 
     assert variant in finding
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("maximum_timestamp_fail_threshold", "10m"),
+        ("minimum_timestamp_fail_threshold", "10d"),
+        ("user_timestamps_enabled", "false"),
+    ],
+)
+def test_a_node_that_refuses_time_stamps_is_unsafe(name: str, value: str) -> None:
+    (finding,) = findings("n1", {**SAFE, name: value})
+    assert name in finding
+
+
+def test_a_node_that_takes_time_stamps_is_safe() -> None:
+    taken = {"maximum_timestamp_fail_threshold": None, "user_timestamps_enabled": "true"}
+    assert findings("n1", {**SAFE, **taken}) == []
+
+
 def test_what_a_node_does_not_say_is_unsafe() -> None:
     assert len(findings("n1", {})) == 2
 
