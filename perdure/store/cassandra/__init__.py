@@ -51,6 +51,7 @@ class CassandraStore:
             await schema.apply()
             await settle_levels(schema, session, options)
             await schema.prepare()
+            session.ignore_schemas()
         except BaseException:
             await session.close()
             raise

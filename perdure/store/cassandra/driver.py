@@ -142,8 +142,14 @@ class Link:
         """Let names of tables mean those of this keyspace. Raises Refusal, Failure."""
         try:
             self._session.set_keyspace(keyspace)
+            # Where its rows are; the driver hears of a new keyspace later than whoever asks it to be used.
+            self._cluster.refresh_keyspace_metadata(keyspace)
         except Exception as error:
             raise told(error) from error
+
+    def ignore_schemas(self) -> None:
+        """Follow no changes of schemas from now on, of other keyspaces above all."""
+        self._cluster.schema_metadata_enabled = False
 
     def nodes(self) -> list[Node]:
         """All nodes that are known, by address."""

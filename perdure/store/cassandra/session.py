@@ -129,6 +129,10 @@ class Session:
         """Let names of tables mean those of this keyspace."""
         await self._blocking(self._link.use, keyspace)
 
+    def ignore_schemas(self) -> None:
+        """Follow no changes of schemas from now on. What is needed of them is known; `define` is not for later."""
+        self._link.ignore_schemas()
+
     def nodes(self) -> list[Node]:
         """The cluster's nodes, by address."""
         return self._link.nodes()
