@@ -11,6 +11,7 @@ from perdure.store.cassandra import connecting, driver
 from perdure.store.cassandra.connecting import connected
 from perdure.store.cassandra.errors import Away, Denied, Misfit
 from perdure.store.cassandra.options import CassandraOptions
+from perdure.store.cassandra.reactor import LoopConnection
 from tests.unit.store.cassandra.links import HandLink
 
 OPTIONS = CassandraOptions(contact_points=("db",), user="me", password="s3cret", connect_wait_s=10.0)
@@ -39,7 +40,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
     def answers(*errors: Exception | None) -> list[CassandraOptions]:
         attempts: list[CassandraOptions] = []
 
-        def connect(options: CassandraOptions) -> HandLink:
+        def connect(options: CassandraOptions, _connections: type[LoopConnection]) -> HandLink:
             attempts.append(options)
             error = errors[min(len(attempts), len(errors)) - 1]
             if error is not None:
