@@ -16,6 +16,7 @@ from perdure.store.cassandra import CassandraOptions, CassandraStore
 from perdure.store.cassandra.buckets import FIRST_LOOK_US
 from perdure.store.cassandra.session import Rows, Session
 from perdure.store.cassandra.statements import Statement
+from perdure.store.cassandra.tables import OFFERS, TIMERS
 from perdure.store.contract import Checkpoint, Home, Node, QueueCount, Snapshot
 from perdure.testing.store_contract.suite import checkpoint, fresh
 from perdure.workflow.tasks import Offer, QueueKey, QueueKind, Timer, TimerKind
@@ -212,6 +213,22 @@ async def test_reads_do_not_go_over_what_has_come_and_gone(
         assert asked == []
         await write(store, at, 30 + FIRST_LOOK_US)
         assert rows(keyspace, f"{table}_bucket", at) == 0
+
+
+async def test_the_directory_is_read_without_going_over_the_minutes_that_were_dropped(keyspace: Keyspace) -> None:
+    async with opened(keyspace) as store:
+        at = home()
+        every = [task for minute in range(100) for task in both(1, minute)]
+        await write(store, at, 10, every)
+        assert await read_all(store, at) == [*every[::2], *every[1::2]]
+        await write(store, at, 20, removed=every[:-2])
+        for n in range(5):
+            await write(store, at, 20 + FIRST_LOOK_US + n)
+        assert rows(keyspace, "offer_bucket", at) == rows(keyspace, "timer_bucket", at) == 1
+        over = passed(keyspace, [OFFERS.read_scopes(at.shard), TIMERS.read_places(at.shard, (), None, 1_000)])
+        assert max(over) <= 2
+        assert await store.checkpoints.count_offers(at) == [QueueCount(QUEUE, 1, 99 * MINUTE_NS)]
+        assert await read_all(store, at) == every[-2:]
 
 
 def passed(keyspace: Keyspace, reads: Sequence[tuple[Statement, Sequence[object]]]) -> list[int]:

@@ -68,6 +68,15 @@ class Shelf:
         if at < len(self._places) and self._places[at] == place:
             del self._places[at]
 
+    def is_first(self, place: Place) -> bool:
+        """Whether the directory has nothing at this place or before it, with all but the minute alike. False if that
+        is not known.
+        """
+        if not self._begun or self._loading or (self._end is not None and place > self._end):
+            return False
+        at = bisect_left(self._places, place[:-1])
+        return at == len(self._places) or self._places[at][:-1] != place[:-1] or self._places[at] > place
+
     async def next(self, load: Load, place: Place | None, *, beyond: bool) -> Place | None:
         """The first bucket at `place` or later, or `beyond` it; None if there is none. `load(after, limit)` reads the
         directory.
@@ -286,6 +295,11 @@ class Side:
         shelf = self._shelves.get(bucket[0])
         if shelf is not None:
             shelf.discard(bucket[1])
+
+    def is_first(self, bucket: Bucket) -> bool:
+        """Whether nothing of the directory stands at a dropped bucket or before it, but for the minute alike."""
+        shelf = self._shelves.get(bucket[0])
+        return shelf is not None and shelf.is_first(bucket[1])
 
     @property
     def is_writing(self) -> bool:

@@ -165,6 +165,22 @@ class _Part(Generic[T]):
                 self.side.drop(bucket)
                 self.dropped.append(bucket)
 
+    def _leaving(self) -> Iterator[tuple[Bucket, bool]]:
+        """The directory rows to be deleted, and with which of them all before go too."""
+        last: dict[tuple[Scope, Place], Bucket] = {}
+        for bucket in sorted(self.dropped):
+            if self.side.is_first(bucket) and not self._adds_before(bucket):
+                last[bucket[0], bucket[1][:-1]] = bucket
+            else:
+                yield bucket, False
+        for bucket in last.values():
+            yield bucket, True
+
+    def _adds_before(self, bucket: Bucket) -> bool:
+        """Whether this checkpoint adds to a bucket before it: a shelf that is read meanwhile may not know that yet."""
+        scope, place = bucket
+        return any(at == scope and added <= place for at, added in self.added)
+
     def _is_left_alone(self, bucket: Bucket, stamp_us: int) -> bool:
         if bucket in self.added or bucket in self.removed:
             self.side.look_later(bucket, stamp_us)
@@ -182,7 +198,8 @@ class _Part(Generic[T]):
             yield from table.remove(shard, bucket, list(rows.values()), stamp_us)
         for bucket in self.dropped:
             yield table.drop(shard, bucket, stamp_us)
-            yield table.leave(shard, bucket, stamp_us)
+        for bucket, is_first in self._leaving():
+            yield table.leave(shard, bucket, stamp_us, is_first=is_first)
 
     def end(self, stamp_us: int, *, is_durable: bool) -> None:
         self.side.end(self.lowest, is_durable=is_durable)

@@ -93,6 +93,9 @@ class Table(Generic[T]):
         places = ", ".join(columns.place)
         self._enter = stamped(f"INSERT INTO {directory} ({every}) VALUES ({values}) USING TIMESTAMP ?")
         self._leave = stamped(f"DELETE FROM {directory} USING TIMESTAMP ? WHERE {key}")
+        self._leave_all = stamped(
+            f"DELETE FROM {directory} USING TIMESTAMP ? WHERE {_equal(columns.bucket[:-1])} AND minute <= ?"
+        )
         self._scopes = read(f"SELECT {', '.join(columns.bucket[1:])} FROM {directory} WHERE shard = ?")
         self._places = read(
             f"SELECT {places} FROM {directory} WHERE {_equal(columns.scope)}"
@@ -118,9 +121,11 @@ class Table(Generic[T]):
         """Write a bucket's directory row."""
         return self._enter, (*_key(shard, bucket), stamp_us)
 
-    def leave(self, shard: str, bucket: Bucket, stamp_us: int) -> Sent:
-        """Delete a bucket's directory row."""
-        return self._leave, (stamp_us, *_key(shard, bucket))
+    def leave(self, shard: str, bucket: Bucket, stamp_us: int, *, is_first: bool) -> Sent:
+        """Delete a bucket's directory row; if there is none before it (but for the minute alike), with all that was
+        there before it: one deletion then stands for all of them, and reading the directory goes over one.
+        """
+        return self._leave_all if is_first else self._leave, (stamp_us, *_key(shard, bucket))
 
     def read_from(self, shard: str, bucket: Bucket, low: int | None, limit: int) -> Sent:
         """Rows in order, from `low` on by the first part of their order."""

@@ -48,6 +48,7 @@ class Cells:
         self._chance = chance
         self._partitions: dict[tuple[str, Key], _Partition] = {}
         self._late: list[tuple[str, Sequence[Any]]] = []
+        self._ranges: list[tuple[str, Any, Key, int]] = []  # deletions of directory rows up to one
         self.is_faulty = False
         self.reads: list[str] = []
         self.writes: list[str] = []
@@ -102,9 +103,7 @@ class Cells:
         assert found is not None
         table = found.group(1)
         if table.endswith("_bucket"):
-            is_added = cql.startswith("INSERT")
-            stamp, place = (values[-1], values[:-1]) if is_added else (values[0], values[1:])
-            self._partition(table, (place[0],)).write(tuple(place[1:]), stamp, b"" if is_added else None)
+            self._apply_to_directory(table, cql, values)
             return
         key_size, size = _KEYS[table], _ORDERS[table]
         stamp, rest = values[0], values[1:]
@@ -119,6 +118,20 @@ class Cells:
         for at in range(0, len(rest), 1 + key_size + size):
             body, *row = rest[at : at + 1 + key_size + size]
             self._partition(table, tuple(row[:key_size])).write(tuple(row[key_size:]), stamp, body)
+
+    def _apply_to_directory(self, table: str, cql: str, values: Sequence[Any]) -> None:
+        is_added = cql.startswith("INSERT")
+        stamp, shard, place = (values[-1], values[0], values[1:-1]) if is_added else (values[0], values[1], values[2:])
+        partition = self._partition(table, (shard,))
+        rows = [tuple(place)]
+        if " <= ?" in cql:
+            self._ranges.append((table, shard, tuple(place), stamp))
+            rows = [row for row in partition.rows if row[:-1] == rows[0][:-1] and row <= rows[0]]
+        for row in rows:
+            partition.write(row, stamp, b"" if is_added else None)
+            for name, at, last, range_us in self._ranges:
+                if (name, at, last[:-1]) == (table, shard, row[:-1]) and row <= last:
+                    partition.write(row, range_us, None)
 
     def _read(self, cql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         found = _TABLE.search(cql)

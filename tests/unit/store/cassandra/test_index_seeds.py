@@ -4,14 +4,15 @@ between.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import cast
 
 import pytest
 
 from perdure.base.errors import Unavailable
 from perdure.base.slots import ChainKey, SlotRange
-from perdure.store.cassandra.buckets import Books
-from perdure.store.cassandra.index import CassandraIndex
+from perdure.store.cassandra.buckets import FIRST_LOOK_US, Books
+from perdure.store.cassandra.index import CassandraIndex, IndexWrite
 from perdure.store.cassandra.session import Session
 from perdure.store.contract import Checkpoint, Home
 from perdure.testing.entropy import SeededEntropy
@@ -206,3 +207,31 @@ async def _play(seed: int) -> int:
 def test_what_is_settled_is_read_exactly_whoever_owns_the_shard(block: int) -> None:
     dropped = sum(run_virtual(_play(seed), seed) for seed in range(block * 25, block * 25 + 25))
     assert dropped > 100
+
+
+def test_a_drop_spares_a_minute_before_it_that_only_its_own_checkpoint_knows_of() -> None:
+    async def play() -> None:
+        shard = Shard(SeededEntropy(1))
+        clock = VirtualClock(running_loop())
+        index = CassandraIndex(cast(Session, shard.cells), clock)
+        key = ChainKey("ns", "w")
+        first, second = (Timer(minute * MINUTE_NS, key, "r", TimerKind.USER) for minute in (0, 1))
+        await _send(shard, index.begin(_timers(10, added=[second])))
+        await _send(shard, index.begin(_timers(20, removed=[second])))
+        writing = index.begin(_timers(20 + FIRST_LOOK_US, added=[first]))
+        assert await index.read_timers(HOME, None, 9) == []  # the directory, as it is before that is written
+        await _send(shard, writing)
+        assert any(cql.startswith("DELETE FROM timer_bucket") for cql in shard.cells.writes)
+        assert await CassandraIndex(cast(Session, shard.cells), clock).read_timers(HOME, None, 9) == [first]
+
+    run_virtual(play())
+
+
+async def _send(shard: Shard, writing: IndexWrite) -> None:
+    await writing.find_empty()
+    await shard.cells.all(writing.statements())
+    writing.end(is_durable=True)
+
+
+def _timers(stamp_us: int, added: Sequence[Timer] = (), removed: Sequence[Timer] = ()) -> Checkpoint:
+    return Checkpoint(stamp_us, HOME, [], [], [], [], [], [], list(added), list(removed))
