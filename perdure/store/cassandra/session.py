@@ -5,6 +5,7 @@ loop once for as many answers as have come meanwhile; requests in flight are bou
 """
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
@@ -45,6 +46,7 @@ class Session:
         self.datacenter = link.datacenter
         self._link = link
         self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
         self._prepared: dict[Statement, Any] = {}
         self._waiting: set[_Answer] = set()
         self._answers: deque[_Answer] = deque()
@@ -193,6 +195,9 @@ class Session:
         return self._closed
 
     def _wake(self) -> None:
+        if threading.get_ident() == self._thread:
+            self._loop.call_soon(self._hand_over)  # what runs needs no waking
+            return
         try:
             self._loop.call_soon_threadsafe(self._hand_over)
         except RuntimeError:
