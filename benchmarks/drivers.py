@@ -2,10 +2,11 @@
 
 Each way to speak to a node does the same two loops in a process of its own: a conditional append to chains that have
 one writer each, and a plain stamped write. `driver` rows are of cassandra-driver, by the reactor that reads its sockets
-and by the bridge that hands its answers to the loop: `each` wakes the loop for every answer, `many` once for all that
-came meanwhile. acsylla isn't a dependency: it is measured if PYTHON, an interpreter, can import it. The ways take turns
-in each round, and a figure is the median of its rounds: a node that has just started is slow. `--busy` has the loop do
-other work in slices of so many ms, as a server's does; a client with threads of its own waits for Python's lock then.
+(`loop` is Perdure's, the others are the driver's) and by the bridge that hands its answers to the loop: `each` wakes
+the loop for every answer, `many` once for all that came meanwhile. acsylla isn't a dependency: it is measured if
+PYTHON, an interpreter, can import it. The ways take turns in each round, and a figure is the median of its rounds: a
+node that has just started is slow. `--busy` has the loop do other work in slices of so many ms, as a server's does; a
+client with threads of its own waits for Python's lock then.
 """
 
 import argparse
@@ -43,7 +44,14 @@ _REACTORS = {
     "asyncore": ("cassandra.io.asyncorereactor", "AsyncoreConnection"),
     "asyncio": ("cassandra.io.asyncioreactor", "AsyncioConnection"),
 }
-VARIANTS = ("driver libev each", "driver libev many", "driver asyncore many", "driver asyncio many", "acsylla")
+VARIANTS = (
+    "driver loop many",
+    "driver libev each",
+    "driver libev many",
+    "driver asyncore many",
+    "driver asyncio many",
+    "acsylla",
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,7 @@ class Driver:
     """cassandra-driver under a reactor and a bridge."""
 
     def __init__(self, reactor: str, bridge: str, address: tuple[str, int]) -> None:
-        self._reactor = _REACTORS[reactor]
+        self._reactor = reactor
         self._take = self._take_each if bridge == "each" else self._take_many
         self._address = address
         self._prepared: dict[str, Any] = {}
@@ -82,7 +90,6 @@ class Driver:
         cluster = importlib.import_module("cassandra.cluster")
         policies = importlib.import_module("cassandra.policies")
         level = importlib.import_module("cassandra").ConsistencyLevel
-        module, name = self._reactor
         profile = cluster.ExecutionProfile(
             load_balancing_policy=policies.WhiteListRoundRobinPolicy([self._address[0]]),
             retry_policy=policies.FallthroughRetryPolicy(),
@@ -94,7 +101,7 @@ class Driver:
         self._cluster = cluster.Cluster(
             contact_points=[self._address[0]],
             port=self._address[1],
-            connection_class=getattr(importlib.import_module(module), name),
+            connection_class=_connection_class(self._reactor),
             execution_profiles={cluster.EXEC_PROFILE_DEFAULT: profile},
             sockopts=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
             protocol_version=5,
@@ -130,6 +137,13 @@ class Driver:
         self._is_awake = False  # before the last look, so that what comes from now on wakes the loop again
         while self._answers:
             _settle(*self._answers.popleft())
+
+
+def _connection_class(reactor: str) -> Any:
+    if reactor == "loop":
+        return importlib.import_module("perdure.store.cassandra.reactor").on_this_loop()
+    module, name = _REACTORS[reactor]
+    return getattr(importlib.import_module(module), name)
 
 
 def _settle(waiting: "asyncio.Future[Any]", rows: Any) -> None:

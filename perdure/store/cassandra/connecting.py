@@ -12,6 +12,7 @@ from perdure.base.errors import FailedPrecondition, StoreUnavailable
 from perdure.store.cassandra import driver
 from perdure.store.cassandra.errors import Away, Denied, Misfit
 from perdure.store.cassandra.options import CassandraOptions, check
+from perdure.store.cassandra.reactor import on_this_loop
 from perdure.store.cassandra.session import Session
 
 _FIRST_PAUSE_S = 0.5
@@ -32,7 +33,7 @@ async def connected(options: CassandraOptions, clock: Clock) -> Session:
     was_away = False
     while True:
         try:
-            return Session(await asyncio.to_thread(driver.connect, options))
+            return Session(await asyncio.to_thread(driver.connect, options, on_this_loop()))
         except Misfit as error:
             raise FailedPrecondition(f"Cassandra can't be used with these options: {error}.") from error
         except Denied as error:

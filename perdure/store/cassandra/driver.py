@@ -35,6 +35,7 @@ from cassandra.query import SimpleStatement
 from perdure.store.cassandra import records, requests
 from perdure.store.cassandra.errors import Away, Denied, Failure, Misfit, Refusal
 from perdure.store.cassandra.options import CassandraOptions, Tls
+from perdure.store.cassandra.reactor import LoopConnection
 from perdure.store.cassandra.statements import Kind, Statement
 
 # Prepared statements are bytes on the wire with either; 5 adds a checksum per frame, computed in Python.
@@ -160,24 +161,24 @@ class Link:
         self._cluster.shutdown()
 
 
-def connect(options: CassandraOptions) -> Link:
-    """Connect to the cluster. Blocks. Raises Away, Denied, Misfit."""
+def connect(options: CassandraOptions, connections: type[LoopConnection]) -> Link:
+    """Connect to the cluster by `connections` of a loop that runs meanwhile. Blocks. Raises Away, Denied, Misfit."""
     policy = DCAwareRoundRobinPolicy(options.datacenter)
     cluster = None
     try:
         with records.connecting():
-            cluster = _cluster(options, policy)
+            cluster = _cluster(options, policy, connections)
             session = cluster.connect()
     except Exception as error:
         if cluster is not None:
             cluster.shutdown()
-        raise _cause(error, options) from error
+        raise _cause(error, options, connections) from error
     session.default_fetch_size = None
     session.use_client_timestamp = False
     return Link(cluster, session, str(policy.local_dc), options)
 
 
-def _cluster(options: CassandraOptions, policy: Any) -> Any:
+def _cluster(options: CassandraOptions, policy: Any, connections: type[LoopConnection]) -> Any:
     tls = options.tls
     profile = ExecutionProfile(
         load_balancing_policy=TokenAwarePolicy(policy),
@@ -198,7 +199,7 @@ def _cluster(options: CassandraOptions, policy: Any) -> Any:
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},
         reconnection_policy=ExponentialReconnectionPolicy(RECONNECT_FIRST_S, options.reconnect_max_s, None),
         sockopts=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
-        connection_class=requests.Connection,
+        connection_class=connections,
         connect_timeout=options.connect_timeout_s,
         control_connection_timeout=options.connect_timeout_s,
         idle_heartbeat_interval=HEARTBEAT_S,
@@ -209,7 +210,7 @@ def _cluster(options: CassandraOptions, policy: Any) -> Any:
     )
 
 
-def _cause(error: Exception, options: CassandraOptions) -> Exception:
+def _cause(error: Exception, options: CassandraOptions, connections: type[LoopConnection]) -> Exception:
     """Why nothing could be connected: Away, Denied or Misfit."""
     if isinstance(error, UnresolvableContactPoints):
         return Away(f"no contact point has an address: {', '.join(options.contact_points)}")
@@ -219,7 +220,7 @@ def _cause(error: Exception, options: CassandraOptions) -> Exception:
         return Away(_sentence(error))
     if not isinstance(error.errors, dict) or not error.errors:
         # The nodes answered, but none is in the datacenter that was asked for.
-        return _misplaced(options)
+        return _misplaced(options, connections)
     causes = list(error.errors.values())
     sentence = "; ".join(f"{address}: {_sentence(cause)}" for address, cause in error.errors.items())
     if any(isinstance(cause, AuthenticationFailed) for cause in causes):
@@ -231,9 +232,9 @@ def _cause(error: Exception, options: CassandraOptions) -> Exception:
     return Away(sentence)
 
 
-def _misplaced(options: CassandraOptions) -> Exception:
+def _misplaced(options: CassandraOptions, connections: type[LoopConnection]) -> Exception:
     try:
-        link = connect(msgspec.structs.replace(options, datacenter=""))
+        link = connect(msgspec.structs.replace(options, datacenter=""), connections)
     except (Away, Denied, Misfit) as error:
         return error
     places = sorted({node.datacenter for node in link.nodes()})

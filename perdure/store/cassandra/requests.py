@@ -1,8 +1,8 @@
-"""A request and a connection as the driver has them, less what they cost: most of a request's time in the driver goes
-into locks, an event and a timer that only a waiting thread needs.
+"""A request as the driver has it, less what it costs: most of a request's time in the driver goes into locks, an event
+and a timer that only a waiting thread needs.
 
-Invariants: how a request finds its node, what its errors mean and how it is prepared anew are the driver's own; a full
-socket is no reason to refuse a request. Knows no statement.
+Invariant: how a request finds its node, what its errors mean and how it is prepared anew are the driver's own. Knows no
+statement.
 """
 
 import struct
@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from cassandra import OperationTimedOut
-from cassandra.cluster import Cluster, ResponseFuture
+from cassandra.cluster import ResponseFuture
 from cassandra.policies import FallthroughRetryPolicy
 from cassandra.protocol import ExecuteMessage
 
@@ -101,24 +101,6 @@ class Request(ResponseFuture):  # type: ignore[misc]  # the driver has no types
     def _set_final_exception(self, response: Exception) -> None:
         self._final_exception = response
         self._done(None, None, response)
-
-
-class Connection(Cluster.connection_class):  # type: ignore[misc]  # the driver has no types
-    """A connection that takes a request also while its socket's buffer is full. The driver's own refuses it then, as if
-    the node were away, and never gives the request's number back; what waits is bounded by what may be in flight.
-    """
-
-    # A call of the system per so many bytes; the driver's 4 KiB are 256 calls for a group of 1 MiB.
-    out_buffer_size = 256 << 10
-    in_buffer_size = 64 << 10
-
-    @property
-    def _socket_writable(self) -> bool:
-        return True
-
-    @_socket_writable.setter
-    def _socket_writable(self, is_writable: bool) -> None:
-        pass
 
 
 def _serialized(prepared: Prepared, values: Sequence[object]) -> list[bytes | None]:
