@@ -138,6 +138,22 @@ async def test_tables_of_two_keyspaces_have_ids_of_their_own(small: Keyspace) ->
         await asyncio.to_thread(cql.drop_keyspace, other.contact.host, other.name, other.contact.port)
 
 
+async def test_another_programs_keyspace_is_left_alone(small: Keyspace) -> None:
+    async with _opened(small) as (session, store):
+        await session.define("CREATE TABLE theirs (a int, PRIMARY KEY (a))")
+        with pytest.raises(FailedPrecondition, match="another program's: it has theirs"):
+            await store.apply({1: ONE})
+        assert list(await asyncio.to_thread(_tables, small)) == ["theirs"]
+
+
+async def test_a_keyspace_without_a_commit_log_is_for_trying_out_only(small: Keyspace) -> None:
+    async with _opened(small) as (session, _):
+        await session.define(f"ALTER KEYSPACE {small.name} WITH durable_writes = false")
+        with pytest.raises(FailedPrecondition, match="durable_writes: false"):
+            await use_keyspace(session, _options(small), dev=False)
+        await use_keyspace(session, _options(small), dev=True)
+
+
 def _perdure(*arguments: str) -> tuple[int, str]:
     result = CliRunner().invoke(main, ["schema", *arguments])
     return result.exit_code, result.output

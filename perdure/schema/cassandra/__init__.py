@@ -12,6 +12,9 @@ from types import MappingProxyType
 
 from perdure.base.entropy import derive_id
 
+# The table of 0000: a keyspace that has it is Perdure's.
+FOUNDATION = "installation"
+
 _COMMENT = re.compile(r"--.*$", re.MULTILINE)
 _TABLE = re.compile(r"^CREATE TABLE IF NOT EXISTS ([a-z_]+) ")
 

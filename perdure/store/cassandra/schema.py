@@ -60,8 +60,8 @@ class SchemaStore:
     async def read(self) -> Installation | None:
         """The row that stands; None where no schema was ever applied."""
         known = await self._session.ask(
-            "SELECT table_name FROM system_schema.tables WHERE keyspace_name = %s AND table_name = 'installation'",
-            (self._keyspace,),
+            "SELECT table_name FROM system_schema.tables WHERE keyspace_name = %s AND table_name = %s",
+            (self._keyspace, schema.FOUNDATION),
         )
         if not known:
             return None
@@ -127,6 +127,11 @@ class SchemaStore:
         return levels if row is None else row.levels
 
     async def _found(self) -> Installation:
+        tables = await self._session.ask(
+            "SELECT table_name FROM system_schema.tables WHERE keyspace_name = %s", (self._keyspace,)
+        )
+        if tables and (schema.FOUNDATION,) not in tables:
+            raise FailedPrecondition(f"Keyspace {self._keyspace} is another program's: it has {tables[0][0]}.")
         for statement in schema.statements(schema.foundation(), derive_id(b"perdure", self._keyspace)):
             await self._session.define(statement)
         await self.prepare(STATEMENTS)

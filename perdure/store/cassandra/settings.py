@@ -115,6 +115,13 @@ async def use_keyspace(session: Session, options: CassandraOptions, *, dev: bool
             f"options ask for {options.replication}."
         )
     _check_copies(session, options.keyspace, copies)
+    if not await _is_durable(session, options.keyspace):
+        finding = (
+            f"Keyspace {options.keyspace} has durable_writes: false, so that a restart loses what it acknowledged."
+        )
+        if not dev:
+            raise FailedPrecondition(finding)
+        log.warning("unsafe Cassandra", finding=finding)
     await patiently(lambda: session.use(options.keyspace))
 
 
@@ -172,6 +179,11 @@ async def _make(session: Session, options: CassandraOptions, copies: int) -> Non
 async def _replication(session: Session, keyspace: str) -> dict[str, str] | None:
     rows = await session.ask("SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = %s", (keyspace,))
     return dict(rows[0][0]) if rows else None
+
+
+async def _is_durable(session: Session, keyspace: str) -> bool:
+    rows = await session.ask("SELECT durable_writes FROM system_schema.keyspaces WHERE keyspace_name = %s", (keyspace,))
+    return bool(rows and rows[0][0])
 
 
 def _copies(replication: dict[str, str], datacenter: str) -> int | None:
