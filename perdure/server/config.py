@@ -85,7 +85,7 @@ class StopSection(Section):
     """
 
     drain: Annotated[float, seconds(0, 3_600)] = 10.0
-    checkpoint: Annotated[float, seconds(0, 3_600)] = 10.0
+    checkpoint: Annotated[float, seconds(0, 3_600)] = 5.0
 
 
 class NamespaceSection(Section):

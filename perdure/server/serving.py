@@ -57,8 +57,11 @@ async def serve(options: ServingOptions, console: Console) -> None:
     server = Server(store, options)
     try:
         await unless_stopped(stop, server.start(console))
-        console.ready(server.facts())
+        facts = server.facts()
+        log.info("serving", address=facts.address, metrics=facts.metrics, store=facts.data)
+        console.ready(facts)
         await stop.wait()
+        log.info("stopping")
         console.stopping()
         await server.drain()
     except ToldToStop:
