@@ -18,7 +18,8 @@ from perdure.store.cassandra.session import Session
 from perdure.store.cassandra.statements import conditional, read, settled_read, stamped
 from perdure.store.contract import GROUP_BYTES_MAX, Group, OutcomeUnknown, SegmentHeader, SegmentId, Written
 
-# A body up to here travels in the conditional statement, which Cassandra writes three times.
+# A body up to here travels in the conditional statement, which Cassandra writes three times. A larger one costs a round
+# trip more and a third of the bytes; measured, the two are even between 128 and 512 KiB.
 INLINE_BYTES_MAX = 128 << 10
 # Pieces of a larger one. Part of what is stored: the same body must always be cut alike.
 PIECE_BYTES = 512 << 10
