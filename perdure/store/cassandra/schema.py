@@ -88,6 +88,7 @@ class SchemaStore:
         seen, since_ns = row, self._clock.monotonic_ns()
         while row.version < newest:
             if row.holder and (row.holder, row.beat) != (seen.holder, seen.beat):
+                log.info("another process applies the schema", keyspace=self._keyspace, version=row.version)
                 seen, since_ns = row, self._clock.monotonic_ns()
             abandoned = self._clock.monotonic_ns() - since_ns > ABANDONED_S * SECOND_NS
             if (not row.holder or abandoned) and await self._take(row):
@@ -150,8 +151,8 @@ class SchemaStore:
         return now is not None and now.holder == self._me
 
     async def _apply_held(self, wanted: Mapping[int, str]) -> Installation:
-        lost: list[BaseException] = []
-        renewing = Background(lost.append)
+        # Without it others may apply the same versions meanwhile, which does no harm.
+        renewing = Background(lambda error: log.warning("the schema's lock is not renewed", cause=str(error)))
         renewing.spawn(self._renew(), "schema lock")
         try:
             row = await self._held()
