@@ -215,6 +215,18 @@ async def test_reads_do_not_go_over_what_has_come_and_gone(
         assert rows(keyspace, f"{table}_bucket", at) == 0
 
 
+async def test_a_next_owner_does_not_go_over_all_that_a_busy_minute_has_seen(keyspace: Keyspace) -> None:
+    async with opened(keyspace) as store:
+        at = home()
+        every = offers(3_000)
+        await write(store, at, 10, every)
+        for n in range(0, 2_900, 100):
+            await write(store, at, 20 + n, removed=every[n : n + 100])
+        over = passed(keyspace, [OFFERS.count(at.shard, OFFERS.bucket(every[0]))])
+        assert 0 < over[0] < 800
+        assert await read_all(store, at) == every[2_900:]
+
+
 async def test_the_directory_is_read_without_going_over_the_minutes_that_were_dropped(keyspace: Keyspace) -> None:
     async with opened(keyspace) as store:
         at = home()

@@ -33,6 +33,8 @@ _PAGE = 1_000
 # A bucket from which rows were removed is looked at after so long, and then less and less often. Of stamps, not clocks.
 FIRST_LOOK_US = 120_000_000
 LAST_LOOK_US = 3_600_000_000
+# So many deletions at a bucket's head become one: Cassandra refuses a read that goes over 100,000.
+TRIM_ROWS = 500
 
 NOTHING: Final = 1 << 63  # the `low` of a bucket that is known to be empty: beyond every row
 
@@ -130,15 +132,17 @@ def _before(place: Place) -> Place:
 class Mark:
     """`low`: no row of the bucket stands below, by the first part of its order. `since`: the stamp at which rows were
     removed, None if none were; `look_us`: the stamp at which to look whether any is left; `pause_us`: until the next.
+    `gone`: how many rows were removed since it was trimmed.
     """
 
-    __slots__ = ("look_us", "low", "pause_us", "since")
+    __slots__ = ("gone", "look_us", "low", "pause_us", "since")
 
     def __init__(self) -> None:
         self.low: int | None = None
         self.since: int | None = None
         self.look_us: int | None = None
         self.pause_us = FIRST_LOOK_US
+        self.gone = 0
 
 
 class Side:
@@ -214,6 +218,9 @@ class Side:
         mark = self._mark(bucket)
         if mark.since is None:
             mark.since = stamp_us
+        mark.gone += len(rows)
+        if mark.gone >= TRIM_ROWS:
+            self._look_by(bucket, mark, stamp_us)
         if mark.low is None or mark.low in rows:
             # The row for which it is kept may be the one that goes.
             mark.pause_us = FIRST_LOOK_US
@@ -287,6 +294,14 @@ class Side:
         mark.since = stamp_us if mark.since is None else mark.since
         mark.pause_us = min(2 * mark.pause_us, LAST_LOOK_US)
         self._look_by(bucket, mark, stamp_us + mark.pause_us)
+
+    def trim(self, bucket: Bucket) -> int | None:
+        """If many rows were removed: where rows of the bucket begin, what is before it is to be deleted at once."""
+        mark = self._marks.get(bucket)
+        if mark is None or mark.low is None or mark.low == NOTHING or mark.gone < TRIM_ROWS:
+            return None
+        mark.gone = 0
+        return mark.low
 
     def drop(self, bucket: Bucket) -> None:
         """Its partition and its directory row are going to be deleted."""

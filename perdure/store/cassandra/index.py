@@ -129,6 +129,7 @@ class _Part(Generic[T]):
         self.added: dict[Bucket, dict[tuple[object, ...], T]] = {}
         self.removed: dict[Bucket, dict[tuple[object, ...], T]] = {}
         self.dropped: list[Bucket] = []
+        self.trimmed: dict[Bucket, int] = {}
         for row in added:
             self.added.setdefault(table.bucket(row), {})[table.order(row)] = row
         for row in removed:
@@ -143,9 +144,7 @@ class _Part(Generic[T]):
 
     async def find_empty(self, session: Session, shard: str, stamp_us: int) -> None:
         """Look at buckets that may have nothing left. Raises nothing for a store that can't be read."""
-        looked = [
-            bucket for bucket in self.side.candidates(stamp_us, LOOKS_MAX) if self._is_left_alone(bucket, stamp_us)
-        ]
+        looked = [bucket for bucket in self.side.candidates(stamp_us, LOOKS_MAX) if self._adds_none(bucket, stamp_us)]
         if not looked:
             return
         watches = [self.side.watch(bucket) for bucket in looked]
@@ -161,6 +160,9 @@ class _Part(Generic[T]):
             if answer:
                 self.side.saw(watch, bucket, self.table.order(self.table.row(answer[0]))[0])
                 self.side.look_later(bucket, stamp_us)
+                low = self.side.trim(bucket)
+                if low is not None:
+                    self.trimmed[bucket] = low
             else:
                 self.side.drop(bucket)
                 self.dropped.append(bucket)
@@ -181,8 +183,8 @@ class _Part(Generic[T]):
         scope, place = bucket
         return any(at == scope and added <= place for at, added in self.added)
 
-    def _is_left_alone(self, bucket: Bucket, stamp_us: int) -> bool:
-        if bucket in self.added or bucket in self.removed:
+    def _adds_none(self, bucket: Bucket, stamp_us: int) -> bool:
+        if bucket in self.added:
             self.side.look_later(bucket, stamp_us)
             return False
         return True
@@ -196,6 +198,8 @@ class _Part(Generic[T]):
             yield from table.add(shard, bucket, list(rows.values()), stamp_us)
         for bucket, rows in self.removed.items():
             yield from table.remove(shard, bucket, list(rows.values()), stamp_us)
+        for bucket, low in self.trimmed.items():
+            yield table.trim(shard, bucket, low, stamp_us)
         for bucket in self.dropped:
             yield table.drop(shard, bucket, stamp_us)
         for bucket, is_first in self._leaving():

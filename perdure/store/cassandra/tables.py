@@ -84,6 +84,7 @@ class Table(Generic[T]):
         self._add = batches_of(f"UPDATE {name} SET body = ? WHERE {key} AND {_equal(columns.order)}")
         self._remove = stamped(f"DELETE FROM {name} USING TIMESTAMP ? WHERE {key} AND ({order_columns}) IN ?")
         self._drop = stamped(f"DELETE FROM {name} USING TIMESTAMP ? WHERE {key}")
+        self._trim = stamped(f"DELETE FROM {name} USING TIMESTAMP ? WHERE {key} AND {columns.order[0]} < ?")
         self._read = read(f"{select} LIMIT ?")
         self._read_from = read(f"{select} AND {columns.order[0]} >= ? LIMIT ?")
         self._read_after = read(f"{select} AND ({order_columns}) > ({marks}) LIMIT ?")
@@ -116,6 +117,10 @@ class Table(Generic[T]):
     def drop(self, shard: str, bucket: Bucket, stamp_us: int) -> Sent:
         """Delete all rows of a bucket."""
         return self._drop, (stamp_us, *_key(shard, bucket))
+
+    def trim(self, shard: str, bucket: Bucket, low: int, stamp_us: int) -> Sent:
+        """Delete all rows of a bucket before `low`, by the first part of their order."""
+        return self._trim, (stamp_us, *_key(shard, bucket), low)
 
     def enter(self, shard: str, bucket: Bucket, stamp_us: int) -> Sent:
         """Write a bucket's directory row."""

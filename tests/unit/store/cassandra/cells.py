@@ -27,6 +27,7 @@ class _Partition:
     def __init__(self) -> None:
         self.rows: dict[Key, tuple[int, bytes | None]] = {}
         self.dropped_us = -1
+        self.trims: list[tuple[int, int]] = []  # (first part of the order, stamp): a deletion of all before it
 
     def write(self, order: Key, stamp: int, body: bytes | None) -> None:
         before = self.rows.get(order)
@@ -37,7 +38,9 @@ class _Partition:
         return [
             (order, body)
             for order, (stamp, body) in sorted(self.rows.items())
-            if body is not None and stamp > self.dropped_us
+            if body is not None
+            and stamp > self.dropped_us
+            and not any(order[0] < low and stamp <= trim_us for low, trim_us in self.trims)
         ]
 
 
@@ -109,7 +112,9 @@ class Cells:
         stamp, rest = values[0], values[1:]
         if cql.startswith("DELETE"):
             partition = self._partition(table, tuple(rest[:key_size]))
-            if cql.endswith(" IN ?"):
+            if cql.endswith(" < ?"):
+                partition.trims.append((rest[-1], stamp))
+            elif cql.endswith(" IN ?"):
                 for order in rest[key_size]:
                     partition.write(tuple(order), stamp, None)
             else:
