@@ -15,12 +15,15 @@ from temporalio.api.taskqueue.v1 import message_pb2 as taskqueue
 from temporalio.api.workflowservice.v1 import request_response_pb2 as ws
 
 from tests.cassandra.fixtures import Keyspace
+from tests.cassandra.proxy import Fate, Faults, Proxy
 from tests.conformance.harness.rpc import CallFailed, Client
 from tests.e2e.processes import ServerProcess, free_port
 
 pytestmark = pytest.mark.slow
 
-_WORKFLOW = common.WorkflowExecution(workflow_id="two-owners")
+# What is read has nothing uncommitted in it: such a read would wait for the commit, and needed no lease.
+_READ = "read"
+_WRITTEN = "written"
 _PASSING = ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 # A lease and a tenth more, and what a busy machine needs besides.
 _TAKEN_S = 30.0
@@ -39,22 +42,25 @@ async def _served(store: str, folder: Path, name: str) -> AsyncIterator[tuple[Se
         await server.stop()
 
 
-async def _begin(client: Client) -> None:
+async def _begin(client: Client, workflow_id: str) -> None:
     await client.call(
         ws.StartWorkflowExecutionRequest(
             namespace="default",
-            workflow_id=_WORKFLOW.workflow_id,
+            workflow_id=workflow_id,
             workflow_type=common.WorkflowType(name="any"),
             task_queue=taskqueue.TaskQueue(name="nobody"),
-            request_id="begin",
+            request_id=workflow_id,
         )
     )
 
 
-async def _signal(client: Client, name: str, seconds: float = 10.0) -> bool:
+async def _signal(client: Client, workflow_id: str, name: str, seconds: float = 10.0) -> bool:
     """Whether it was acknowledged."""
     request = ws.SignalWorkflowExecutionRequest(
-        namespace="default", workflow_execution=_WORKFLOW, signal_name=name, request_id=name
+        namespace="default",
+        workflow_execution=common.WorkflowExecution(workflow_id=workflow_id),
+        signal_name=name,
+        request_id=name,
     )
     try:
         await client.call(request, seconds=seconds)
@@ -65,9 +71,10 @@ async def _signal(client: Client, name: str, seconds: float = 10.0) -> bool:
     return True
 
 
-async def _signals(client: Client, seconds: float = 10.0) -> list[str] | None:
+async def _signals(client: Client, seconds: float = 10.0, workflow_id: str = _READ) -> list[str] | None:
     """The signals in history, None if the server does not say."""
-    request = ws.GetWorkflowExecutionHistoryRequest(namespace="default", execution=_WORKFLOW)
+    execution = common.WorkflowExecution(workflow_id=workflow_id)
+    request = ws.GetWorkflowExecutionHistoryRequest(namespace="default", execution=execution)
     try:
         response = await client.call(request, seconds=seconds)
     except CallFailed as failed:
@@ -80,7 +87,8 @@ async def _signals(client: Client, seconds: float = 10.0) -> list[str] | None:
 
 async def _length(client: Client, seconds: float = 10.0) -> int | None:
     """How many events Describe counts, None if the server does not say."""
-    request = ws.DescribeWorkflowExecutionRequest(namespace="default", execution=_WORKFLOW)
+    execution = common.WorkflowExecution(workflow_id=_READ)
+    request = ws.DescribeWorkflowExecutionRequest(namespace="default", execution=execution)
     try:
         return int((await client.call(request, seconds=seconds)).workflow_execution_info.history_length)
     except CallFailed as failed:
@@ -99,22 +107,37 @@ async def _until(is_so: Callable[[], AsyncIterator[bool]], seconds: float) -> No
             await turn.wait()
 
 
+@asynccontextmanager
+async def _proxied(keyspace: Keyspace) -> AsyncIterator[Proxy]:
+    proxy = Proxy((keyspace.contact.host, keyspace.contact.port), 7, Faults())
+    await proxy.start("127.0.0.1", 0)
+    try:
+        yield proxy
+    finally:
+        await proxy.stop()
+
+
 @pytest.mark.timeout(240)
 async def test_an_owner_that_stood_still_for_longer_than_its_lease(keyspace: Keyspace, tmp_path: Path) -> None:
-    async with _served(keyspace.url, tmp_path, "first") as (old_server, old):
-        await _begin(old)
-        assert all([await _signal(old, f"before-{number}") for number in range(5)])
+    async with (
+        _proxied(keyspace) as proxy,
+        _served(f"cassandra://{proxy.address}/{keyspace.name}", tmp_path, "first") as (old_server, old),
+    ):
+        for workflow_id in (_READ, _WRITTEN):
+            await _begin(old, workflow_id)
+            assert all([await _signal(old, workflow_id, f"before-{number}") for number in range(5)])
         assert len(await _signals(old) or ()) == 5
         old_server.send(signal.SIGSTOP)
         stopped = time.monotonic()
         async with asyncio.TaskGroup() as group:
             # They lie in its sockets while it stands still, and in its hands when it goes on.
-            writes = [group.create_task(_signal(old, f"late-{number}", 90)) for number in range(20)]
+            writes = [group.create_task(_signal(old, _WRITTEN, f"late-{number}", 90)) for number in range(20)]
             begin = time.monotonic()
             async with _served(keyspace.url, tmp_path, "second") as (_, new):
                 took = time.monotonic() - begin
                 assert took < _TAKEN_S, took
-                assert all([await _signal(new, f"after-{number}") for number in range(5)])
+                for workflow_id in (_READ, _WRITTEN):
+                    assert all([await _signal(new, workflow_id, f"after-{number}") for number in range(5)])
                 acknowledged = await _signals(new)
                 length = await _length(new)
                 assert acknowledged is not None
@@ -123,15 +146,22 @@ async def test_an_owner_that_stood_still_for_longer_than_its_lease(keyspace: Key
                 assert time.monotonic() - stopped > 6.0
                 reads = [group.create_task(_signals(old, 90)) for _ in range(20)]
                 counts = [group.create_task(_length(old, 90)) for _ in range(20)]
-                writes += [group.create_task(_signal(old, f"later-{number}", 90)) for number in range(20)]
+                writes += [group.create_task(_signal(old, _WRITTEN, f"later-{number}", 90)) for number in range(20)]
+                # It can't learn that it has lost its shards: nothing but the time says that it may have.
+                proxy.faults = Faults(lost=1.0)
                 old_server.send(signal.SIGCONT)
-                for _ in range(10):
+                for _ in range(5):
+                    assert await _signals(old, 1.5) in (None, acknowledged)
+                    assert await _length(old, 1.5) in (None, length)
+                assert proxy.met(Fate.LOST, conditional=True)
+                proxy.faults = Faults()
+                for _ in range(5):
                     assert await _signals(old, 1.5) in (None, acknowledged)
                     assert await _length(old, 1.5) in (None, length)
                 assert not any(await asyncio.gather(*writes))
                 assert all(seen in (None, acknowledged) for seen in await asyncio.gather(*reads))
                 assert all(seen in (None, length) for seen in await asyncio.gather(*counts))
-                assert await _signals(new) == acknowledged
+                assert await _signals(new) == acknowledged == await _signals(new, workflow_id=_WRITTEN)
                 # It stands by as long as the other one lives.
                 assert await _signals(old, 3) is None
         # Now nobody has the shards but who stood by.
@@ -141,4 +171,4 @@ async def test_an_owner_that_stood_still_for_longer_than_its_lease(keyspace: Key
                 yield await _signals(old, 2) == acknowledged
 
         await _until(serves, _TAKEN_S)
-        assert await _signal(old, "again")
+        assert await _signal(old, _WRITTEN, "again")
