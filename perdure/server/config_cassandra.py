@@ -10,6 +10,7 @@ from pydantic import model_validator
 
 from perdure.base.errors import InvalidArgument
 from perdure.server.config_fields import File, Flag, Port, Secret, Section, Text, Texts, seconds, whole
+from perdure.server.stores import driver_needed
 
 if TYPE_CHECKING:
     from perdure.store.cassandra.options import CassandraOptions
@@ -66,8 +67,11 @@ class CassandraSection(Section):
         return self
 
     def options(self, connect_wait_s: float) -> "CassandraOptions":
-        """What the adapter takes. Raises InvalidArgument, also if the password's file can't be read."""
-        from perdure.store.cassandra.options import CassandraOptions, Tls, check  # noqa: PLC0415 - its driver is an extra
+        """What the adapter takes. Raises InvalidArgument, also if the password's file can't be read, and
+        FailedPrecondition if the driver isn't installed.
+        """
+        with driver_needed():
+            from perdure.store.cassandra.options import CassandraOptions, Tls, check  # noqa: PLC0415 - an extra
 
         tls = None
         if self.tls is not None:

@@ -11,7 +11,9 @@ from perdure.server.stores import Choice, InCassandra, InFile
 
 
 def serving_options(config: Config) -> tuple[ServingOptions, list[str]]:
-    """A server's options, and the dynamic keys that are not known here. Raises InvalidArgument, which names the key."""
+    """A server's options, and the dynamic keys that are not known here. Raises InvalidArgument, which names the key,
+    and FailedPrecondition if the store's driver isn't installed.
+    """
     settings, unknown = with_values(Settings(), _dynamic_values(config.dynamic))
     namespaces = tuple(_wanted(namespace, settings) for namespace in config.namespaces)
     names = [namespace.name for namespace in namespaces]

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import structlog
 
-from perdure.base.errors import InvalidArgument
+from perdure.base.errors import InvalidArgument, PerdureError
 from perdure.server import logs
 from perdure.server.launching import launch
 from perdure.server.options import ServingOptions
@@ -77,5 +77,5 @@ def _read(path: str) -> tuple[Any, ServingOptions, list[str]]:
         raise click.ClickException(error.message) from None
     try:
         return config, *serving_options(config)
-    except InvalidArgument as error:
+    except PerdureError as error:
         raise click.ClickException(f"{path} can't be used:\n  {error.message}") from None

@@ -76,7 +76,7 @@ def by_address(address: str, *, is_dev: bool) -> Choice:
             if path and path != MEMORY:
                 return InFile(path)
         case "cassandra":
-            with _driver_needed():
+            with driver_needed():
                 from perdure.store.cassandra.options import parse_url  # noqa: PLC0415 - its driver is an extra
             return InCassandra(parse_url(address), is_dev)
     # The address isn't shown: it may have a password.
@@ -91,13 +91,13 @@ async def open_store(choice: Choice, clock: Clock) -> Store:
         case InFile():
             return await SqliteStore.open(choice.file, clock=clock)
         case InCassandra():
-            with _driver_needed():
+            with driver_needed():
                 from perdure.store.cassandra import CassandraStore  # noqa: PLC0415 - its driver is an extra
             return await CassandraStore.open(choice.options, clock=clock, dev=choice.is_dev)
 
 
 @contextmanager
-def _driver_needed() -> Iterator[None]:
+def driver_needed() -> Iterator[None]:
     """A missing driver as an error that says what to install."""
     try:
         yield
