@@ -115,7 +115,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def go_on(self, held: list[asyncio.Handle]) -> None:
         """Run what was held back, in its order."""
-        self._ready.extend(handle for handle in held if not handle.cancelled())  # type: ignore[attr-defined]  # internal
+        ready: Any = self._ready  # type: ignore[attr-defined]  # typeshed has no internals
+        ready.extend(handle for handle in held if not handle.cancelled())
         held.clear()
 
     def _process_events(self, event_list: list[Any]) -> None:

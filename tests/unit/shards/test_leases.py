@@ -298,7 +298,7 @@ def test_a_shard_that_is_revoked_while_it_is_being_taken_is_not_answered_for() -
         replace = host.store.shards.replace_shard
 
         async def revoked_meanwhile(row: object) -> bool:
-            applied = await replace(row)  # type: ignore[arg-type]  # a row
+            applied = await replace(row)  # type: ignore[arg-type]  # it is a row, as all that come here
             found = await store.leases.read_lease(lease.host)
             assert found is not None
             newer = (*found.revoked, (shard.shard_id, 9))

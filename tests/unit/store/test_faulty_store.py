@@ -160,3 +160,34 @@ async def test_healed_it_meets_no_fault_but_what_is_on_its_way_still_lands() -> 
         await store.shards.list_shards()
     assert await _last(inner) == 1
     assert faults.fired == Counter({Fault.LATE: 1})
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_an_unfinished_write_is_settled_by_the_next_serial_operation_and_seen_by_no_other(seed: int) -> None:
+    inner, faults = MemoryStore(), Faults(SeededEntropy(seed))
+    await inner.log.open_segment(SEGMENT, SegmentHeader(1, 0, 0))
+    store = FaultyStore(inner, faults)
+    faults.arm("append", Fault.UNFINISHED)
+    with pytest.raises(OutcomeUnknown):
+        await store.log.append(SEGMENT, 1, ONE)
+    assert await store.log.read_groups(SEGMENT, 0, 9) == []
+    assert faults.held == 1
+    settled = await _last(store)
+    assert faults.held == 0
+    assert len(await store.log.read_groups(SEGMENT, 0, 9)) == settled
+    # Once it was given up it never comes.
+    await faults.land()
+    assert await _last(store) == settled
+
+
+async def test_unfinished_writes_end_both_ways() -> None:
+    ends = set()
+    for seed in range(12):
+        inner, faults = MemoryStore(), Faults(SeededEntropy(seed))
+        await inner.log.open_segment(SEGMENT, SegmentHeader(1, 0, 0))
+        store = FaultyStore(inner, faults)
+        faults.arm("append", Fault.UNFINISHED)
+        with pytest.raises(OutcomeUnknown):
+            await store.log.append(SEGMENT, 1, ONE)
+        ends.add(await _last(store))
+    assert ends == {0, 1}

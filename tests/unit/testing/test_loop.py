@@ -1,6 +1,7 @@
 """The virtual loop and its clock."""
 
 import asyncio
+from contextvars import ContextVar, copy_context
 
 import pytest
 
@@ -91,3 +92,27 @@ def test_a_seed_gives_one_sequence_and_forks_are_independent() -> None:
     assert fork.seed() == other.fork("a").seed() != other.fork("b").seed()
     assert all(0 <= one.fraction() < 1 for _ in range(1000))
     assert {one.below(3) for _ in range(100)} == {0, 1, 2}
+
+
+def test_what_is_held_back_runs_later_in_its_order_unless_it_was_cancelled() -> None:
+    async def work() -> list[str]:
+        loop = running_loop()
+        done: list[str] = []
+        stopped: ContextVar[bool] = ContextVar("stopped", default=False)
+        held: list[asyncio.Handle] = []
+        theirs = copy_context()
+        theirs.run(stopped.set, True)
+        loop.holds = lambda context: held if context.get(stopped) else None
+        loop.call_later(2, done.append, "second", context=theirs)
+        loop.call_later(1, done.append, "first", context=theirs)
+        cancelled = loop.call_later(3, done.append, "never", context=theirs)
+        loop.call_later(4, done.append, "ours")
+        await passes(5)
+        assert done == ["ours"]
+        cancelled.cancel()
+        loop.holds = lambda context: None
+        loop.go_on(held)
+        await passes(0)
+        return done
+
+    assert run_virtual(work()) == ["ours", "first", "second"]
