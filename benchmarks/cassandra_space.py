@@ -26,7 +26,7 @@ from temporalio.api.workflowservice.v1 import (
     StartWorkflowExecutionRequest,
 )
 
-from benchmarks.calls import Calls
+from benchmarks.calls import CallFailed, Calls
 from benchmarks.cassandra_node import MeasuredNode, measured_node
 from benchmarks.on_cassandra import KEYSPACE, running_perdure
 from benchmarks.one_activity import COMPLETE, POLL_S, POLL_WORKFLOW, Load, start_request
@@ -39,6 +39,9 @@ _STARTERS = 20
 _WAIT_S = 4.0
 # Longer than two checkpoints, after which no log is needed.
 _SETTLE_S = 8.0
+# So many workflows in a row are in all shards, nearly surely.
+_STARTED = 30
+_READY_S = 60.0
 _TRACED = 0.02
 _READ = re.compile(r"Read (\d+) live rows and (\d+) tombstone cells")
 _FROM = re.compile(rf"FROM {KEYSPACE}[.](\w+)")
@@ -61,12 +64,28 @@ class Table:
 async def load(server: Server, seconds: float, in_flight: int, backlog: int) -> tuple[int, int]:
     """Workflows of one activity for so long, and backlogs beside them: how many of each were done."""
     calls = await Calls.connect(server.address)
+    await _ready(calls)
     busy = Load(calls, in_flight)
     drained, _ = await asyncio.gather(_backlogs(calls, time.monotonic() + seconds, backlog), busy.run(seconds))
     await busy.stop()
     await asyncio.sleep(_SETTLE_S)
     calls.close()
     return len(busy.latencies), drained
+
+
+async def _ready(calls: Calls) -> None:
+    """Wait until all shards are here: whoever takes one waits for the lease of its former owner."""
+    begun = time.monotonic()
+    here = 0
+    while here < _STARTED:
+        try:
+            await calls.call("StartWorkflowExecution", start_request(uuid.uuid4().hex), timeout_s=10)
+            here += 1
+        except CallFailed:
+            if time.monotonic() > begun + _READY_S:
+                raise
+            here = 0
+            await asyncio.sleep(0.5)
 
 
 async def _backlogs(calls: Calls, end: float, size: int) -> int:
