@@ -30,9 +30,11 @@ log = structlog.get_logger(__name__)
 
 
 class _Place:
-    """Where a shard is, if it is here; else why it is not. `taking`: the one that is going to be here."""
+    """Where a shard is, if it is here; else why it is not. `taking`: the one that is going to be here. `epoch`: the
+    newest that was drawn here, 0 if none was.
+    """
 
-    __slots__ = ("attempt", "reason", "row", "shard", "taking")
+    __slots__ = ("attempt", "epoch", "reason", "row", "shard", "taking")
 
     def __init__(self, row: ShardRow) -> None:
         self.row = row
@@ -40,6 +42,7 @@ class _Place:
         self.taking: OwnedShard | None = None
         self.reason = "The shard is being taken."
         self.attempt = 0
+        self.epoch = 0
 
 
 class Shards:
@@ -138,6 +141,7 @@ class Shards:
         begun_ns = self._world.clock.monotonic_ns()
         try:
             drawn = await draw(self._world, place.row.shard)
+            place.epoch = drawn.claim.row.epoch
             async with self._room:
                 shard = place.taking = OwnedShard(self._world, await take(self._world, drawn), self._lost)
                 await shard.recover()
@@ -213,7 +217,8 @@ class Shards:
     async def _later(self, place: _Place, wait_s: float) -> None:
         await asyncio.sleep(wait_s)
         try:
-            await self._world.tenure.until_free(place.row.shard)
+            if place.epoch:  # else it was never tried: whoever starts takes
+                await self._world.tenure.until_free(place.row.shard, place.epoch)
         except Unavailable as error:
             place.reason = error.message
             self._again(place)

@@ -21,6 +21,8 @@ log = structlog.get_logger(__name__)
 
 # Two clocks that run for a lease's time differ by less.
 _MARGIN = 1.1
+# Who takes a shard is done with it after so many quarters of a lease's time, or has died.
+_TAKING_LOOKS = 8
 
 
 class _Entry:
@@ -104,18 +106,29 @@ class Evictions:
         elif entries:
             await asyncio.sleep(poll_s)
 
-    async def until_free(self, shard: str, own: str) -> None:
+    async def until_free(self, shard: str, epoch: int, own: str) -> None:
         """See `perdure.shards.tenure.Tenure.until_free`. `own`: this process's id."""
-        seen = ""
-        while True:
-            row = await settled(self._world, partial(self._world.store.shards.read_shard, shard))
-            if row is None or row.owner in ("", own, seen):
+        options = self._world.options
+        read = partial(self._world.store.shards.read_shard, shard)
+        gone = {"", own}
+        row = await settled(self._world, read)
+        looks = 0
+        while row is not None:
+            if row.owner not in gone:
+                gone.add(row.owner)
+                watching = self._watched.get(row.owner)
+                if watching is None:
+                    watching = self._watched[row.owner] = self._background.spawn(self._watch(row.owner), "another host")
+                await asyncio.wait([watching])
+            elif row.owner in ("", own) and row.epoch > epoch and looks < _TAKING_LOOKS:
+                # Somebody is taking it from here; only if nothing comes of it, it is free.
+                looks += 1
+                await asyncio.sleep(options.lease_s / 4)
+            else:
                 return
-            seen = row.owner
-            watching = self._watched.get(seen)
-            if watching is None:
-                watching = self._watched[seen] = self._background.spawn(self._watch(seen), "another host")
-            await asyncio.wait([watching])
+            before, row = row, await settled(self._world, read)
+            if row != before:
+                looks = 0
 
     async def _watch(self, host: str) -> None:
         """Until its lease stands still for a lease's time, or is gone."""

@@ -69,9 +69,9 @@ class Lease:
         """See `Tenure.outlive`."""
         return self._evictions.outlive(host, shard, epoch)
 
-    async def until_free(self, shard: str) -> None:
+    async def until_free(self, shard: str, epoch: int) -> None:
         """See `Tenure.until_free`."""
-        await self._evictions.until_free(shard, self.host)
+        await self._evictions.until_free(shard, epoch, self.host)
 
     def hurry(self) -> None:
         """Renew now, if nothing is under way."""

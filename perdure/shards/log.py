@@ -93,7 +93,9 @@ class _Group:
 
 
 class ShardLog:
-    """See the module. `background` runs its writer; nothing happens before `start`."""
+    """See the module. `background` runs its writer; nothing happens before `start`. `committed`, `sent`: the greatest
+    position that is durable, and that may be.
+    """
 
     def __init__(self, world: World, start: LogStart, listener: Listener, background: Background) -> None:
         self._world = world
@@ -113,7 +115,7 @@ class ShardLog:
         self._idle: asyncio.Future[None] | None = None
         self._begun_ns = 0
         self._is_in_doubt = False
-        self.committed = last_position(start.last)
+        self.committed = self.sent = last_position(start.last)
         self.tail_bytes = sum(stretch.bytes for stretch in self._stretches)
         self.failure: str | None = None
 
@@ -227,6 +229,7 @@ class ShardLog:
         """Commit one group. Raises ShardLost, StoreUnavailable (definitely not done: the shard is given up)."""
         if self._open is group:
             self._open = None
+        self.sent = last_position(group.number)
         records = [(position, transition.body) for position, transition in group.entries]
         body = encode_group(GroupBody(self._listener.now_ns(), self._listener.floor(), records))
         ceiling = max(self._ceiling_us, self._next_stamp() + self._world.options.ceiling_ahead_us)

@@ -108,16 +108,19 @@ class OwnedShard:
         return position
 
     async def durable(self, position: int) -> None:
-        """Wait until everything up to `position` is durable; where it was before, the state that was read may be a
-        former owner's (L11). Raises ShardLost; Unavailable if that can't be told now.
+        """Wait until everything up to `position` is durable; where it may have been before, the state that was read may
+        be a former owner's (L11). Raises ShardLost; Unavailable if that can't be told now.
         """
-        if position > self.log.committed:
-            await self.log.answerable(position)  # the commit itself shows whose the shard was
-            return
-        if self.log.failure is not None:
-            raise ShardLost(self.log.failure)
-        if not self._tenure.is_valid():
-            raise Unavailable("This host may have lost the shard; ask again.")
+        log = self.log
+        # A group that is yet to be sent shows by its commit whose the shard was after the state was read. One that is
+        # on its way may have been committed long ago, and another owner have answered since.
+        if position <= log.sent:
+            if log.failure is not None:
+                raise ShardLost(log.failure)
+            if not self._tenure.is_valid():
+                raise Unavailable("This host may have lost the shard; ask again.")
+        if position > log.committed:
+            await log.answerable(position)
 
     @property
     def can_answer(self) -> bool:

@@ -28,8 +28,10 @@ class Tenure(Protocol):
         """Take the shard from `host`: done when it answers nothing more from what it knew of it before `epoch`."""
         ...
 
-    async def until_free(self, shard: str) -> None:
-        """Wait until no other living process owns the shard. Raises Unavailable."""
+    async def until_free(self, shard: str, epoch: int) -> None:
+        """Wait until no other living process owns the shard, or is taking it: this one drew `epoch` last. Raises
+        Unavailable.
+        """
         ...
 
     def hurry(self) -> None:
@@ -61,7 +63,7 @@ class Sole:
         over.set_result(None)
         return over
 
-    async def until_free(self, shard: str) -> None:
+    async def until_free(self, shard: str, epoch: int) -> None:
         """Nobody else is there."""
 
     def hurry(self) -> None:

@@ -11,7 +11,7 @@ from perdure.base.tasks import Background
 from perdure.shards.claim import Claim
 from perdure.shards.options import ShardOptions
 from perdure.shards.shard import OwnedShard
-from perdure.store.contract import LeaseRow
+from perdure.store.contract import Group, LeaseRow, SegmentId, Written
 from perdure.store.memory import MemoryStore
 from perdure.testing.loop import VirtualClock, running_loop
 from perdure.testing.store_faults import Fault
@@ -54,10 +54,10 @@ async def until(is_so: Callable[[], bool], most_s: float = 30.0) -> float:
 def test_a_store_of_one_process_has_no_leases() -> None:
     async def work() -> None:
         host = Host(MemoryStore(VirtualClock(running_loop())))
+        del host.store.leases
         shard = await host.start()
-        before = host.faults.operations
         await passes(60)
-        assert host.faults.operations == before
+        assert shard.can_answer
         row = await host.store.shards.read_shard(shard.shard_id)
         assert row is not None
         assert row.owner == ""
@@ -74,6 +74,34 @@ def test_an_idle_process_renews_once_in_two_seconds_however_many_shards_it_has()
         await passes(60)
         assert 28 <= host.faults.operations - before <= 31
         assert all(shard.can_answer for shard in host.shards.owned())
+
+    virtual(work())
+
+
+def test_an_answer_that_waits_for_a_group_on_its_way_needs_a_lease_too() -> None:
+    """It was committed, the process stood still before it heard of that, and another owner has answered since."""
+
+    async def work() -> None:
+        store = shared()
+        old, new = Host(store), Host(store, "N")
+        shard = await old.start()
+        append = old.store.log.append
+
+        async def heard_late(segment: SegmentId, epoch: int, group: Group) -> Written:
+            written = await append(segment, epoch, group)
+            await passes(20)
+            return written
+
+        old.store.log.append = heard_late  # type: ignore[method-assign]  # of this one host
+        old.faults.arm("replace_lease", *[Fault.LOST] * MANY)
+        await passes(1)
+        position = old.role.put(shard, key(), 1)
+        await passes(0.1)
+        taken = await new.start()
+        await new.role.add(taken, key(), 2)
+        assert await old.role.values(shard, key()) == [1]
+        with pytest.raises(Unavailable):
+            await shard.durable(position)
 
     virtual(work())
 
