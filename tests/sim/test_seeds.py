@@ -40,6 +40,7 @@ def test_no_rule_is_broken(first: int) -> None:
         "slow",
         "lost_reply",
         "twice",
+        "pause",
     } <= faults.keys(), faults
     assert {
         "child_workflow_execution_completed",

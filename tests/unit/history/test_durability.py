@@ -66,7 +66,7 @@ def test_no_answer_of_any_kind_comes_before_the_commit_it_saw() -> None:
                     ),
                 )
             ]
-            await asyncio.wait(calls, timeout=30)
+            await asyncio.wait(calls, timeout=1)
             before = [call.done() for call in calls]
             store.gated.gate.set()
         return before, [call.result() for call in calls]
