@@ -42,6 +42,7 @@ _SETTLE_S = 8.0
 # So many workflows in a row are in all shards, nearly surely.
 _STARTED = 30
 _READY_S = 60.0
+_FLUSH_S = 5.0
 _TRACED = 0.02
 _READ = re.compile(r"Read (\d+) live rows and (\d+) tombstone cells")
 _FROM = re.compile(rf"FROM {KEYSPACE}[.](\w+)")
@@ -61,16 +62,26 @@ class Table:
     compacted_bytes: int = 0
 
 
-async def load(server: Server, seconds: float, in_flight: int, backlog: int) -> tuple[int, int]:
-    """Workflows of one activity for so long, and backlogs beside them: how many of each were done."""
+async def load(node: MeasuredNode, server: Server, seconds: float, in_flight: int, backlog: int) -> tuple[int, int]:
+    """Workflows of one activity for so long, and backlogs beside them: how many of each were done. What is written is
+    flushed to disk every now and then, as it is sooner or later.
+    """
     calls = await Calls.connect(server.address)
     await _ready(calls)
     busy = Load(calls, in_flight)
+    flushing = asyncio.create_task(_flush(node))
     drained, _ = await asyncio.gather(_backlogs(calls, time.monotonic() + seconds, backlog), busy.run(seconds))
     await busy.stop()
+    flushing.cancel()
     await asyncio.sleep(_SETTLE_S)
     calls.close()
     return len(busy.latencies), drained
+
+
+async def _flush(node: MeasuredNode) -> None:
+    while True:
+        await asyncio.sleep(_FLUSH_S)
+        await asyncio.to_thread(node.tool, "flush", KEYSPACE)
 
 
 async def _ready(calls: Calls) -> None:
@@ -169,7 +180,8 @@ def tables(node: MeasuredNode) -> dict[str, Table]:
 
 
 def text_of(found: dict[str, Table], segment_bytes: int) -> str:
-    """The tables as a table."""
+    """Everything as a table. The node counts a read over no tombstone as one over one."""
+    every = [count for of in found.values() for count in of.traced]
     head = "| table | reads | tombstones a read: p50, p99, most | traced: reads, median, most "
     lines = [head + "| largest partition kB | on disk kB: flushed, compacted |", "|---|---|---|---|---|---|"]
     for name, of in sorted(found.items(), key=lambda item: -item[1].reads):
@@ -180,6 +192,11 @@ def text_of(found: dict[str, Table], segment_bytes: int) -> str:
             f"| {name} | {of.reads} | {p50:.0f}, {p99:.0f}, {most:.0f} | {traced} "
             f"| {of.partition_bytes / 1e3:.1f}{bound} | {of.flushed_bytes / 1e3:.0f}, {of.compacted_bytes / 1e3:.0f} |"
         )
+    if every:
+        lines += [
+            "",
+            f"Tombstones that a traced read of any table passed: median {median(every):.0f}, most {max(every)}.",
+        ]
     return "\n".join(lines)
 
 
@@ -189,11 +206,11 @@ def measured(arguments: argparse.Namespace) -> str:
     with measured_node() as node:
         node.tool("settraceprobability", str(_TRACED))
         with running_perdure(node, entry=entry) as server:
-            done, drained = uvloop.run(load(server, arguments.seconds, arguments.in_flight, arguments.backlog))
+            done, drained = uvloop.run(load(node, server, arguments.seconds, arguments.in_flight, arguments.backlog))
             log_writes = node.counts().tables[f"{KEYSPACE}.{_LOG}"][1]
         node.tool("settraceprobability", "1")
         with running_perdure(node, entry=entry, fresh=False) as server:
-            uvloop.run(load(server, arguments.after_seconds, 1, 0))
+            uvloop.run(load(node, server, arguments.after_seconds, 1, 0))
         node.tool("settraceprobability", "0")
         segments = [row.number for row in node.ask(f"SELECT number FROM {KEYSPACE}.{_LOG}")]
         found = tables(node)
