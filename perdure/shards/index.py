@@ -22,13 +22,14 @@ _SETTLED_TRIES = 4
 class _Partition:
     """One partition's part of the overlay, keyed by `Offer.order`. `stored` and `oldest_ns` are of rows."""
 
-    __slots__ = ("doubtful", "fresh", "gone", "leaving", "oldest_ns", "orders", "stored", "writing")
+    __slots__ = ("doubtful", "fresh", "gone", "leaving", "oldest_ns", "orders", "stored", "unsure", "writing")
 
     def __init__(self) -> None:
         self.orders: list[Order] = []
         self.fresh: dict[Order, Offer] = {}
         self.doubtful: set[Order] = set()  # fresh ones that may have a row all the same
         self.gone: set[Order] = set()
+        self.unsure: set[Order] = set()  # removed while doubtful: of gone ones, those that may have had no row
         self.writing: set[Order] = set()
         self.leaving: set[Order] = set()
         self.stored = 0
@@ -41,16 +42,19 @@ class _Partition:
         is_moving = order in self.writing or order in self.leaving
         if order in self.gone:
             self.gone.discard(order)
-            if not is_moving:
+            if not is_moving and order not in self.unsure:
                 return  # Its row stands for it again.
-        if is_moving or doubtful:
+        if is_moving or doubtful or order in self.unsure:
             self.doubtful.add(order)
         self.fresh[order] = offer
         insort(self.orders, order)
 
     def remove(self, order: Order) -> None:
+        is_moving = order in self.writing or order in self.leaving
         if self.take(order) is None or order in self.doubtful or order in self.writing:
             self.gone.add(order)
+        if order in self.doubtful and not is_moving:
+            self.unsure.add(order)
         self.doubtful.discard(order)
 
     def take(self, order: Order) -> Offer | None:
@@ -65,12 +69,13 @@ class _Partition:
 
     @property
     def count(self) -> int:
-        return max(len(self.fresh), self.stored + len(self.fresh) - len(self.gone))
+        # Rather one too many: what counts as empty is not offered.
+        return max(len(self.fresh), self.stored + len(self.fresh) - len(self.gone) + len(self.unsure))
 
     @property
     def oldest(self) -> int:
         """The oldest scheduled time: orders are by time within a priority."""
-        found = [self.oldest_ns] if self.oldest_ns and self.stored > len(self.gone) else []
+        found = [self.oldest_ns] if self.oldest_ns and self.stored + len(self.unsure) > len(self.gone) else []
         for priority in _PRIORITIES:
             at = bisect_left(self.orders, (priority,))
             if at < len(self.orders) and self.orders[at][0] == priority:
@@ -147,6 +152,7 @@ class OfferIndex:
             partition = self._partitions[partition_of(offer)]
             order = offer.order
             partition.writing.discard(order)
+            partition.unsure.discard(order)
             is_known = partition.take(order) is not None or order in partition.gone
             partition.stored += 1
             if order in partition.doubtful or not is_known:
@@ -159,11 +165,12 @@ class OfferIndex:
             order = offer.order
             partition.leaving.discard(order)
             partition.doubtful.discard(order)
-            if order in partition.gone or order in partition.fresh:
-                partition.gone.discard(order)
-                partition.stored -= 1
+            if order in partition.unsure or not (order in partition.gone or order in partition.fresh):
+                self.is_uncertain = True  # a row that was never there must take none of the others away
             else:
-                self.is_uncertain = True
+                partition.stored -= 1
+            partition.gone.discard(order)
+            partition.unsure.discard(order)
         self._purge()
 
     def is_fresh(self, offer: Offer) -> bool:

@@ -1,5 +1,7 @@
 """The overlays against a plain set, with checkpoints in any order in between."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from perdure.base.slots import SlotRange
@@ -69,6 +71,13 @@ class Bench:
             self.change()
         self.offers.written(added[0], removed[0])
         self.timers.written(added[1], removed[1])
+
+    async def write(self, added: Sequence[Offer] = (), removed: Sequence[Offer] = ()) -> None:
+        """A checkpoint of these offers."""
+        self.offers.begin(added, removed)
+        self.stamp += 1
+        await self.checkpoints.write(rows(self.stamp, offers=(list(added), list(removed))))
+        self.offers.written(added, removed)
 
     async def listed(self, limit: int) -> list[Offer]:
         found: list[Offer] = []
@@ -207,5 +216,26 @@ def test_a_timer_is_held_by_its_row_until_the_rows_up_to_the_bound_were_read() -
         assert await bench.timers.holds(timer(5))
         bench.timers.remove(timer(5))
         assert not await bench.timers.holds(timer(5))
+
+    virtual(work())
+
+
+def test_an_offer_that_never_had_a_row_takes_none_away_with_it() -> None:
+    async def work() -> None:
+        bench = Bench(0)
+        one, two = offer(1, time_ns=1), offer(2, time_ns=2)
+        await bench.offers.count()
+        bench.offers.recover([one, two])
+        await bench.write(added=[one])
+        assert bench.offers.is_uncertain
+        await bench.offers.count()
+        bench.offers.remove(two)
+        assert bench.offers.partitions() == [QUEUE]
+        await bench.write(removed=[two])
+        if bench.offers.is_uncertain:
+            await bench.offers.count()
+        assert bench.offers.partitions() == [QUEUE]
+        assert bench.offers.backlog(QUEUE).count == 1
+        assert await bench.listed(10) == [one]
 
     virtual(work())
