@@ -71,6 +71,9 @@ SHARD_CREATED = counter("sharditem_created_count", "operation service_name", "Sh
 SHARD_REMOVED = counter("sharditem_removed_count", "operation service_name", "Shards that were lost or released.")
 SHARD_CLOSED = counter("shard_closed_count", "operation service_name", "Shards that were closed.")
 SHARD_ACQUISITION = histogram("sharditem_acquisition_latency", "operation service_name", "Seconds to take a shard.")
+ORPHAN_SEGMENTS = counter(
+    "orphan_segments", "operation service_name", "Segments of shards' logs that nothing led to any more, and dropped."
+)
 ACQUIRE_SHARDS = histogram("acquire_shards_latency", "operation service_name", "Seconds to take all shards at start.")
 
 # ------------------------------------------------------------------------------------------------------ history: tasks

@@ -24,6 +24,7 @@ from perdure.shards.lease import Lease
 from perdure.shards.measured import ShardMeters
 from perdure.shards.options import ShardOptions, World
 from perdure.shards.shard import OwnedShard
+from perdure.shards.sweeping import Sweeper
 from perdure.store.contract import ShardRow, Store
 
 log = structlog.get_logger(__name__)
@@ -67,6 +68,7 @@ class Shards:
         self._is_stopping = False
         self._sought: dict[str, None] = {}
         self._none_sought = asyncio.Event()
+        self._sweeper = Sweeper(self._world, self.owned, self._background)
 
     async def start(self) -> None:
         """Take the shards of its share, made first if the store has none; some at a time. Returns when each was tried
@@ -85,6 +87,7 @@ class Shards:
         async with asyncio.TaskGroup() as group:
             for place in self._places:
                 group.create_task(self._take(place))
+        self._sweeper.start()
         self._world.meters.start.observe((self._world.clock.monotonic_ns() - begun_ns) / SECOND_NS)
 
     async def settled(self) -> None:

@@ -328,6 +328,10 @@ class ShardLog:
             assert stretch.segment == segment
             self.tail_bytes -= stretch.bytes
 
+    def is_orphan(self, segment: SegmentId) -> bool:
+        """Whether no log of this shard has, and none will ever have, this segment of it, whoever its owner is."""
+        return segment < self._segment and all(stretch.segment != segment for stretch in self._stretches)
+
     @property
     def segments(self) -> Sequence[Stretch]:
         """The chain as it is, oldest first; the last one is appended to."""

@@ -25,7 +25,8 @@ class ShardOptions(msgspec.Struct, frozen=True, kw_only=True):
     outcome is not known. `lease_s`: on a shared store an owner answers for so
     long after it has renewed its lease, which is due every `lease_renewal_s`; who waits for another's looks every
     `lease_poll_s`. All hosts of a store must have the same `lease_s`. `hand_over_s`: a living owner is given so long
-    to let go of a shard before its log is sealed.
+    to let go of a shard before its log is sealed. `sweep_interval_s`: a page of the store's log segments, `sweep_page`
+    at most, is looked through so often.
     """
 
     shards: int = 4
@@ -66,6 +67,8 @@ class ShardOptions(msgspec.Struct, frozen=True, kw_only=True):
     lease_renewal_s: float = 2.0
     lease_poll_s: float = 0.25
     hand_over_s: float = 2.5
+    sweep_interval_s: float = 30.0
+    sweep_page: int = 100
 
 
 class World(msgspec.Struct, frozen=True):

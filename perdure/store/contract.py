@@ -114,6 +114,15 @@ class LogStore(Protocol):
         """Remove a segment for ever, header and groups. Idempotent; later appends to it are not applied."""
         ...
 
+    async def list_segments(self, place: bytes, limit: int) -> tuple[list[SegmentId], bytes]:
+        """Some segments of all shards of which anything is stored, at most `limit`, and the place to go on at; both
+        from b"" to b"".
+
+        Only to look for what nothing leads to: in no order, one may come twice, and a page may be empty. What is stored
+        during a whole walk comes; an opening, an append or a drop that is still in doubt need not show.
+        """
+        ...
+
 
 # ---------------------------------------------------------------- shards
 

@@ -133,6 +133,9 @@ class _Log:
     def drop_segment(self, segment: SegmentId) -> Coroutine[Any, Any, None]:
         return self._meter.follow(self._log.drop_segment(segment), "DropSegment")
 
+    def list_segments(self, place: bytes, limit: int) -> Coroutine[Any, Any, tuple[list[SegmentId], bytes]]:
+        return self._meter.follow(self._log.list_segments(place, limit), "ListSegments")
+
 
 class _Shards:
     __slots__ = ("_meter", "_shards")

@@ -101,6 +101,11 @@ class FaultyLog:
             "drop_segment", lambda: self._inner.drop_segment(segment), host=self._host, write=True
         )
 
+    async def list_segments(self, place: bytes, limit: int) -> tuple[list[SegmentId], bytes]:
+        return await self._faults.perform(
+            "list_segments", lambda: self._inner.list_segments(place, limit), host=self._host
+        )
+
 
 class FaultyShards:
     """`ShardStore`."""

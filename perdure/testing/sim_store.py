@@ -57,6 +57,9 @@ class WitnessLog:
     async def drop_segment(self, segment: SegmentId) -> None:
         await self._inner.drop_segment(segment)
 
+    async def list_segments(self, place: bytes, limit: int) -> tuple[list[SegmentId], bytes]:
+        return await self._inner.list_segments(place, limit)
+
 
 class SimFaults(Faults):
     """Faults, and besides: every operation takes a while, dead hosts reach nothing, and marks are told.

@@ -9,8 +9,14 @@ from typing import Any
 import pytest
 
 import perdure.store.cassandra
+from perdure.base.clock import SystemClock
+from perdure.base.entropy import SystemEntropy
 from perdure.base.errors import StoreUnavailable
 from perdure.base.framing import CorruptFrame
+from perdure.base.slots import ChainKey
+from perdure.shards.controller import Shards
+from perdure.shards.options import ShardOptions
+from perdure.store.cassandra import CassandraStore
 from perdure.store.cassandra.log import FINAL_US, INLINE_BYTES_MAX, PIECE_BYTES, CassandraLog
 from perdure.store.cassandra.session import Rows, Session
 from perdure.store.cassandra.statements import REGISTRY, Kind, Statement
@@ -20,6 +26,7 @@ from tests.cassandra import cql
 from tests.cassandra.fixtures import Keyspace
 from tests.cassandra.proxy import Fate, Faults
 from tests.contract.cassandra_stores import behind_a_proxy, opened, settled
+from tests.unit.shards.fakes import AddingRole
 
 
 def _plainly(keyspace: Keyspace, statement: str) -> list[tuple[object, ...]]:
@@ -293,3 +300,60 @@ async def test_a_statement_that_a_node_has_forgotten_is_prepared_anew_and_done_o
             _plainly(keyspace, f"ALTER TABLE KS.log_segment ADD extra_{n} int")
             assert await store.log.append(segment, 1, Group(n, b"%d" % n, n)) == Written(True, SegmentHeader(1, n, n))
         assert await store.log.read_groups(segment, 0, 10) == [Group(1, b"1", 1), Group(2, b"2", 2)]
+
+
+# ---------------------------------------------------------------- orphans
+
+
+async def test_a_walk_meets_segments_of_which_only_bodies_are_there(keyspace: Keyspace) -> None:
+    async with opened(keyspace) as store:
+        alone = SegmentId(fresh(), 3, 1)
+        _plainly(
+            keyspace,
+            "INSERT INTO KS.log_body (shard, opened_epoch, number, n, digest, piece, body)"
+            f" VALUES ('{alone.shard}', 3, 1, 7, 0x00, 0, 0xff) USING TIMESTAMP 1",
+        )
+        assert alone in await _met(store)
+        await store.log.drop_segment(alone)
+        assert alone not in await _met(store)
+
+
+async def _met(store: CassandraStore) -> list[SegmentId]:
+    """What a walk over the log meets; as many queries as the ring has slices, and a few."""
+    met, place = await store.log.list_segments(b"", 100)
+    pages = 1
+    while place:
+        found, place = await store.log.list_segments(place, 100)
+        met += found
+        pages += 1
+    assert pages <= 32 + len(met) / 100
+    return met
+
+
+async def test_an_owner_drops_what_nothing_leads_to_and_keeps_its_log(keyspace: Keyspace) -> None:
+    async with opened(keyspace) as store:
+        role = AddingRole(store)
+        options = ShardOptions(shards=1, segment_bytes=1, sweep_interval_s=0.02, checkpoint_age_s=600.0)
+        shards = Shards(store, role, SystemClock(), SystemEntropy(), options)
+        await shards.start()
+        shard = shards.by_slot(0)
+        large = Group(1, bytes(INLINE_BYTES_MAX + 1), 5)
+        orphans = [SegmentId(shard.shard_id, shard.epoch - 1, number) for number in range(20, 23)]
+        for segment in orphans:
+            await store.log.open_segment(segment, SegmentHeader(segment.epoch, 0, 0))
+            await store.log.append(segment, segment.epoch, large)
+        other = await new_segment(store)
+        name = ChainKey("ns", "wf")
+        for value in range(5):
+            await shard.durable(role.put(shard, name, value))
+        async with asyncio.timeout(60):
+            while set(orphans) & set(await _met(store)):
+                pass
+        chain = [stretch.segment for stretch in shard.log.segments]
+        assert len(chain) == 5
+        assert {*chain, other} <= set(await _met(store))
+        for segment in orphans:
+            await store.log.open_segment(segment, SegmentHeader(segment.epoch, 0, 0))  # late
+            assert await store.log.read_header(segment) is None
+            assert _pieces(keyspace, segment) == []
+        await shards.stop()

@@ -6,6 +6,7 @@ stamp is beyond every other, so that it is final whatever is still on its way, a
 nothing of what a group holds.
 """
 
+import struct
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
@@ -62,6 +63,18 @@ _WRITE_PIECE = stamped(
     " USING TIMESTAMP 1"
 )
 _READ_PIECES = read(f"SELECT body FROM log_body WHERE {_KEY} AND n = ? AND digest = ?")
+# A walk over all segments: a query sees a slice of the ring, so that it passes few of those that were dropped lately.
+_TOKEN = "token(shard, opened_epoch, number)"
+_LISTS = tuple(
+    read(
+        f"SELECT DISTINCT shard, opened_epoch, number, {_TOKEN} FROM {table}"
+        f" WHERE {_TOKEN} > ? AND {_TOKEN} <= ? LIMIT ?"
+    )
+    for table in ("log_segment", "log_body")
+)
+_PLACE = struct.Struct(">Bq")  # which of the lists, the token behind which to go on
+_FIRST_TOKEN, _LAST_TOKEN = -(1 << 63), (1 << 63) - 1
+_SLICE_BITS = 60
 _DROP_BODIES = stamped(f"DELETE FROM log_body USING TIMESTAMP {FINAL_US} WHERE {_KEY}")
 
 
@@ -129,6 +142,15 @@ class CassandraLog:
         # Bodies first: whoever finds the segment after a crash in between drops both.
         await self._session.run(_DROP_BODIES, _key(segment))
         await self._session.run(_DROP, _key(segment))
+
+    async def list_segments(self, place: bytes, limit: int) -> tuple[list[SegmentId], bytes]:
+        number, behind = _PLACE.unpack(place) if place else (0, _FIRST_TOKEN)
+        end = ((((behind + 1) >> _SLICE_BITS) + 1) << _SLICE_BITS) - 1
+        rows = await self._session.run(_LISTS[number], (behind, end, limit), fetch=limit)
+        behind = end if len(rows) < limit else rows[-1][3]
+        if behind == _LAST_TOKEN:
+            number, behind = number + 1, _FIRST_TOKEN
+        return [SegmentId(*row[:3]) for row in rows], _PLACE.pack(number, behind) if number < len(_LISTS) else b""
 
     async def _write_body(self, segment: SegmentId, n: int, body: bytes) -> bytes:
         """Make a group's body durable apart from the group, which can't be found by it yet; its digest."""

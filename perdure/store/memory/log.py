@@ -1,7 +1,13 @@
 """Log segments in memory. Every write compares the segment's header first, as the contract says."""
 
+from heapq import nsmallest
+
+import msgspec
+
 from perdure.base.errors import StoreUnavailable
 from perdure.store.contract import GROUP_BYTES_MAX, Group, SegmentHeader, SegmentId, Written
+
+_places = msgspec.msgpack.Decoder(SegmentId)
 
 
 class _Segment:
@@ -66,3 +72,8 @@ class MemoryLog:
 
     async def drop_segment(self, segment: SegmentId) -> None:
         self._segments.pop(segment, None)
+
+    async def list_segments(self, place: bytes, limit: int) -> tuple[list[SegmentId], bytes]:
+        after = _places.decode(place) if place else None
+        found = nsmallest(limit + 1, (segment for segment in self._segments if after is None or segment > after))
+        return found[:limit], msgspec.msgpack.encode(found[limit - 1]) if len(found) > limit else b""

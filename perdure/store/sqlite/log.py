@@ -95,6 +95,17 @@ class SqliteLog:
 
         await self._writer.run(drop)
 
+    async def list_segments(self, place: bytes, limit: int) -> tuple[list[SegmentId], bytes]:
+        # Groups have a header beside them: both are dropped in one transaction.
+        name = "segments" if place else "segments_from_start"
+        values = (_key(_decoder.decode(place)) if place else {}) | {"limit": limit}
+
+        def read(connection: sqlite3.Connection) -> list[SegmentId]:
+            return [SegmentId(*row) for row in connection.execute(READ[name], values)]
+
+        found = await self._readers.run(read)
+        return found, _encoder.encode(found[-1]) if len(found) == limit else b""
+
 
 def _key(segment: SegmentId) -> dict[str, Any]:
     return {"shard": segment.shard, "opened_epoch": segment.epoch, "number": segment.number}

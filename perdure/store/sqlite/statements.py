@@ -6,6 +6,7 @@ highest stamp (of a run's list row: version) wins, and no table is in both. A te
 
 _SEGMENT = "shard = :shard AND opened_epoch = :opened_epoch AND number = :number"
 _OPEN_AT = f"{_SEGMENT} AND epoch = :epoch AND last = :last AND next IS NULL"
+_BY_SEGMENT = "ORDER BY shard, opened_epoch, number LIMIT :limit"
 _QUEUE = "namespace_id = :namespace_id AND queue = :queue AND kind = :kind AND queue_version = :queue_version"
 _ORDER = "priority, pass, scheduled_ns, run_id, event_id, attempt, task_stamp"
 _ORDER_AFTER = ":priority, :pass, :scheduled_ns, :run_id, :event_id, :attempt, :task_stamp"
@@ -128,6 +129,11 @@ READ = {
         f"SELECT n, body, ceiling_us FROM log_group WHERE {_SEGMENT} AND n > :after "
         f"AND n <= coalesce((SELECT end_n FROM log_segment WHERE {_SEGMENT}), {(1 << 63) - 1}) ORDER BY n LIMIT :limit"
     ),
+    "segments": (
+        "SELECT shard, opened_epoch, number FROM log_segment WHERE (shard, opened_epoch, number) > "
+        f"(:shard, :opened_epoch, :number) {_BY_SEGMENT}"
+    ),
+    "segments_from_start": f"SELECT shard, opened_epoch, number FROM log_segment {_BY_SEGMENT}",
     "shards": "SELECT body FROM shard ORDER BY first_slot",
     "shard": "SELECT body FROM shard WHERE shard = ?",
     "document": "SELECT kind, key, version, body FROM document WHERE kind = ? AND key = ?",

@@ -18,6 +18,16 @@ async def _contents(store: Store, segment: SegmentId) -> tuple[SegmentHeader | N
     return await store.log.read_header(segment), await store.log.read_groups(segment, 0, 1000)
 
 
+async def _walk(store: Store, limit: int) -> list[SegmentId]:
+    """What a whole walk meets."""
+    met, place = await store.log.list_segments(b"", limit)
+    while place:
+        page, place = await store.log.list_segments(place, limit)
+        assert len(page) <= limit
+        met += page
+    return met
+
+
 class LogContract(StoreSuite):
     """`LogStore`."""
 
@@ -217,6 +227,36 @@ class LogContract(StoreSuite):
             assert await _append(store, segment, 2) == Written(False, None)
             assert await store.log.link(segment, 1, 1, SegmentId(segment.shard, 2, 0), 2) == Written(False, None)
             assert await _contents(store, segment) == (None, [])
+
+    async def test_a_walk_meets_every_segment_and_none_that_was_dropped(self) -> None:
+        async with self.opened() as store:
+            shard, other = fresh(), fresh()
+            kept = [SegmentId(shard, epoch, n) for epoch in (1, 2, 300) for n in range(3)] + [SegmentId(other, 1, 0)]
+            dropped = [SegmentId(shard, 2, 9), SegmentId(other, 7, 1)]
+            for segment in (*kept, *dropped):
+                await store.log.open_segment(segment, SegmentHeader(segment.epoch, 0, 0))
+            await _append(store, kept[0], 1, 2)
+            assert (await store.log.append(kept[1], 1, Group(1, bytes(400 << 10), 5))).applied
+            for segment in dropped:
+                await store.log.drop_segment(segment)
+            for limit in (1, 4, 1000):
+                met = {segment for segment in await _walk(store, limit) if segment.shard in (shard, other)}
+                assert met == set(kept)
+
+    async def test_a_walk_over_nothing_ends(self) -> None:
+        async with self.opened(empty=True) as store:
+            assert await _walk(store, 10) == []
+
+    async def test_what_a_walk_has_not_met_yet_may_be_dropped_meanwhile(self) -> None:
+        async with self.opened(empty=True) as store:
+            segments = [await new_segment(store) for _ in range(6)]
+            met, place = await store.log.list_segments(b"", 1)
+            while place:
+                for segment in met:
+                    await store.log.drop_segment(segment)
+                found, place = await store.log.list_segments(place, 1)
+                met += [segment for segment in found if segment not in met]
+            assert sorted(met) == sorted(segments)
 
     async def test_a_cancelled_append_happens_whole_or_not_at_all(self) -> None:
         async with self.opened() as store:

@@ -10,6 +10,7 @@ from perdure.base.errors import PerdureError, ShardLost
 from perdure.base.slots import ChainKey
 from perdure.shards.contract import ChainRows, Shard, Transition
 from perdure.shards.controller import Shards
+from perdure.shards.measured import ShardMeters
 from perdure.shards.options import ShardOptions, World
 from perdure.shards.shard import OwnedShard
 from perdure.store.contract import Home, Snapshot, Store
@@ -223,7 +224,8 @@ class Host:
         entropy: SeededEntropy = loop.entropy.fork(name)
         self.options = options or ShardOptions(shards=1)
         self.world = World(self.store, self.role, self.clock, entropy, self.options)
-        self.shards = Shards(self.store, self.role, self.clock, entropy, self.options)
+        self.meters = ShardMeters()
+        self.shards = Shards(self.store, self.role, self.clock, entropy, self.options, self.meters)
 
     async def start(self) -> OwnedShard:
         """Take everything; the shard of slot 0."""

@@ -73,6 +73,15 @@ def test_every_table_of_the_schema_is_used_and_no_other() -> None:
     assert {statement.table for statement in SHIPPED} == created
 
 
+def test_only_the_slow_walk_over_the_log_goes_along_the_ring_and_sees_keys_alone() -> None:
+    key = "shard, opened_epoch, number"
+    along = {statement.cql for statement in SHIPPED if "token(" in statement.cql}
+    assert along == {
+        f"SELECT DISTINCT {key}, token({key}) FROM {table} WHERE token({key}) > ? AND token({key}) <= ? LIMIT ?"
+        for table in ("log_segment", "log_body")
+    }
+
+
 def test_no_statement_scans_and_only_lists_filter_within_a_partition() -> None:
     filtering = [statement for statement in SHIPPED if "ALLOW FILTERING" in statement.cql]
     assert [s for s in filtering if " FROM run WHERE namespace_id = ? AND span = ? AND " not in s.cql] == []
