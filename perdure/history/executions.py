@@ -16,7 +16,7 @@ from perdure.history.outcomes import Outcomes
 from perdure.history.recovery import Recovery
 from perdure.history.snapshots import encode_pointer, encode_run
 from perdure.history.transacting import Transacting
-from perdure.shards.contract import ChainRows, Shard
+from perdure.shards.contract import SNAPSHOT_BYTES_MAX, ChainRows, Oversized, Shard
 from perdure.store.contract import Checkpoints, Pointer, Snapshot, Store
 from perdure.visibility.rows import VisibilityRow
 from perdure.workflow.core import visibility_row
@@ -86,14 +86,12 @@ class HistoryExecutions:
             return ChainRows(0)  # recovered, found to be checkpointed already, and evicted
         if entry.quarantine is not None:
             raise Bug(entry.quarantine)
+        bodies = self._bodies(entry)
         entry.inflight += 1
         position = entry.position
         rows = ChainRows(position)
-        for run_id in sorted(entry.dirty_runs):
+        for run_id, body in bodies.items():
             run = entry.chain.runs[run_id]
-            body = encode_run(run)
-            self.outcomes.measured(run, entry.sizes.get(run_id, 0), len(body))
-            entry.sizes[run_id] = len(body)
             rows.snapshots.append(Snapshot(key, run_id, position, body))
             known = entry.rows.get(run_id)
             self._index_rows(rows, entry, run_id, index_tasks(run), known)
@@ -110,6 +108,19 @@ class HistoryExecutions:
         entry.dropped_branches = []
         entry.pointer_dirty = False
         return rows
+
+    def _bodies(self, entry: Entry) -> dict[str, bytes]:
+        """The snapshots of dirty runs. Raises Oversized, which the next transition of such a run will end."""
+        bodies: dict[str, bytes] = {}
+        for run_id in sorted(entry.dirty_runs):
+            run = entry.chain.runs[run_id]
+            body = bodies[run_id] = encode_run(run)
+            self.outcomes.measured(run, entry.sizes.get(run_id, 0), len(body))
+            entry.sizes[run_id] = len(body)
+        largest = max(map(len, bodies.values()), default=0)
+        if largest > SNAPSHOT_BYTES_MAX:
+            raise Oversized(f"A run's state has {largest} bytes, over the limit of stores of {SNAPSHOT_BYTES_MAX}.")
+        return bodies
 
     def _index_rows(
         self, rows: ChainRows, entry: Entry, run_id: str, wanted: frozenset[Task], known: StoredRows | None

@@ -17,7 +17,7 @@ from perdure.base.errors import ShardLost, StoreUnavailable, Unavailable
 from perdure.base.slots import ChainKey
 from perdure.base.tasks import Background
 from perdure.shards.claim import Claim
-from perdure.shards.contract import ChainRows, Shard
+from perdure.shards.contract import ChainRows, Oversized, Shard
 from perdure.shards.index import OfferIndex
 from perdure.shards.log import ShardLog
 from perdure.shards.options import World
@@ -107,6 +107,7 @@ class Checkpointer:
         self._work: asyncio.Task[None] | None = None
         self._is_stopped = False
         self.blocked: dict[ChainKey, int] = {}
+        self._oversized: set[ChainKey] = set()  # of these: nothing else is wrong with them
         self.dirty_bytes = 0
         self.written = 0
 
@@ -209,10 +210,14 @@ class Checkpointer:
                 rows = self._world.executions.rows(self._shard, key)
             except ShardLost:
                 raise
-            except Exception:
+            except Exception as error:
                 # Whatever it is, it concerns this chain: its log stays as long as this owner, and the shard goes on.
                 log.exception("chain can't be checkpointed", wf_id=key.workflow_id)
                 self.dirty_bytes -= dirty.bytes
+                if isinstance(error, Oversized) and key not in self.blocked:
+                    self._oversized.add(key)
+                elif not isinstance(error, Oversized):
+                    self._oversized.discard(key)
                 self.blocked.setdefault(key, dirty.oldest)
                 continue
             self._taking[key] = dirty
@@ -238,6 +243,9 @@ class Checkpointer:
         for key, rows in batch.rows.items():
             self.dirty_bytes -= self._taking.pop(key).bytes
             self._world.executions.checkpointed(self._shard, key, rows)
+            if key in self._oversized:
+                self._oversized.discard(key)
+                del self.blocked[key]
         self.written += 1
         if parts.offers.is_uncertain:
             await self._count()

@@ -20,9 +20,13 @@ from typing import Protocol
 
 import msgspec
 
+from perdure.base.errors import Bug
 from perdure.base.slots import ChainKey, SlotRange
 from perdure.store.contract import Node, Pointer, Snapshot
 from perdure.workflow.tasks import Backlog, Effect, Offer, QueueKey, Task, Timer
+
+# The largest state of a run that every store takes as a row; of a request Cassandra takes 16 MiB.
+SNAPSHOT_BYTES_MAX = 12 << 20
 
 
 class Transition(msgspec.Struct, frozen=True):
@@ -97,6 +101,10 @@ class Shard(Protocol):
         ...
 
 
+class Oversized(Bug):
+    """A chain's rows are larger than stores take. Nothing was made of them: once they are smaller they can be."""
+
+
 class ChainRows(msgspec.Struct):
     """What a chain wants written, as of `position` (the newest transition its state saw)."""
 
@@ -127,7 +135,8 @@ class Executions(Protocol):
         """The rows of a dirty chain, as it is now; written once `position` is durable.
 
         Called once per checkpoint: the shard keeps the rows and sends the same again until they are durable. Raises Bug
-        where they can't be made (quarantine): the chain's log is kept then, for as long as this owner has the shard.
+        where they can't be made (quarantine): the chain's log is kept then, for as long as this owner has the shard;
+        Oversized: until they can be.
         """
         ...
 

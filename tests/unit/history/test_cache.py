@@ -5,9 +5,11 @@ import asyncio
 import msgspec
 import pytest
 
-from perdure.base.errors import Bug, NotFound
+from perdure.base.errors import Bug, InvalidArgument, NotFound
+from perdure.base.limits import Limits
 from perdure.base.slots import ChainKey
 from perdure.cluster.roles import Call, HistoryRead
+from perdure.history import executions
 from perdure.history.chains import ShardChains
 from perdure.server.cluster import Options
 from perdure.shards.options import ShardOptions
@@ -226,3 +228,28 @@ def test_a_deletion_that_the_store_has_forgotten_is_one_all_the_same() -> None:
         return await house.events("w")
 
     assert run_virtual(play()) == ["1 started", "2 workflow_task_scheduled"]
+
+
+def test_a_state_that_no_store_takes_stops_no_other_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def play() -> tuple[int, list[str], int]:
+        store = SlowStore()
+        house = await House(running_loop(), store, Options(shards=ONE_SHARD, limits=Limits(state_bytes_max=1))).open()
+        with monkeypatch.context() as patched:
+            patched.setattr(executions, "SNAPSHOT_BYTES_MAX", 10)
+            await house.start("large")
+            await passes(1)
+        await house.start("small")
+        await passes(1)
+        (shard,) = house.roles.shards.owned()
+        blocked = len(shard.checkpointer.blocked)
+        assert await store.checkpoints.read_pointer(key_of("small")) is not None
+        assert await store.checkpoints.read_pointer(key_of("large")) is None
+        with pytest.raises(InvalidArgument, match="state size exceeds"):
+            await house.signal("large", "s")
+        await passes(1)
+        assert await store.checkpoints.read_pointer(key_of("large")) is not None
+        return blocked, await house.events("large"), len(shard.checkpointer.blocked)
+
+    blocked, events, left = run_virtual(play())
+    assert (blocked, left) == (1, 0)
+    assert events[-1].endswith("terminated")
