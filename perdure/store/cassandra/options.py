@@ -61,6 +61,11 @@ class CassandraOptions(msgspec.Struct, frozen=True, kw_only=True):
     compression: str = "none"
     connect_wait_s: float = 60.0
 
+    def __repr__(self) -> str:
+        # Tracebacks and logs show values of variables.
+        fields = ((name, getattr(self, name)) for name in self.__struct_fields__ if name != "password")
+        return f"CassandraOptions({', '.join(f'{name}={value!r}' for name, value in fields)})"
+
 
 def check(options: CassandraOptions) -> None:
     """Raises InvalidArgument, which names the option, for a value that can't be meant."""
@@ -117,6 +122,9 @@ def parse_url(url: str) -> CassandraOptions:
     rest, _, query = rest.partition("?")
     address, _, keyspace = rest.partition("/")
     login, at, hosts = address.rpartition("@")
+    if not at and "@" in url:
+        # What stands behind the / or ? is the rest of a password: no error may show any of it.
+        raise InvalidArgument("user and password: / and ? in them are written %2F and %3F, elsewhere @ is written %40")
     values: dict[str, Any] = {}
     if at:
         user, _, password = login.partition(":")

@@ -104,3 +104,16 @@ def test_compression_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("perdure.store.cassandra.options.find_spec", lambda name: None)
     with pytest.raises(InvalidArgument, match="compression: lz4 needs"):
         check(CassandraOptions(contact_points=("a",), compression="lz4"))
+
+
+@pytest.mark.parametrize("login", ["user:12/secret", "user:12?secret=secret", "user:secret/2", "user:1?secret"])
+def test_a_password_that_is_not_encoded_is_not_shown(login: str) -> None:
+    with pytest.raises(InvalidArgument, match="%2F") as raised:
+        parse_url(f"cassandra://{login}@host/keys")
+    assert "secret" not in str(raised.value)
+
+
+def test_options_are_shown_without_the_password() -> None:
+    shown = repr(parse_url("cassandra://someone:secret@host"))
+    assert "someone" in shown
+    assert "secret" not in shown
