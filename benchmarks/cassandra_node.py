@@ -23,6 +23,8 @@ from tests.cassandra.node import INSIDES, CassandraNode, NodeOptions
 _KEYSPACE = "perdure_bench_node"
 _ONE_COPY = "{'class': 'SimpleStrategy', 'replication_factor': 1}"
 _CALIBRATIONS = 50
+# Threads that serve all stages of requests, and are called by what they did last.
+_SHARED = re.compile("Stage|Sta$|Native-Transpor|SharedPool|RequestRespons")
 _TOOL_SECONDS = 120
 
 
@@ -101,6 +103,7 @@ class MeasuredNode:
             with suppress(FileNotFoundError, ProcessLookupError):
                 name, _, rest = (task / "stat").read_text().partition("(")[2].rpartition(")")
                 fields, kind = rest.split(), re.sub(r"[-#: ]*\d*$", "", name)
+                kind = "requests" if _SHARED.search(kind) else kind
                 used[kind] = used.get(kind, 0.0) + (int(fields[11]) + int(fields[12])) / TICKS
         return used
 
