@@ -58,6 +58,8 @@ class Request(ResponseFuture):  # type: ignore[misc]  # the driver has no types
 
     _retry_policy = FallthroughRetryPolicy()
     _continuous_paging_state = None
+    # Read when a request goes on to a next node; our own timer ends it.
+    timeout = None
 
     def __init__(self, session: Any, prepared: Prepared, values: Sequence[object], paging: Paging, done: Done) -> None:
         # Not the driver's own: it makes the locks, the event and the timer. All else that its methods read is here.
