@@ -17,13 +17,15 @@ from tests.conformance.harness.rpc import CallFailed, Client
 
 # What the SDKs repeat by themselves.
 PASSING = frozenset({"ABORTED", "CANCELLED", "DEADLINE_EXCEEDED", "INTERNAL", "RESOURCE_EXHAUSTED", "UNAVAILABLE"})
+# Of its own, so that nobody waits for the ends of its workflows.
+NAMESPACE = "probes"
 _CALL_SECONDS = 10.0
 _PAUSE_SECONDS = 0.1
 
 
 @dataclass(slots=True)
 class Probe:
-    """Starts workflows on a queue that nobody polls, one after another, until the context ends.
+    """Starts workflows on a queue of `NAMESPACE` that nobody polls, one after another, until the context ends.
 
     `longest_seconds`: the longest time from the first failure of a call to its success. `errors`: how often each code
     was seen. `lost`: starts that were acknowledged and aren't there.
@@ -56,7 +58,7 @@ class Probe:
             for name in self.started:
                 execution = common.WorkflowExecution(workflow_id=name)
                 try:
-                    await client.call(ws.DescribeWorkflowExecutionRequest(namespace="default", execution=execution))
+                    await client.call(ws.DescribeWorkflowExecutionRequest(namespace=NAMESPACE, execution=execution))
                 except CallFailed as failed:
                     missing.append(f"{name}: {failed}")
         finally:
@@ -93,7 +95,7 @@ class Probe:
 
 def _start(name: str) -> ws.StartWorkflowExecutionRequest:
     return ws.StartWorkflowExecutionRequest(
-        namespace="default",
+        namespace=NAMESPACE,
         workflow_id=name,
         workflow_type=common.WorkflowType(name="probe"),
         task_queue=taskqueue.TaskQueue(name="nobody"),

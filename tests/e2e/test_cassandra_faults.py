@@ -13,7 +13,7 @@ from tests.cassandra.fixtures import Keyspace
 from tests.cassandra.node import CassandraNode
 from tests.cassandra.proxy import Fate, Faults, Proxy
 from tests.e2e.killing import Campaign, judged
-from tests.e2e.probing import PASSING, Probe
+from tests.e2e.probing import NAMESPACE, PASSING, Probe
 from tests.e2e.processes import ServerProcess, free_port
 
 pytestmark = pytest.mark.slow
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 @asynccontextmanager
 async def started(store: str, folder: Path) -> AsyncIterator[ServerProcess]:
-    server = ServerProcess(store, free_port(), log=folder / "perdure.log")
+    server = ServerProcess(store, free_port(), "--namespace", NAMESPACE, log=folder / "perdure.log")
     await server.start()
     try:
         yield server
@@ -77,8 +77,8 @@ async def test_nodes_that_die_and_fall_silent_are_not_noticed(
         started(f"cassandra://{hosts}/perdure?replication=3", tmp_path) as server,
         Probe(server.address) as probe,
     ):
-        run = Campaign(server, 20, 0, seed=3)
-        load = asyncio.create_task(judged(run, in_flight=5, patience_seconds=500))
+        run = Campaign(server, 80, 0, seed=3)
+        load = asyncio.create_task(judged(run, in_flight=4, patience_seconds=500))
         await _beyond(probe, 10)
         for node in nodes:
             await _lose_one(cassandra_cluster, node, probe)
