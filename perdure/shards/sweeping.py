@@ -45,8 +45,7 @@ class Sweeper:
     async def _run(self) -> None:
         suspects: Sequence[SegmentId] = ()
         while True:
-            # Hosts that were started together don't walk together.
-            await asyncio.sleep(self._world.options.sweep_interval_s * (0.5 + self._world.entropy.fraction()))
+            await asyncio.sleep(self._world.options.sweep_interval_s)
             try:
                 suspects = await self._look(frozenset(suspects))
             except Unavailable as error:

@@ -101,7 +101,8 @@ def test_after_the_stop_nothing_is_here_and_nothing_runs() -> None:
 
 def test_an_idle_shard_asks_nothing_of_the_store() -> None:
     async def work() -> None:
-        host = Host(memory())
+        # The walk over the log is the process's, not the shard's.
+        host = Host(memory(), options=ShardOptions(shards=1, sweep_interval_s=1e9))
         shard = await host.start()
         await host.role.add(shard, key(), 1)
         await passes(100)

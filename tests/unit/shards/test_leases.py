@@ -67,7 +67,7 @@ def test_a_store_of_one_process_has_no_leases() -> None:
 
 def test_an_idle_process_renews_once_in_two_seconds_however_many_shards_it_has() -> None:
     async def work() -> None:
-        host = Host(shared(), options=ShardOptions(shards=16))
+        host = Host(shared(), options=ShardOptions(shards=16, sweep_interval_s=1e9))
         await host.shards.start()
         await passes(5)
         before = host.faults.operations

@@ -21,7 +21,8 @@ SMALL = ShardOptions(shards=1, segment_bytes=1, checkpoint_age_s=0.05, reacquire
 def test_what_was_added_is_there_after_a_take_over() -> None:
     async def work() -> None:
         store = memory()
-        first = Host(store)
+        # It doesn't take back what it has lost.
+        first = Host(store, options=ShardOptions(shards=1, reacquire_first_s=1e6, reacquire_max_s=1e6))
         shard = await first.start()
         soon = timer(shard.now_ns() + 3_000_000_000)
         await first.role.add(shard, key(), 1, offer(), soon)
