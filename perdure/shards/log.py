@@ -194,10 +194,10 @@ class ShardLog:
 
     async def stamp_us(self) -> int:
         """A fresh stamp for a checkpoint: rising, and below the ceiling that is committed. Raises ShardLost."""
-        while self._next_stamp() > self._ceiling_us:
+        while (stamp := self._next_stamp()) > self._ceiling_us:  # the clock may go on before it is asked again
             await self.commit_empty()
-        self._stamped_us = self._next_stamp()
-        return self._stamped_us
+        self._stamped_us = stamp
+        return stamp
 
     def _next_stamp(self) -> int:
         return max(self._world.clock.now_ns() // 1000, self._stamped_us + 1)

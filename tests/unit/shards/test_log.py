@@ -7,12 +7,14 @@ import pytest
 
 from perdure.base.errors import ShardLost, Unavailable
 from perdure.shards.contract import Transition
+from perdure.shards.controller import Shards
 from perdure.shards.groups import decode_group
 from perdure.shards.options import ShardOptions
 from perdure.shards.shard import OwnedShard
 from perdure.store.contract import Group, SegmentHeader, SegmentId, Written
 from perdure.store.memory import MemoryStore
 from perdure.store.memory.log import MemoryLog
+from perdure.testing.loop import VirtualClock, running_loop
 from perdure.testing.store_faults import Fault
 from tests.unit.shards.fakes import Deed, Host, key, memory, passes, virtual
 
@@ -33,6 +35,14 @@ def listening() -> tuple[MemoryStore, ListeningLog]:
     store = memory()
     store.log = log = ListeningLog()
     return store, log
+
+
+class RunningClock(VirtualClock):
+    """A microsecond passes whenever it is looked at."""
+
+    def now_ns(self) -> int:
+        self.offset_ns += 1_000
+        return super().now_ns()
 
 
 def sizes(log: ListeningLog) -> list[int]:
@@ -317,11 +327,28 @@ def test_stamps_rise_and_stay_below_the_committed_ceiling() -> None:
         store, log = listening()
         host = Host(store, options=ShardOptions(shards=1, ceiling_ahead_us=3))
         shard = await host.start()
-        stamps = []
-        for _ in range(10):
-            stamps.append(await shard.log.stamp_us())
-            assert stamps[-1] <= log.appends[-1].ceiling_us
-        assert stamps == sorted(set(stamps))
-        assert len(log.appends) > 1
+        await _stamps_stay_below(shard, log)
 
     virtual(work())
+
+
+def test_no_stamp_passes_the_ceiling_while_the_clock_runs() -> None:
+    async def work() -> None:
+        store, log = listening()
+        host = Host(store)
+        loop = running_loop()
+        options = ShardOptions(shards=1, ceiling_ahead_us=3)
+        shards = Shards(host.store, host.role, RunningClock(loop), loop.entropy, options)
+        await shards.start()
+        await _stamps_stay_below(shards.by_slot(0), log)
+
+    virtual(work())
+
+
+async def _stamps_stay_below(shard: OwnedShard, log: ListeningLog) -> None:
+    stamps = []
+    for _ in range(10):
+        stamps.append(await shard.log.stamp_us())
+        assert stamps[-1] <= log.appends[-1].ceiling_us
+    assert stamps == sorted(set(stamps))
+    assert len(log.appends) > 1
