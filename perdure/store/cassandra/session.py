@@ -23,6 +23,8 @@ T = TypeVar("T")
 # Of `all`, of one caller; and of everybody together. A connection has 32,768 numbers for requests.
 TOGETHER_MAX = 128
 IN_FLIGHT_MAX = 1024
+# Have room of their own: they are few, and a lease ends while its renewal waits behind reads of a node that is silent.
+_PRESSING = (Kind.CONDITIONAL, Kind.SETTLED_READ)
 _PREPARING_MAX = 8
 
 
@@ -51,7 +53,8 @@ class Session:
         self._waiting: set[_Answer] = set()
         self._answers: deque[_Answer] = deque()
         self._woken = False
-        self._room = asyncio.Semaphore(IN_FLIGHT_MAX)
+        room, pressing = asyncio.Semaphore(IN_FLIGHT_MAX), asyncio.Semaphore(IN_FLIGHT_MAX)
+        self._room = {kind: pressing if kind in _PRESSING else room for kind in Kind}
         self._closed = False
         self._meter = SessionMeter()
 
@@ -167,9 +170,9 @@ class Session:
         if self._is_closed():
             raise StoreUnavailable("The store is closed.")
         prepared = self._prepared.get(statement) or await self._prepare(statement)
-        await self._room.acquire()
+        await self._room[statement.kind].acquire()
         if self._is_closed():
-            self._room.release()
+            self._room[statement.kind].release()
             raise StoreUnavailable("The store is closed.")
         answer = _Answer(statement, self._loop.create_future())
         self._waiting.add(answer)
@@ -212,7 +215,7 @@ class Session:
             if answer not in self._waiting:
                 continue
             self._waiting.remove(answer)
-            self._room.release()
+            self._room[answer.statement.kind].release()
             if answer.timeout is not None:
                 answer.timeout.cancel()
             if answer.error is not None:

@@ -124,6 +124,20 @@ async def test_the_first_error_of_many_comes_when_all_have_ended(link: HandLink)
         await asked
 
 
+async def test_a_conditional_write_does_not_wait_behind_reads_that_nobody_answers(link: HandLink) -> None:
+    session = Session(link)
+    await session.prepare([READ, COMPARE])
+    asked = asyncio.gather(*(session.run(READ, (n,)) for n in range(IN_FLIGHT_MAX + 10)))
+    await _sent(link, IN_FLIGHT_MAX)
+    link.answering = lambda request: request.answer((True,), names=("[applied]",))
+    async with asyncio.timeout(10):
+        assert await session.compare(COMPARE, ("b", "a", "c")) == (True, None)
+    assert not asked.done()
+    for request in link.requests[:IN_FLIGHT_MAX]:
+        request.answer()
+    assert len(await asked) == IN_FLIGHT_MAX + 10
+
+
 async def test_everybody_together_is_bounded(link: HandLink) -> None:
     session = Session(link)
     await session.prepare([READ])
