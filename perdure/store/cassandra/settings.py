@@ -23,10 +23,15 @@ VERSION_MIN = (5, 0, 0)
 REPLICATION_DEFAULT = 3
 # Refuse the time stamps of other clocks than their own: that of a drop is beyond all clocks, that of a piece before.
 _STAMP_BOUNDS = ("maximum_timestamp_fail_threshold", "minimum_timestamp_fail_threshold")
+# A run's state is one cell, of 12 MiB at most. A node that refuses it as too large would refuse it for ever.
+_SIZES = ("max_mutation_size", "native_transport_max_frame_size", "column_value_size_fail_threshold")
+_SIZE_MIN = 13 << 20
 _ASKED = ", ".join(
-    f"'{name}'" for name in ("commitlog_sync", "paxos_variant", "user_timestamps_enabled", *_STAMP_BOUNDS)
+    f"'{name}'" for name in ("commitlog_sync", "paxos_variant", "user_timestamps_enabled", *_STAMP_BOUNDS, *_SIZES)
 )
 _SETTINGS = f"SELECT name, value FROM system_views.settings WHERE name IN ({_ASKED})"
+_SIZE = re.compile(r"(\d+)(B|KiB|MiB|GiB)")
+_UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _NUMBERS = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 
 log = structlog.get_logger(__name__)
@@ -86,6 +91,13 @@ def findings(address: str, settings: dict[str, str | None]) -> list[str]:
             f"The node {address} has {' and '.join(bounds)}, so that it refuses time stamps of Perdure. "
             "Take it out of cassandra.yaml."
         )
+    for name in _SIZES:
+        size = _SIZE.fullmatch(settings.get(name) or "")
+        if size is not None and int(size[1]) * _UNITS[size[2]] < _SIZE_MIN:
+            told.append(
+                f"The node {address} has {name}: {size[0]}, so that it refuses large states of workflows, and their "
+                "shard can't go on. Set 16MiB in cassandra.yaml, or take it out."
+            )
     return told
 
 

@@ -135,3 +135,21 @@ async def test_settings_that_may_not_be_read_are_unsafe() -> None:
 async def test_a_node_that_is_too_old() -> None:
     with pytest.raises(FailedPrecondition, match=r"The node a runs Cassandra 4\.1\.10"):
         await check_nodes(_session(_node("a", version="4.1.10"), a=SAFE), dev=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_mutation_size", "8192KiB"),
+        ("native_transport_max_frame_size", "4MiB"),
+        ("column_value_size_fail_threshold", "1048576B"),
+    ],
+)
+def test_a_node_that_would_refuse_a_large_state_is_unsafe(name: str, value: str) -> None:
+    (finding,) = findings("n1", {**SAFE, name: value})
+    assert f"n1 has {name}: {value}" in finding
+
+
+@pytest.mark.parametrize("value", ["16384KiB", "16MiB", "1GiB", None, "-1"])
+def test_a_node_that_takes_large_states_is_safe(value: str | None) -> None:
+    assert findings("n1", {**SAFE, "max_mutation_size": value}) == []
