@@ -56,6 +56,9 @@ _SAID = re.compile(r'message="(.*)"\s*\Z', re.DOTALL)
 
 _REFUSED = (InvalidRequest, Unauthorized, SyntaxException, ConfigurationException)
 
+# No answer of Cassandra's, and no fault of a connection: repeating it would not help.
+_MISTAKES = (TypeError, ValueError, AttributeError, NameError, LookupError, AssertionError)
+
 Result = requests.Result
 Done = requests.Done
 
@@ -243,13 +246,13 @@ def _misplaced(options: CassandraOptions, connections: type[LoopConnection]) -> 
 
 
 def told(error: Exception) -> Exception:
-    """The error as Refusal (nothing was done, and never will be) or Failure (nobody knows); ours stay as they are."""
+    """The error as Refusal (nothing was done, and never will be) or Failure (nobody knows); mistakes stay mistakes."""
     if isinstance(error, Refusal | Failure):
         return error
     if isinstance(error, _REFUSED):
         return Refusal(_sentence(error))
-    if isinstance(error, TypeError | ValueError):
-        return error  # a value that no column takes: a mistake of ours, seen before anything was sent
+    if isinstance(error, _MISTAKES):
+        return error
     return Failure(_sentence(error))
 
 

@@ -67,8 +67,8 @@ def test_a_read_that_failed_did_nothing(error: Exception, kind: Kind) -> None:
     assert isinstance(meaning(_statement(kind), told(error)), StoreUnavailable)
 
 
-def test_a_value_that_no_column_takes_is_no_answer_of_cassandra() -> None:
-    error = TypeError("an int for a text")
+@pytest.mark.parametrize("error", [TypeError("an int for a text"), AttributeError("timeout"), KeyError("rows")])
+def test_a_mistake_is_no_answer_of_cassandra(error: Exception) -> None:
     assert told(error) is error
 
 
