@@ -13,7 +13,7 @@ import msgspec
 
 from perdure.base.clock import DURATION_NS_MAX, MS_NS, SECOND_NS
 from perdure.base.errors import InvalidArgument
-from perdure.base.limits import AddressRule, Limits, RetryDefaults
+from perdure.base.limits import MIB, AddressRule, Limits, RetryDefaults
 from perdure.rpc.server import ServerOptions
 from perdure.server.cluster import CACHE_BYTES_MAX
 
@@ -32,6 +32,18 @@ def _whole(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _WHOLE_MAX:
         raise InvalidArgument(f"expected a whole number from 1 on, not {value!r}")
     return value
+
+
+def _up_to(most: int) -> Callable[[object], int]:
+    """What a store has to take: one that refuses it as too large refuses it for ever, and a shard stands."""
+
+    def read(value: object) -> int:
+        number = _whole(value)
+        if number > most:
+            raise InvalidArgument(f"expected at most {most}, which stores take, not {value!r}")
+        return number
+
+    return read
 
 
 def _count(value: object) -> int:
@@ -131,22 +143,22 @@ def _addresses(value: object) -> tuple[AddressRule, ...]:
 
 # lower-case key -> (part of Settings, its field, reader of the value)
 KEYS: dict[str, tuple[str, str, _Read]] = {
-    "limit.maxidlength": ("limits", "id_bytes_max", _whole),
+    "limit.maxidlength": ("limits", "id_bytes_max", _up_to(10_000)),
     "limit.blobsize.error": ("limits", "blob_bytes_max", _whole),
-    "limit.memosize.error": ("limits", "memo_bytes_max", _whole),
+    "limit.memosize.error": ("limits", "memo_bytes_max", _up_to(8 * MIB)),
     "limit.historysize.error": ("limits", "history_bytes_max", _whole),
     "limit.historysize.suggestcontinueasnew": ("limits", "history_bytes_suggest_continue", _whole),
     "limit.historycount.error": ("limits", "history_events_max", _whole),
     "limit.historycount.suggestcontinueasnew": ("limits", "history_events_suggest_continue", _whole),
     "limit.historysize.warn": ("limits", "history_bytes_warn", _whole),
     "limit.historycount.warn": ("limits", "history_events_warn", _whole),
-    "limit.mutablestatesize.error": ("limits", "state_bytes_max", _whole),
+    "limit.mutablestatesize.error": ("limits", "state_bytes_max", _up_to(12 * MIB)),
     "limit.mutablestatesize.warn": ("limits", "state_bytes_warn", _whole),
     "limit.numpendingactivities.error": ("limits", "pending_activities_max", _whole),
     "limit.numpendingchildexecutions.error": ("limits", "pending_children_max", _whole),
     "limit.numpendingsignals.error": ("limits", "pending_signals_max", _whole),
     "limit.numpendingcancelrequests.error": ("limits", "pending_cancel_requests_max", _whole),
-    "system.transactionsizelimit": ("limits", "transaction_bytes_max", _whole),
+    "system.transactionsizelimit": ("limits", "transaction_bytes_max", _up_to(8 * MIB)),
     "system.enableactivityeagerexecution": ("limits", "eager_activities", _flag),
     "system.enableeagerworkflowstart": ("limits", "eager_starts", _flag),
     "history.maximumsignalsperexecution": ("limits", "signals_max", _whole),

@@ -131,3 +131,18 @@ def test_keys_of_connections_reach_grpc() -> None:
     assert arguments["grpc.max_connection_age_ms"] == 120_000
     assert arguments["grpc.http2.min_ping_interval_without_data_ms"] == 1_000
     assert dict(channel_arguments(ServerOptions()))["grpc.max_connection_age_ms"] == 300_000
+
+
+@pytest.mark.parametrize(
+    ("key", "most"),
+    [
+        ("limit.maxIDLength", 10_000),
+        ("limit.memoSize.error", 8 << 20),
+        ("limit.mutableStateSize.error", 12 << 20),
+        ("system.transactionSizeLimit", 8 << 20),
+    ],
+)
+def test_no_limit_is_beyond_what_stores_take(key: str, most: int) -> None:
+    assert _set((key, most)) != Settings()
+    with pytest.raises(InvalidArgument, match=f"{key}: expected at most {most}"):
+        with_values(Settings(), [(key, most + 1)])
