@@ -92,6 +92,14 @@ class Request(ResponseFuture):  # type: ignore[misc]  # the driver has no types
         else:
             self._on_timeout()
 
+    def _query(self, host: Any, message: Any = None, cb: Any = None) -> int | None:
+        # The driver keeps the first number only. After a statement was prepared anew that number is another request's,
+        # and a time-out here would take the answer from it.
+        number: int | None = ResponseFuture._query(self, host, message, cb)
+        if number is not None:
+            self._req_id = number
+        return number
+
     @staticmethod
     def row_factory(names: Sequence[str], rows: list[tuple[Any, ...]]) -> Result:
         """Rows as they are."""

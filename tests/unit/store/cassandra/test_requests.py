@@ -1,5 +1,6 @@
 """Requests say to a node what the driver's own say."""
 
+import threading
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -61,3 +62,45 @@ def test_nothing_is_a_value_of_every_column() -> None:
 def test_values_that_the_columns_do_not_take_are_a_mistake_of_ours(values: Sequence[object]) -> None:
     with pytest.raises(TypeError, match="UPDATE t"):
         _request(_statement((0,)), values)
+
+
+class _Connection:
+    """Takes requests, each under the next number; also its own pool, and node."""
+
+    is_shutdown = False
+    endpoint = "node"
+    orphaned_threshold = 100
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.orphaned_request_ids: set[int] = set()
+        self.requests = self._requests = dict[int, object]()
+        self._number = 0
+
+    def borrow_connection(self, timeout: float) -> tuple["_Connection", int]:
+        self._number += 1
+        return self, self._number
+
+    def return_connection(self, connection: "_Connection", stream_was_orphaned: bool = False) -> None:
+        pass
+
+    def send_msg(self, message: object, number: int, cb: object, **_: object) -> int:
+        self._requests[number] = message
+        return 0
+
+
+def test_a_time_out_after_a_statement_was_prepared_anew_takes_no_answer_from_others() -> None:
+    told: list[Any] = []
+    request, connection = _request(_statement((0,)), _VALUES), _Connection()
+    request._done = lambda *answer: told.append(answer)
+    request.session._pools = {connection: connection}
+    request.session.submit = lambda *_: None
+    request.query_plan = iter([connection])
+    request.send_request()
+    connection.requests.pop(1)  # answered: the statement is not prepared there
+    request._reprepare("PREPARE", connection, connection, connection)
+    connection.requests[1] = "another's"
+    request.expire()
+    assert connection.requests == {1: "another's"}
+    assert connection.orphaned_request_ids == {2}
+    assert len(told) == 1
