@@ -19,6 +19,8 @@ _TIMES_S = ("connect_timeout_s", "request_timeout_s", "conditional_timeout_s", "
 _TIME_MIN_S, _TIME_MAX_S = 0.1, 60.0
 _WAIT_MAX_S = 24 * 3600.0
 _REPLICATION_MAX = 100
+# A name, or an address of IPv4 or IPv6.
+_POINT = re.compile(r"[A-Za-z0-9._-]+|(?=(?:[^:]*:){2})[0-9a-fA-F:.]+(?:%[A-Za-z0-9._-]+)?")
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::(?P<port>[0-9]{1,5}))?")
 
 
@@ -71,6 +73,9 @@ def check(options: CassandraOptions) -> None:
     """Raises InvalidArgument, which names the option, for a value that can't be meant."""
     if not options.contact_points or not all(options.contact_points):
         raise InvalidArgument("contact_points: expected at least one name or address")
+    if not all(_POINT.fullmatch(point) for point in options.contact_points):
+        # It isn't shown: somebody may have put a user and a password there.
+        raise InvalidArgument("contact_points: expected names or addresses alone; user, password and port are options")
     if not _KEYSPACE.fullmatch(options.keyspace):
         raise InvalidArgument(
             f"keyspace: {options.keyspace!r} is none; expected up to 48 of a-z, 0-9 and _, a letter first"
@@ -146,7 +151,8 @@ def _hosts(text: str) -> tuple[tuple[str, ...], int | None]:
     for part in text.split(","):
         found = _HOST.fullmatch(part)
         if found is None:
-            raise InvalidArgument(f"contact_points: {part!r} is no host; expected host1,host2:9042")
+            # It isn't shown: a user and a password without a host look like this too.
+            raise InvalidArgument("contact_points: expected host1,host2:9042")
         names.append(found["v6"] or found["name"])
         if found["port"]:
             ports.add(found["port"])

@@ -113,7 +113,25 @@ def test_a_password_that_is_not_encoded_is_not_shown(login: str) -> None:
     assert "secret" not in str(raised.value)
 
 
+def test_a_password_without_a_host_is_not_shown() -> None:
+    with pytest.raises(InvalidArgument, match="contact_points") as raised:
+        parse_url("cassandra://user:secret/keys")
+    assert "secret" not in str(raised.value)
+
+
 def test_options_are_shown_without_the_password() -> None:
     shown = repr(parse_url("cassandra://someone:secret@host"))
     assert "someone" in shown
     assert "secret" not in shown
+
+
+@pytest.mark.parametrize("point", ["user:secret@db", "db:9042", "cassandra://secret", "a b", "a,b"])
+def test_a_contact_point_is_a_name_or_an_address(point: str) -> None:
+    with pytest.raises(InvalidArgument, match="contact_points: expected names") as raised:
+        check(CassandraOptions(contact_points=("db", point)))
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("point", ["db", "db-1.example_2", "10.0.0.1", "::1", "fe80::1%eth0", "::ffff:10.0.0.1"])
+def test_all_sorts_of_contact_points(point: str) -> None:
+    check(CassandraOptions(contact_points=(point,)))
