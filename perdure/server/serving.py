@@ -1,6 +1,7 @@
 """A whole cluster in one process, on a store, until it is told to stop.
 
-Invariant: health says SERVING from when all shards are here, or were waited for, until the process is told to stop.
+Invariant: health says SERVING from when all shards are here, or were waited for, until the process is told to stop, but
+while there is no shard at all.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from perdure.base.clock import AdvancingClock, Clock, SystemClock
 from perdure.base.entropy import SystemEntropy, new_id
 from perdure.base.errors import FailedPrecondition, NamespaceAlreadyExists
 from perdure.base.metrics import Metrics
+from perdure.base.tasks import Background
 from perdure.cluster.namespaces import Namespace, Namespaces
 from perdure.frontend.frontend import HEALTH_NAME, Frontend
 from perdure.frontend.services import FrontendOptions
@@ -99,6 +101,7 @@ class Server:
             store.measure(self._metrics)
         self._process = ProcessMeter(self._metrics, self._roles, self._clock)
         self._scrape = Scrape(self._metrics.page)
+        self._background = Background(_unhealthy)
         self._frontend: Frontend | None = None
         self._rpc: RpcServer | None = None
         self._host = f"[{options.ip}]" if ":" in options.ip else options.ip
@@ -125,8 +128,18 @@ class Server:
         if self._skipping is not None:
             self._skipping.start()
         _calm_collector()
-        await rpc.set_serving(True)
-        self._process.is_serving = True
+        roles.shards.on_presence = self._shards_came_or_went
+        await self._tell(bool(roles.shards.owned()))
+
+    def _shards_came_or_went(self, is_here: bool) -> None:
+        if self._rpc is not None:
+            self._background.spawn(self._tell(is_here), "health")
+
+    async def _tell(self, is_serving: bool) -> None:
+        """Health is of a place for calls: a server that stands by, without a shard, is none."""
+        if self._rpc is not None:
+            self._process.is_serving = is_serving
+            await self._rpc.set_serving(is_serving)
 
     def facts(self) -> Facts:
         """What there is to say of a server that has started."""
@@ -144,15 +157,17 @@ class Server:
         self._process.is_serving = False
         if self._frontend is not None:
             self._frontend.drain()
-        if self._rpc is not None:
-            await self._rpc.stop(self._options.drain_s)
-            self._rpc = None
+        rpc, self._rpc = self._rpc, None
+        if rpc is not None:
+            await rpc.stop(self._options.drain_s)
 
     async def stop(self) -> None:
         """Release the shards, each with a last checkpoint, and end everything, started or not. In bounded time."""
         self._process.is_serving = False
-        if self._rpc is not None:
-            await self._rpc.stop(0)
+        rpc, self._rpc = self._rpc, None
+        if rpc is not None:
+            await rpc.stop(0)
+        await self._background.close()
         await self._scrape.stop()
         self._process.close()
         if self._skipping is not None:
@@ -190,6 +205,10 @@ def _skippable(methods: MethodTable, roles: Roles, skipping: TimeSkipping) -> di
         name: Method(methods[name].request, skipping.holding(methods[name].handler)),
         **test_methods(skipping),
     }
+
+
+def _unhealthy(error: BaseException) -> None:
+    log.error("health could not be told", exc_info=error)
 
 
 def _calm_collector() -> None:

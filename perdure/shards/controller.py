@@ -7,7 +7,7 @@ the shards of its share from those who have them; who lost one to a living proce
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 import structlog
@@ -28,6 +28,10 @@ from perdure.shards.sweeping import Sweeper
 from perdure.store.contract import ShardRow, Store
 
 log = structlog.get_logger(__name__)
+
+
+def _unheard(is_here: bool) -> None:
+    """Nobody wants to know."""
 
 
 class _Place:
@@ -68,6 +72,8 @@ class Shards:
         self._is_stopping = False
         self._sought: dict[str, None] = {}
         self._none_sought = asyncio.Event()
+        # Called when the first shard has come, and when the last one is gone.
+        self.on_presence: Callable[[bool], None] = _unheard
         self._sweeper = Sweeper(self._world, self.owned, self._background)
 
     async def start(self) -> None:
@@ -182,7 +188,10 @@ class Shards:
             self._again(place)
             return
         place.attempt = 0
+        is_first = not self.owned()
         place.shard = shard
+        if is_first:
+            self.on_presence(True)
         self._no_longer_sought(place)
         meters = self._world.meters
         meters.created.inc()
@@ -201,6 +210,8 @@ class Shards:
         place.reason = shard.log.failure or "The shard was lost."
         self._world.meters.removed.inc()
         self._world.meters.closed.inc()
+        if not self.owned():
+            self.on_presence(False)
         if not self._is_stopping:
             self._background.spawn(self._replace(shard, place), "closing a lost shard")
 

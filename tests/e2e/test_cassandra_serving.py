@@ -5,13 +5,9 @@ import re
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
-import grpc
-import grpc.aio
 import orjson
 import pytest
-from grpc_health.v1 import health_pb2  # type: ignore[import-untyped]  # it ships no annotations
 from temporalio.api.common.v1 import message_pb2 as common
 from temporalio.api.taskqueue.v1 import message_pb2 as taskqueue
 from temporalio.api.workflowservice.v1 import request_response_pb2 as ws
@@ -21,6 +17,7 @@ from tests.cassandra.fixtures import Keyspace
 from tests.cassandra.proxy import Faults, Proxy
 from tests.conformance.harness.rpc import CallFailed, Client
 from tests.e2e.commands import Ended, Running, running, spawn
+from tests.e2e.health import health
 from tests.e2e.processes import free_port
 
 SHARDS = 64
@@ -53,19 +50,6 @@ async def _until(holds: Callable[[], Awaitable[bool]], seconds: float) -> None:
     async with asyncio.timeout(seconds):
         while not await holds():
             await _passes(_LOOK_S)
-
-
-async def _health(port: int) -> str:
-    """What health checks are told; `away` if nobody listens."""
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        check: Any = channel.unary_unary("/grpc.health.v1.Health/Check")
-        request = health_pb2.HealthCheckRequest(service="temporal.api.workflowservice.v1.WorkflowService")
-        try:
-            reply = await check(request.SerializeToString(), timeout=5)
-        except grpc.aio.AioRpcError as error:
-            return "away" if error.code() is grpc.StatusCode.UNAVAILABLE else error.code().name
-    status = health_pb2.HealthCheckResponse.FromString(reply).status
-    return str(health_pb2.HealthCheckResponse.ServingStatus.Name(status))
 
 
 async def _asked(metrics: str) -> float:
@@ -138,12 +122,12 @@ async def test_a_server_is_not_healthy_until_its_shards_are_here(keyspace: Keysp
     async with running(command, tmp_path) as server:
         client = Client(server.address)
         await _start(client, "kept")
-        assert await _health(port) == "SERVING"
+        assert await health(port) == "SERVING"
         await client.close()
     told: list[str] = []
 
     async def is_serving() -> bool:
-        told.append(await _health(port))
+        told.append(await health(port))
         return told[-1] == "SERVING"
 
     watching = asyncio.ensure_future(_until(is_serving, 120))
@@ -173,7 +157,7 @@ async def test_a_cassandra_that_goes_away_and_comes_back(keyspace: Keyspace, tmp
                 # Told while an SDK still asks again, and not by its own deadline.
                 assert set(fates) == {"UNAVAILABLE"}
                 assert loop.time() - begun < 15
-            assert await _health(server.port) == "SERVING"
+            assert await health(server.port) == "SERVING"
             proxy.faults.black_hole = False
 
             async def is_back() -> bool:

@@ -17,6 +17,7 @@ from temporalio.api.workflowservice.v1 import request_response_pb2 as ws
 from tests.cassandra.fixtures import Keyspace
 from tests.cassandra.proxy import Fate, Faults, Proxy
 from tests.conformance.harness.rpc import CallFailed, Client
+from tests.e2e.health import health
 from tests.e2e.processes import ServerProcess, free_port
 
 pytestmark = pytest.mark.slow
@@ -164,6 +165,7 @@ async def test_an_owner_that_stood_still_for_longer_than_its_lease(keyspace: Key
                 assert await _signals(new) == acknowledged == await _signals(new, workflow_id=_WRITTEN)
                 # It stands by as long as the other one lives.
                 assert await _signals(old, 3) is None
+                assert await health(old_server.port) == "NOT_SERVING"
         # Now nobody has the shards but who stood by.
 
         async def serves() -> AsyncIterator[bool]:
@@ -172,3 +174,4 @@ async def test_an_owner_that_stood_still_for_longer_than_its_lease(keyspace: Key
 
         await _until(serves, _TAKEN_S)
         assert await _signal(old, _WRITTEN, "again")
+        assert await health(old_server.port) == "SERVING"

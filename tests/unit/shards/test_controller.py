@@ -129,3 +129,23 @@ def test_a_take_over_that_is_cancelled_leaves_nothing_running() -> None:
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     virtual(work())
+
+
+def test_the_first_shard_that_comes_and_the_last_that_goes_are_told() -> None:
+    async def work() -> None:
+        told: list[bool] = []
+        host = Host(memory(), options=ShardOptions(shards=2))
+        host.shards.on_presence = told.append
+        await host.shards.start()
+        assert told == [True]
+        first, last = host.shards.owned()
+        first.fail("lost")
+        assert told == [True]
+        last.fail("lost")
+        assert told == [True, False]
+        await passes(1.0)
+        assert told == [True, False, True]
+        await host.shards.stop()
+        assert told == [True, False, True, False]
+
+    virtual(work())

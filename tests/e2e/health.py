@@ -1,0 +1,20 @@
+"""What health checks are told."""
+
+from typing import Any
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2  # type: ignore[import-untyped]  # it ships no annotations
+
+
+async def health(port: int) -> str:
+    """What health checks are told; `away` if nobody listens."""
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        check: Any = channel.unary_unary("/grpc.health.v1.Health/Check")
+        request = health_pb2.HealthCheckRequest(service="temporal.api.workflowservice.v1.WorkflowService")
+        try:
+            reply = await check(request.SerializeToString(), timeout=5)
+        except grpc.aio.AioRpcError as error:
+            return "away" if error.code() is grpc.StatusCode.UNAVAILABLE else error.code().name
+    status = health_pb2.HealthCheckResponse.FromString(reply).status
+    return str(health_pb2.HealthCheckResponse.ServingStatus.Name(status))
