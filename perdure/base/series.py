@@ -74,6 +74,9 @@ SHARD_ACQUISITION = histogram("sharditem_acquisition_latency", "operation servic
 ORPHAN_SEGMENTS = counter(
     "orphan_segments", "operation service_name", "Segments of shards' logs that nothing led to any more, and dropped."
 )
+OVERDUE_RUNS = counter(
+    "overdue_runs", "operation service_name", "Closed runs that were kept, or listed, since their timer was lost."
+)
 ACQUIRE_SHARDS = histogram("acquire_shards_latency", "operation service_name", "Seconds to take all shards at start.")
 
 # ------------------------------------------------------------------------------------------------------ history: tasks

@@ -379,10 +379,15 @@ def deleted_runs(record: Record) -> list[str]:
     return [m.run_id for m in record.mutations if m.steps and isinstance(m.steps[-1], Delete)]
 
 
+def deletion(key: ChainKey, run_id: str, start_ns: int) -> Effect:
+    """The effect of deleting a run."""
+    return Effect(key, run_id, EffectKind.VISIBILITY_DELETE, _DELETED_VERSION, start_ns)
+
+
 def deletions(record: Record) -> list[Task]:
     """The effects of deleting runs, which no state derives any more."""
     return [
-        Effect(record.key, mutation.run_id, EffectKind.VISIBILITY_DELETE, _DELETED_VERSION, step.start_ns)
+        deletion(record.key, mutation.run_id, step.start_ns)
         for mutation in record.mutations
         for step in mutation.steps[-1:]
         if isinstance(step, Delete)

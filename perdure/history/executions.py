@@ -10,7 +10,7 @@ from perdure.base.metrics import UNKNOWN, Metrics
 from perdure.base.slots import ChainKey
 from perdure.cluster.measured import NameOf
 from perdure.cluster.roles import Call, Directory
-from perdure.history.chains import Entry, ShardChains, StoredRows, index_tasks
+from perdure.history.chains import Entry, ShardChains, StoredRows, deletion, index_tasks
 from perdure.history.lookups import Lookups
 from perdure.history.outcomes import Outcomes
 from perdure.history.recovery import Recovery
@@ -23,7 +23,7 @@ from perdure.workflow.core import visibility_row
 from perdure.workflow.outstanding import in_order, outstanding
 from perdure.workflow.requests import FireTimer
 from perdure.workflow.state import Chain
-from perdure.workflow.tasks import ERRANDS, Backlog, Effect, EffectKind, Offer, QueueKey, Task, Timer
+from perdure.workflow.tasks import ERRANDS, Backlog, Effect, EffectKind, Offer, QueueKey, Task, Timer, TimerKind
 
 
 class HistoryExecutions:
@@ -234,6 +234,16 @@ class HistoryExecutions:
             tasks = [task for run in entry.chain.runs.values() for task in in_order(outstanding(run))]
             found[key] = [task for task in tasks if not isinstance(task, Effect)]
         return found
+
+    async def left_of(self, shard: Shard, key: ChainKey, run_id: str, start_ns: int) -> Timer | Effect | None:
+        """The end of a closed run's retention, or what deletes the list row of one that is gone."""
+        entry = await self.chains(shard).entry(key, (run_id,))
+        run = entry.chain.runs.get(run_id)
+        await shard.durable(entry.position)
+        if run is None:
+            return deletion(key, run_id, start_ns)
+        kinds = {task.kind: task for task in outstanding(run) if isinstance(task, Timer)}
+        return kinds.get(TimerKind.RETENTION)
 
 
 def _sort_in(task: Task, offers: list[Offer], timers: list[Timer]) -> None:

@@ -95,7 +95,7 @@ class Roles:
         self.namespaces = Namespaces(store.documents, clock)
         self.executions = HistoryExecutions(store, seen_by("history"), options.cache_bytes_max, metrics, name_of)
         shard_meters = ShardMeters(metrics, name_of)
-        self.shards = Shards(store, self.executions, clock, entropy, options.shards, shard_meters)
+        self.shards = Shards(store, self.executions, clock, entropy, options.shards, shard_meters, self._retentions)
         self.history = HistoryService(
             self.shards,
             self.executions,
@@ -115,6 +115,9 @@ class Roles:
     async def start(self) -> None:
         """Take the shards; history answers when this returns."""
         await self.shards.start()
+
+    async def _retentions(self) -> list[tuple[str, int]]:
+        return [(namespace.id, namespace.retention_ns) for namespace in await self.namespaces.list()]
 
     async def stop(self) -> None:
         """Matching first, so that nothing new is started; then the shards with their last checkpoint."""

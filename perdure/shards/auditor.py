@@ -110,6 +110,15 @@ class Auditor:
             self._parts.strays.added_timers.append(task)
             self._firing.schedule()
 
+    def restore(self, timer: Timer) -> None:
+        """Put a committed timer back that a walk found missing. One that is due fires at once, and gets no row that
+        might outlive it: if it doesn't come to that, the walk finds it again.
+        """
+        self._parts.timers.add(timer)
+        if timer.due_ns > self._shard.now_ns():
+            self._parts.strays.added_timers.append(timer)
+        self._firing.schedule()
+
     async def _is_indexed(self, task: Offer | Timer) -> bool:
         if isinstance(task, Offer):
             return await self._parts.offers.holds(task)

@@ -171,3 +171,11 @@ class Executions(Protocol):
         indexes.
         """
         ...
+
+    async def left_of(self, shard: Shard, key: ChainKey, run_id: str, start_ns: int) -> Timer | Effect | None:
+        """What is left to do until nothing is left of a run that lists show as closed; durable when it returns.
+
+        The timer that ends its retention; of a run that is gone the effect that deletes its list row; None if the run
+        is open, or owes something to others. Raises ShardLost, Unavailable, Bug (quarantine).
+        """
+        ...

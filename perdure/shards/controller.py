@@ -23,6 +23,7 @@ from perdure.shards.groups import CorruptLog
 from perdure.shards.lease import Lease
 from perdure.shards.measured import ShardMeters
 from perdure.shards.options import ShardOptions, World
+from perdure.shards.overdue import OverdueWalk, Retentions
 from perdure.shards.shard import OwnedShard
 from perdure.shards.sweeping import Sweeper
 from perdure.store.contract import ShardRow, Store
@@ -51,7 +52,9 @@ class _Place:
 
 
 class Shards:
-    """`executions` is what the history role gives; `start` before use, `stop` at the end."""
+    """`executions` is what the history role gives; `start` before use, `stop` at the end. `retentions`: without them
+    nothing looks for runs that are overdue.
+    """
 
     def __init__(
         self,
@@ -61,6 +64,7 @@ class Shards:
         entropy: Entropy,
         options: ShardOptions | None = None,
         meters: ShardMeters | None = None,
+        retentions: Retentions | None = None,
     ) -> None:
         world = World(store, executions, clock, entropy, options or ShardOptions(), meters or ShardMeters())
         self._world = msgspec.structs.replace(world, tenure=Lease(world, self)) if store.is_shared else world
@@ -75,6 +79,7 @@ class Shards:
         # Called when the first shard has come, and when the last one is gone.
         self.on_presence: Callable[[bool], None] = _unheard
         self._sweeper = Sweeper(self._world, self.owned, self._background)
+        self._overdue = OverdueWalk(self._world, self, retentions, self._background) if retentions else None
 
     async def start(self) -> None:
         """Take the shards of its share, made first if the store has none; some at a time. Returns when each was tried
@@ -94,6 +99,8 @@ class Shards:
             for place in self._places:
                 group.create_task(self._take(place))
         self._sweeper.start()
+        if self._overdue is not None:
+            self._overdue.start()
         self._world.meters.start.observe((self._world.clock.monotonic_ns() - begun_ns) / SECOND_NS)
 
     async def settled(self) -> None:

@@ -116,6 +116,7 @@ class ShardMeters:
         self.closed = metrics.family(series.SHARD_CLOSED).labels(*_CONTROLLER)
         self.acquisition = metrics.family(series.SHARD_ACQUISITION).labels("ShardInfo", _SERVICE)
         self.orphans = metrics.family(series.ORPHAN_SEGMENTS).labels(*_CONTROLLER)
+        self.overdue = metrics.family(series.OVERDUE_RUNS).labels(*_CONTROLLER)
         self.start = metrics.family(series.ACQUIRE_SHARDS).labels(*_CONTROLLER)
 
     def tasks(self, kind: TaskKind, namespace_id: str) -> TaskMeter:

@@ -339,6 +339,17 @@ class VisibilityStore(Protocol):
         """How many rows match, by `status`; those that no row has are absent."""
         ...
 
+    async def overdue(
+        self, namespace_id: str, closed_before_ns: int, place: bytes, limit: int
+    ) -> tuple[Sequence[VisibilityRow], bytes]:
+        """Some rows of closed runs, at most `limit`, that started and closed before then, oldest start first, of equal
+        starts the smaller run id; and the place to go on at. Both from b"" to b"".
+
+        Only to look for what should not be there any more: a page may be short, or empty, where a store would have to
+        look far; memo and search attributes may be left out. What is there during a whole walk comes.
+        """
+        ...
+
 
 class Document(msgspec.Struct, frozen=True, array_like=True):
     """A small versioned value: a namespace, a queue's configuration, the search attributes."""

@@ -233,6 +233,12 @@ class _Lists:
             self._lists.count_by_status(query), "CountWorkflowExecutionsByStatus", "frontend"
         )
 
+    def overdue(
+        self, namespace_id: str, closed_before_ns: int, place: bytes, limit: int
+    ) -> Coroutine[Any, Any, tuple[Sequence[VisibilityRow], bytes]]:
+        work = self._lists.overdue(namespace_id, closed_before_ns, place, limit)
+        return self._meter.follow_list(work, "ListOverdueWorkflowExecutions", "history")
+
 
 class _Documents:
     __slots__ = ("_documents", "_meter")

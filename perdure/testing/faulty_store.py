@@ -267,6 +267,13 @@ class FaultyVisibility:
             "count_by_status", lambda: self._inner.count_by_status(query), host=self._host
         )
 
+    async def overdue(
+        self, namespace_id: str, closed_before_ns: int, place: bytes, limit: int
+    ) -> tuple[Sequence[VisibilityRow], bytes]:
+        return await self._faults.perform(
+            "overdue", lambda: self._inner.overdue(namespace_id, closed_before_ns, place, limit), host=self._host
+        )
+
 
 class FaultyDocuments:
     """`Documents`."""

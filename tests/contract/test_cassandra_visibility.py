@@ -9,6 +9,7 @@ import pytest
 from perdure.base.clock import SECOND_NS, AdvancingClock, SystemClock
 from perdure.base.errors import StoreUnavailable
 from perdure.store.cassandra import CassandraOptions, walks
+from perdure.store.cassandra import overdue as overdue_runs
 from perdure.store.cassandra.connecting import connected
 from perdure.store.cassandra.schema import SchemaStore
 from perdure.store.cassandra.session import Rows, Session
@@ -314,6 +315,50 @@ async def test_an_emptied_span_leaves_the_directory_and_comes_back_with_a_late_r
     assert await lists.runs(namespace_id) == ["000009", "late"]
 
 
+async def overdue(lists: Lists, namespace_id: str, limit: int) -> list[list[str]]:
+    """The run ids of all pages of a walk. None takes more than bounded work."""
+    found: list[list[str]] = []
+    place = b""
+    while not found or place:
+        lists.session.forget()
+        rows, place = await lists.store.overdue(namespace_id, T0 + 100_000 * SECOND_NS, place, limit)
+        assert len([statement for statement in lists.session.asked if statement.is_read]) <= 17
+        assert not [statement for statement in lists.session.asked if "rest" in statement.cql]
+        found.append([row.run_id for row in rows])
+    return found
+
+
+async def test_looking_for_overdue_runs_is_bounded_and_forgets_spans_that_are_empty(lists: Lists) -> None:
+    namespace_id = fresh()
+    rows = [run_at(namespace_id, number, 400, hours=5) for number in range(400)]
+    rows = [row if span_of(row.start_time_ns) % 5 == 0 else closed(row, COMPLETED) for row in rows]
+    await lists.write(rows)
+    gone = [row for row in rows if span_of(row.start_time_ns) % 5 == 1]
+    await lists.write([deleted(row) for row in gone])
+    await lists.write([msgspec.structs.replace(rows[0], run_id="now", start_time_ns=T0 + 10**6 * SECOND_NS)])
+    expected = in_order([row for row in rows if row.close_time_ns and row not in gone])[::-1]
+    pages = await overdue(lists, namespace_id, 10)
+    assert [run for page in pages for run in page] == expected
+    assert max(map(len, pages)) == 10
+    assert len(await overdue(lists, namespace_id, 1000)) == 2
+    spans, oldest = {span_of(row.start_time_ns) for row in rows}, Spans(lists.session, lists.clock).oldest
+    assert {span for span, _ in await oldest(namespace_id, 0, max(spans), 99)} == spans
+    lists.clock.advance_to(lists.clock.now_ns() + 2 * FORGET_NS)
+    assert [run for page in await overdue(lists, namespace_id, 3) for run in page] == expected
+    emptied = {span_of(row.start_time_ns) for row in gone}
+    assert [span for span, _ in await oldest(namespace_id, 0, max(spans), 99)] == sorted(spans - emptied)
+
+
+async def test_overdue_runs_are_found_among_more_deletions_than_can_be_read(lists: Lists) -> None:
+    namespace_id = fresh()
+    rows = [closed(run_at(namespace_id, number, 300, hours=2), COMPLETED) for number in range(300)]
+    await lists.write(rows)
+    lists.store = CassandraVisibility(Grave(lists.session), lists.clock)
+    for limit in (7, 1000):
+        found = [run for page in await overdue(lists, namespace_id, limit) for run in page]
+        assert found == in_order(rows)[::-1]
+
+
 class Grave(Watched):
     """A session on which a read of a longer time than `passable_ns` would pass too many deletions."""
 
@@ -337,6 +382,12 @@ class Grave(Watched):
         return await super().all(work)
 
     def _check(self, statement: Statement, values: Sequence[object]) -> None:
+        if statement is overdue_runs.ABOVE:
+            _, _, start_ns, _, until_ns, _ = values
+            assert isinstance(start_ns, int)
+            assert isinstance(until_ns, int)
+            if until_ns - start_ns > self.passable_ns:
+                raise StoreUnavailable("Cassandra could not read run: READ_TOO_MANY_TOMBSTONES from /127.0.0.1:7000.")
         if statement in (walks.WHOLE.below, walks.STATUS.below):
             _, span, start_ns, _, low_ns, _ = values
             assert isinstance(span, int)

@@ -22,6 +22,9 @@ _NOTED_MAX = 20_000
 _NOTE = stamped("INSERT INTO run_span (namespace_id, span, noted_us) VALUES (?, ?, ?) USING TIMESTAMP ?")
 _FORGET = stamped("DELETE FROM run_span USING TIMESTAMP ? WHERE namespace_id = ? AND span = ?")
 _READ = read("SELECT span, noted_us FROM run_span WHERE namespace_id = ? AND span <= ? LIMIT ?")
+_READ_OLDEST = read(
+    "SELECT span, noted_us FROM run_span WHERE namespace_id = ? AND span >= ? AND span <= ? ORDER BY span ASC LIMIT ?"
+)
 
 Place = tuple[str, int]  # namespace id, span
 
@@ -69,6 +72,11 @@ class Spans:
     async def read(self, namespace_id: str, newest: int, limit: int) -> list[tuple[int, int]]:
         """Up to `limit` spans at or before `newest`, newest first, each with its note's time in microseconds."""
         return [(span, noted_us) for span, noted_us in await self._session.run(_READ, (namespace_id, newest, limit))]
+
+    async def oldest(self, namespace_id: str, first: int, last: int, limit: int) -> list[tuple[int, int]]:
+        """Up to `limit` spans from `first` to `last`, oldest first, with their notes' times."""
+        found = await self._session.run(_READ_OLDEST, (namespace_id, first, last, limit))
+        return [(span, noted_us) for span, noted_us in found]
 
     async def forget(self, namespace_id: str, empty: Iterable[tuple[int, int]]) -> None:
         """Spans as read that turned out to have no runs: those noted long ago leave the directory."""

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from perdure.base.clock import Clock
+from perdure.store.cassandra.overdue import OverduePage
 from perdure.store.cassandra.runs import REST_INLINE_MAX, encode_facts, encode_rest, row_of, term, terms_of
 from perdure.store.cassandra.session import Session
 from perdure.store.cassandra.spans import Place, Spans, span_of
@@ -111,6 +112,12 @@ class CassandraVisibility:
         while (found := await search.next()) is not None:
             counts.update(row[status] for row in found)
         return counts
+
+    async def overdue(
+        self, namespace_id: str, closed_before_ns: int, place: bytes, limit: int
+    ) -> tuple[Sequence[VisibilityRow], bytes]:
+        page = OverduePage(self._session, self._spans, namespace_id, closed_before_ns, limit)
+        return await page.read(place)
 
     async def _large_rest(self, namespace_id: str, run_id: str) -> bytes | None:
         for (rest,) in await self._session.run(_READ_REST, (namespace_id, run_id)):

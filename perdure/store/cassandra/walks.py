@@ -35,7 +35,7 @@ _YOUNG_SPANS = 36
 # Terms of one filter that are looked up, if those before are not rare.
 _LOOK_UPS = 4
 _RUNNING = 1
-_TOO_MANY = "READ_TOO_MANY_TOMBSTONES"  # what Cassandra says of a read that would pass too many deletions
+TOO_MANY = "READ_TOO_MANY_TOMBSTONES"  # what Cassandra says of a read that would pass too many deletions
 _INT64_MAX = (1 << 63) - 1
 # Those that hardly more than a page of runs share: they are looked up before anything else.
 _TELLING = frozenset({"RunId", "WorkflowId", "ParentWorkflowId", "RootWorkflowId"})
@@ -232,7 +232,7 @@ class Walk:
         try:
             found = await self.session.all([self._read(stretch, limit) for stretch in self._begun])
         except StoreUnavailable as error:
-            if _TOO_MANY not in str(error):
+            if TOO_MANY not in str(error):
                 raise
         else:
             for stretch, rows in zip(self._begun, found, strict=True):
@@ -248,7 +248,7 @@ class Walk:
         """
         high_ns = min(self.below[0], (stretch.span + 1) * SPAN_NS)
         middle_ns = (stretch.low_ns + high_ns) // 2
-        if _TOO_MANY not in str(error) or middle_ns == stretch.low_ns:
+        if TOO_MANY not in str(error) or middle_ns == stretch.low_ns:
             raise error
         return _Stretch(stretch.span, stretch.low_ns), _Stretch(stretch.span, middle_ns)
 

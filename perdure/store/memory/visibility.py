@@ -11,7 +11,10 @@ from perdure.store.contract import VISIBILITY_DELETION_NS
 from perdure.store.memory.tombstones import Tombstones
 from perdure.visibility.evaluate import predicate, workflow_id
 from perdure.visibility.rows import VisibilityPage, VisibilityQuery, VisibilityRow
-from perdure.visibility.token import page_of, position_of
+from perdure.visibility.token import before, page_of, position_of
+
+# What a page of overdue runs looks at: nothing else runs meanwhile.
+_LOOKED_AT_MAX = 10_000
 
 
 class MemoryVisibility:
@@ -66,6 +69,21 @@ class MemoryVisibility:
 
     async def count_by_status(self, query: VisibilityQuery) -> dict[int, int]:
         return Counter(row.status for row in self._newest_first(VisibilityQuery(query.namespace_id, query.filter)))
+
+    async def overdue(
+        self, namespace_id: str, closed_before_ns: int, place: bytes, limit: int
+    ) -> tuple[Sequence[VisibilityRow], bytes]:
+        rows = self._sorted.get(namespace_id)
+        if rows is None:
+            return [], b""
+        found: list[VisibilityRow] = []
+        bounds = (position_of(place), (closed_before_ns, ""))
+        for looked, at in enumerate(rows.irange(*bounds, inclusive=(False, False)), 1):
+            if 0 < rows[at].close_time_ns < closed_before_ns:
+                found.append(rows[at])
+            if len(found) == limit or looked == _LOOKED_AT_MAX:
+                return found, before(at)
+        return found, b""
 
     def _newest_first(self, query: VisibilityQuery) -> Iterator[VisibilityRow]:
         below = position_of(query.token)

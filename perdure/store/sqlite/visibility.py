@@ -18,9 +18,13 @@ from perdure.store.sqlite.statements import ATTRIBUTES, STAMPED, SWEEP
 from perdure.store.sqlite.writer import Writer
 from perdure.visibility.evaluate import custom_values, kind_of
 from perdure.visibility.rows import VisibilityPage, VisibilityQuery, VisibilityRow
-from perdure.visibility.token import page_of, position_of
+from perdure.visibility.token import after_row, page_of, position_of
 
 _SWEEP_EVERY_NS = 600 * SECOND_NS
+_OVERDUE = (
+    "SELECT body FROM run WHERE namespace_id = ? AND body IS NOT NULL AND (start_ns, run_id) > (?, ?) "
+    "AND start_ns < ? AND close_ns > 0 AND close_ns < ? ORDER BY start_ns, run_id LIMIT ?"
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(VisibilityRow)
@@ -86,6 +90,19 @@ class SqliteVisibility:
             return dict(connection.execute(statement, [query.namespace_id, *values]).fetchall())
 
         return await self._readers.run(read)
+
+    async def overdue(
+        self, namespace_id: str, closed_before_ns: int, place: bytes, limit: int
+    ) -> tuple[Sequence[VisibilityRow], bytes]:
+        start_ns, run_id = position_of(place) or (-1 << 63, "")
+        values = (namespace_id, start_ns, run_id, closed_before_ns, closed_before_ns, limit)
+
+        def read(connection: sqlite3.Connection) -> list[VisibilityRow]:
+            with closing(connection.execute(_OVERDUE, values)) as found:
+                return [_decoder.decode(body) for (body,) in found]
+
+        rows = await self._readers.run(read)
+        return rows, after_row(rows[-1]) if len(rows) == limit else b""
 
 
 def _upsert(connection: sqlite3.Connection, row: VisibilityRow, body: bytes, now_us: int) -> None:

@@ -75,6 +75,22 @@ async def _listed(store: Store, namespace_id: str, condition: Filter | None = No
     return runs
 
 
+def _closed(namespace_id: str, run_id: str, start_ns: int, close_ns: int) -> VisibilityRow:
+    return msgspec.structs.replace(_row(namespace_id, run_id, start_ns, 2, 2), close_time_ns=close_ns)
+
+
+async def _overdue(store: Store, namespace_id: str, closed_before_ns: int, limit: int) -> list[str]:
+    """The run ids of a whole walk."""
+    runs: list[str] = []
+    place = b""
+    while True:
+        found, place = await store.visibility.overdue(namespace_id, closed_before_ns, place, limit)
+        assert len(found) <= limit
+        runs += [row.run_id for row in found]
+        if not place:
+            return runs
+
+
 class VisibilityContract(StoreSuite):
     """`VisibilityStore`."""
 
@@ -242,6 +258,50 @@ class VisibilityContract(StoreSuite):
             assert await store.visibility.count_by_status(VisibilityQuery(namespace_id)) == {1: 2, 2: 1}
             one = VisibilityQuery(namespace_id, Equals("RunId", "r2"))
             assert await store.visibility.count_by_status(one) == {2: 1}
+
+    async def test_overdue_runs_come_oldest_first_in_pages_and_no_others(self) -> None:
+        async with self.opened() as store:
+            namespace_id = fresh()
+            rows = [_closed(namespace_id, run, start, 50) for run, start in (("b", 5), ("c", 9), ("a", 5), ("d", 30))]
+            never = [
+                _row(namespace_id, "open", 4),
+                _closed(namespace_id, "late", 5, 60),
+                _closed(namespace_id, "later", 70, 71),
+                _closed(fresh(), "other", 5, 50),
+            ]
+            gone = _closed(namespace_id, "gone", 6, 50)
+            await store.visibility.upsert([*rows, *never, gone])
+            await store.visibility.upsert([msgspec.structs.replace(gone, version=9, deleted=True)])
+            for limit in (1, 2, 3, 4, 5, 100):
+                assert await _overdue(store, namespace_id, 60, limit) == ["a", "b", "c", "d"]
+            assert await _overdue(store, namespace_id, 61, 2) == ["a", "b", "late", "c", "d"]
+            for before in (50, 0, -(10**18)):
+                assert await _overdue(store, namespace_id, before, 10) == []
+            assert await _overdue(store, fresh(), 60, 10) == []
+
+    async def test_an_overdue_row_says_whose_it_is_and_when_it_was(self) -> None:
+        async with self.opened() as store:
+            row = _full_row(fresh(), "run")
+            await store.visibility.upsert([row])
+            (found,), _ = await store.visibility.overdue(row.namespace_id, row.close_time_ns + 1, b"", 10)
+            bare = msgspec.structs.replace(row, memo=b"", search_attributes={})
+            assert msgspec.structs.replace(found, memo=b"", search_attributes={}) == bare
+
+    async def test_a_walk_for_overdue_runs_finds_what_stays_while_others_go(self) -> None:
+        async with self.opened() as store:
+            namespace_id = fresh()
+            rows = [_closed(namespace_id, f"r{n:02}", n * 10**11, n * 10**11 + 1) for n in range(40)]
+            await store.visibility.upsert(rows)
+            runs: list[str] = []
+            place, is_begun = b"", False
+            while place or not is_begun:
+                found, place = await store.visibility.overdue(namespace_id, 10**13, place, 7)
+                assert len(found) <= 7
+                runs += [row.run_id for row in found]
+                is_begun = True
+                await store.visibility.upsert([msgspec.structs.replace(row, version=9, deleted=True) for row in found])
+            assert runs == [row.run_id for row in rows]
+            assert await _overdue(store, namespace_id, 10**13, 100) == []
 
     async def test_a_conjunction_needs_every_part(self) -> None:
         yes, also, no = Equals("WorkflowType", "Order"), Equals("Tags", "blue"), Equals("Count", 5)

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from perdure.base.errors import PerdureError, ShardLost
+from perdure.base.errors import Bug, PerdureError, ShardLost
 from perdure.base.slots import ChainKey
 from perdure.shards.contract import ChainRows, Shard, Transition
 from perdure.shards.controller import Shards
@@ -73,6 +73,7 @@ class AddingRole:
         self.performed: list[Effect] = []
         self.unloaded: list[int] = []
         self.broken: set[ChainKey] = set()
+        self.asked: list[ChainKey] = []
         self.errors: dict[str, list[Exception]] = {}
         self.forgetful = False  # forgets to remove a timer that it fired
 
@@ -208,6 +209,17 @@ class AddingRole:
     def audit(self, shard: Shard, limit: int) -> dict[ChainKey, list[Task]]:
         found = self.chains.get(shard.shard_id, {})
         return {key: list(chain.tasks) for key, chain in list(found.items())[:limit]}
+
+    async def left_of(self, shard: Shard, key: ChainKey, run_id: str, start_ns: int) -> Timer | Effect | None:
+        """A chain without numbers is gone; its retention is a timer of that kind."""
+        if key in self.broken:
+            raise Bug("quarantined")
+        self._raise("left_of")
+        self.asked.append(key)
+        if not await self.values(shard, key):
+            return Effect(key, run_id, EffectKind.VISIBILITY_DELETE, 2**62, start_ns)
+        timers = [task for task in self.chain(shard, key).tasks if isinstance(task, Timer)]
+        return next((timer for timer in timers if timer.kind == TimerKind.RETENTION), None)
 
 
 class Host:
