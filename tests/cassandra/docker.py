@@ -5,6 +5,7 @@ debootstrap. No ready image of Cassandra is used, so that a node is the same in 
 """
 
 import hashlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -26,6 +27,7 @@ _BASE = "eclipse-temurin:17-jre"
 _MADE_BASE = "perdure-java-of-the-tests:bookworm"
 _HOME = Path("/cassandra")
 _OPTIONS = NodeOptions()
+_SOCKET = "unix:///var/run/docker.sock"
 _BOOTSTRAP = ("debootstrap", "--variant=minbase", "--include=openjdk-17-jre-headless", "bookworm")
 _BOOTSTRAP_SECONDS = 600.0
 _START_SECONDS = 120.0
@@ -35,11 +37,7 @@ class CassandraContainer:
     """One node in a container until the context ends; `contact` is host and port. Raises CassandraMissing."""
 
     def __init__(self) -> None:
-        try:
-            client = docker.from_env()
-            client.ping()
-        except DockerException as away:
-            raise CassandraMissing(f"Docker does not run ({str(away).splitlines()[0][:120]})") from away
+        client = _docker()
         # The reaper of testcontainers is an image of its own, to be pulled; the context removes the container.
         testcontainers_config.ryuk_disabled = True
         self._container = DockerContainer(_image(client)).with_exposed_ports(CQL_PORT)
@@ -61,6 +59,20 @@ class CassandraContainer:
 
     def __exit__(self, *_: object) -> None:
         self._container.stop()
+
+
+def _docker() -> docker.DockerClient:
+    """A client of the Docker that runs. Raises CassandraMissing."""
+    address = os.environ.get("DOCKER_HOST", _SOCKET)
+    path = address.removeprefix("unix://")
+    if path != address and not Path(path).exists():
+        raise CassandraMissing(f"Docker does not run (there is no {path})")
+    try:
+        client = docker.DockerClient(address)
+        client.ping()
+    except DockerException as away:
+        raise CassandraMissing(f"Docker does not run ({str(away).splitlines()[0][:120]})") from away
+    return client
 
 
 def _image(client: docker.DockerClient) -> str:
