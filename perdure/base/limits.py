@@ -1,7 +1,10 @@
 """Every limit in one place; the defaults are the reference's. Enforced before memory is spent.
 
-Sizes are bytes, times nanoseconds.
+Sizes are bytes, times nanoseconds. Who uses limits asks a `LimitsSource` each time, for the namespace it works for:
+what operators change applies from the next call on. A `Limits` is its own source, the same for everybody.
 """
+
+from typing import Protocol
 
 import msgspec
 
@@ -27,6 +30,16 @@ class AddressRule(msgspec.Struct, frozen=True):
 
     pattern: str
     insecure: bool = False
+
+
+class LimitsSource(Protocol):
+    """Who knows the limits in force. Asking is one look into a table; an answer is not to be kept over an await."""
+
+    def of(self, namespace: str = "", task_queue: str = "", task_type: str = "") -> "Limits":
+        """Those of a namespace, by name, and of a task queue in it; "" = those of the whole process. `task_type`:
+        Workflow, Activity or "".
+        """
+        ...
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,3 +105,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     namespace_rps: int = 2_400
     visibility_rps: int = 10
     burst_ratio: float = 2.0
+
+    def of(self, namespace: str = "", task_queue: str = "", task_type: str = "") -> "Limits":  # noqa: ARG002 - as LimitsSource
+        """Itself."""
+        return self
