@@ -127,11 +127,27 @@ class LogStore(Protocol):
 # ---------------------------------------------------------------- shards
 
 
+class Home(msgspec.Struct, frozen=True, array_like=True):
+    """Whose index rows: those of a shard, by its incarnation's id and by its slots.
+
+    Rows written under a home are read under it; a store may keep them by either part (`Checkpoints.index_by_slot`).
+    Where they are kept by the shard, a home of fewer slots than they were written under reads all of them.
+    """
+
+    shard: str
+    slots: SlotRange
+
+
 class ShardRow(msgspec.Struct, frozen=True, array_like=True):
     """A shard: its slots, the newest epoch that was drawn for it, and the first segment of its log still needed.
 
     `owner`: the host (`LeaseRow.host`) that may answer from what it remembers of the shard, "" while none may. Who
     draws an epoch leaves it; it changes when the former owner's lease is over, and before the new one answers.
+
+    `reshaping`: the version of the map that a reshaping is going to replace, which retires this shard or makes it; None
+    = none is. Before an epoch is drawn then, the map tells what became of it. `after_us`: stamps up to here may be in
+    use for its chains, besides those that its log tells of. `inherits`: homes whose index rows of its slots are its own
+    too.
     """
 
     shard: str
@@ -140,14 +156,24 @@ class ShardRow(msgspec.Struct, frozen=True, array_like=True):
     first: SegmentId | None
     version: int = 0
     owner: str = ""
+    reshaping: int | None = None
+    after_us: int = 0
+    inherits: tuple[Home, ...] = ()
+
+
+class ShardMap(msgspec.Struct, frozen=True, array_like=True):
+    """Which shards there are: (first slot, shard id), ascending; each goes on to where the next begins."""
+
+    version: int
+    shards: tuple[tuple[int, str], ...]
 
 
 class ShardStore(Protocol):
-    """Shard rows. Conditional statements only."""
+    """Shard rows, and the map that names those that count. Conditional statements only."""
 
     async def list_shards(self) -> list[ShardRow]:
-        """All shards, ordered by their first slot; they cover the hash space without overlap once it was
-        initialised.
+        """The rows of all shards that the map names, ordered by their first slot; they cover the hash space without
+        overlap once it was initialised.
         """
         ...
 
@@ -161,6 +187,29 @@ class ShardStore(Protocol):
 
     async def replace_shard(self, row: ShardRow) -> bool:
         """Write `row` if the stored version is row.version - 1; False if it is not (or the row is missing)."""
+        ...
+
+    async def read_map(self) -> ShardMap | None:
+        """The map, after any change in doubt was settled; None before `initialise`."""
+        ...
+
+    async def reshape(self, at: int, retired: Sequence[str], created: Sequence[ShardRow]) -> bool:
+        """If the map's version is `at`: name `created` in place of `retired`, of the same slots; it is at + 1 then.
+
+        The rows of `created`, under ids that were never used, are there before the map names them; they may be left
+        there if it never does, and the rows of `retired` afterwards (`list_unnamed`). False if the version is another;
+        nothing can come of this call then any more. With nothing retired and created only the version rises.
+        """
+        ...
+
+    async def list_unnamed(self) -> list[ShardRow]:
+        """Rows that the map does not name: of shards that were retired, of reshapings that came to nothing, and of
+        those under way. Those in doubt need not show.
+        """
+        ...
+
+    async def remove_shard(self, shard: str, version: int) -> bool:
+        """Remove a row that the map does not name, if it has this version; False if it has another, or is missing."""
         ...
 
 
@@ -224,16 +273,6 @@ class Node(msgspec.Struct, frozen=True, array_like=True):
     body: bytes
 
 
-class Home(msgspec.Struct, frozen=True, array_like=True):
-    """Whose index rows: those of a shard, by its incarnation's id and by its slots.
-
-    Rows written under a home are read under it; a store may keep them by either part.
-    """
-
-    shard: str
-    slots: SlotRange
-
-
 class Checkpoint(msgspec.Struct):
     """Rows of any number of chains. Row by row idempotent; one that is torn as `Checkpoints.write` allows is harmless.
 
@@ -265,6 +304,17 @@ class Checkpoints(Protocol):
     """Checkpoint tables: plain idempotent writes, the highest stamp wins per row. Only index rows may be kept by shard:
     all of a shard are written and read by its owner, which counts its offers when it takes the shard.
     """
+
+    @property
+    def index_by_slot(self) -> bool:
+        """Whether index rows are kept by slot: of a home its slots count, whoever wrote them. Else by its shard."""
+        ...
+
+    async def drop_index(self, home: Home, stamp_us: int) -> None:
+        """Remove all index rows of a home up to the stamp, where they are kept by its shard; else nothing. Idempotent.
+        Nobody writes or reads under this home any more.
+        """
+        ...
 
     async def write(self, checkpoint: Checkpoint) -> None:
         """Write all rows; returns when all are durable.

@@ -27,6 +27,7 @@ from perdure.store.contract import (
     QueueCount,
     SegmentHeader,
     SegmentId,
+    ShardMap,
     ShardRow,
     ShardStore,
     Snapshot,
@@ -156,6 +157,18 @@ class _Shards:
     def replace_shard(self, row: ShardRow) -> Coroutine[Any, Any, bool]:
         return self._meter.follow(self._shards.replace_shard(row), "UpdateShard")
 
+    def read_map(self) -> Coroutine[Any, Any, ShardMap | None]:
+        return self._meter.follow(self._shards.read_map(), "GetShardMap")
+
+    def reshape(self, at: int, retired: Sequence[str], created: Sequence[ShardRow]) -> Coroutine[Any, Any, bool]:
+        return self._meter.follow(self._shards.reshape(at, retired, created), "ReshapeShards")
+
+    def list_unnamed(self) -> Coroutine[Any, Any, list[ShardRow]]:
+        return self._meter.follow(self._shards.list_unnamed(), "ListUnnamedShards")
+
+    def remove_shard(self, shard: str, version: int) -> Coroutine[Any, Any, bool]:
+        return self._meter.follow(self._shards.remove_shard(shard, version), "RemoveShard")
+
 
 class _Leases:
     __slots__ = ("_leases", "_meter")
@@ -180,6 +193,13 @@ class _Checkpoints:
     def __init__(self, checkpoints: Checkpoints, meter: Meter) -> None:
         self._checkpoints = checkpoints
         self._meter = meter
+
+    @property
+    def index_by_slot(self) -> bool:
+        return self._checkpoints.index_by_slot
+
+    def drop_index(self, home: Home, stamp_us: int) -> Coroutine[Any, Any, None]:
+        return self._meter.follow(self._checkpoints.drop_index(home, stamp_us), "DropIndex")
 
     def write(self, checkpoint: Checkpoint) -> Coroutine[Any, Any, None]:
         return self._meter.follow(self._checkpoints.write(checkpoint), "WriteCheckpoint")

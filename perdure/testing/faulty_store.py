@@ -24,6 +24,7 @@ from perdure.store.contract import (
     QueueCount,
     SegmentHeader,
     SegmentId,
+    ShardMap,
     ShardRow,
     ShardStore,
     Snapshot,
@@ -137,6 +138,31 @@ class FaultyShards:
             place=("shard", row.shard),
         )
 
+    async def read_map(self) -> ShardMap | None:
+        return await self._faults.perform("read_map", self._inner.read_map, host=self._host, place="shard map")
+
+    async def reshape(self, at: int, retired: Sequence[str], created: Sequence[ShardRow]) -> bool:
+        return await self._faults.perform(
+            "reshape",
+            lambda: self._inner.reshape(at, retired, created),
+            host=self._host,
+            write=True,
+            part=lambda: self._inner.reshape(-1, (), created),  # the rows, and no map that names them
+            place="shard map",
+        )
+
+    async def list_unnamed(self) -> list[ShardRow]:
+        return await self._faults.perform("list_unnamed", self._inner.list_unnamed, host=self._host)
+
+    async def remove_shard(self, shard: str, version: int) -> bool:
+        return await self._faults.perform(
+            "remove_shard",
+            lambda: self._inner.remove_shard(shard, version),
+            host=self._host,
+            write=True,
+            place=("shard", shard),
+        )
+
 
 class FaultyLeases:
     """`LeaseStore`."""
@@ -177,6 +203,15 @@ class FaultyCheckpoints:
         self._inner = inner
         self._faults = faults
         self._host = host
+
+    @property
+    def index_by_slot(self) -> bool:
+        return self._inner.index_by_slot
+
+    async def drop_index(self, home: Home, stamp_us: int) -> None:
+        await self._faults.perform(
+            "drop_index", lambda: self._inner.drop_index(home, stamp_us), host=self._host, write=True
+        )
 
     async def write(self, checkpoint: Checkpoint) -> None:
         await self._faults.perform(

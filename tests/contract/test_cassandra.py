@@ -65,6 +65,10 @@ class TestShards(_Cassandra, store_contract.ShardContract):
     pass
 
 
+class TestReshaping(_Cassandra, store_contract.ReshapeContract):
+    pass
+
+
 class TestLeases(_Cassandra, store_contract.LeaseContract):
     pass
 

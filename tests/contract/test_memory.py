@@ -1,4 +1,4 @@
-"""The memory store keeps the store's contract."""
+"""The memory store keeps the store's contract, also as several hosts share it."""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -28,6 +28,10 @@ class TestShards(_Memory, store_contract.ShardContract):
     pass
 
 
+class TestReshaping(_Memory, store_contract.ReshapeContract):
+    pass
+
+
 class TestLeases(_Memory, store_contract.LeaseContract):
     pass
 
@@ -49,4 +53,18 @@ class TestIndex(_Memory, store_contract.IndexContract):
 
 
 class TestVisibility(_Memory, store_contract.VisibilityContract):
+    pass
+
+
+class _Shared(store_contract.StoreSuite):
+    @asynccontextmanager
+    async def opened(self, *, empty: bool = False) -> AsyncIterator[Store]:
+        yield MemoryStore(is_shared=True)
+
+
+class TestSharedReshaping(_Shared, store_contract.ReshapeContract):
+    pass
+
+
+class TestSharedIndex(_Shared, store_contract.IndexContract):
     pass

@@ -51,6 +51,10 @@ class TestShards(_File, store_contract.ShardContract):
     pass
 
 
+class TestReshaping(_File, store_contract.ReshapeContract):
+    pass
+
+
 class TestLeases(_File, store_contract.LeaseContract):
     pass
 

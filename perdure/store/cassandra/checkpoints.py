@@ -52,6 +52,8 @@ _CELL = struct.Struct(">q?")  # position, whether there is a body behind it
 class CassandraCheckpoints:
     """`perdure.store.contract.Checkpoints`."""
 
+    index_by_slot = False
+
     def __init__(self, session: Session, clock: Clock) -> None:
         self._session = session
         self._index = CassandraIndex(session, clock)
@@ -66,6 +68,9 @@ class CassandraCheckpoints:
         finally:
             index.end(is_durable=is_durable)
         await self._send(_states(checkpoint))
+
+    async def drop_index(self, home: Home, stamp_us: int) -> None:
+        await self._index.drop(home, stamp_us)
 
     async def _send(self, work: Iterable[Sent]) -> None:
         """Send all of it, so many bytes at a time. Values are made when their turn comes."""

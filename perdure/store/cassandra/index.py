@@ -98,7 +98,7 @@ class CassandraIndex:
         while True:
             statement, values = OFFERS.read_scopes(home.shard)
             rows = await self._session.run(statement, values, page=page, fetch=_COUNTED_TOGETHER)
-            buckets = [(tuple(row[:4]), tuple(row[4:])) for row in rows]
+            buckets = [OFFERS.bucket_of(row) for row in rows]
             watches = [side.watch(bucket) for bucket in buckets]
             answers = await self._session.all(OFFERS.count(home.shard, bucket) for bucket in buckets)
             for bucket, watch, answer in zip(buckets, watches, answers, strict=True):
@@ -113,6 +113,23 @@ class CassandraIndex:
                 break
         side.fill(found, is_whole=True)
         return [QueueCount(_queue(scope), count, oldest_ns) for scope, (count, oldest_ns) in counts.items()]
+
+    async def drop(self, home: Home, stamp_us: int) -> None:
+        """See `perdure.store.contract.Checkpoints`."""
+        await self._drop(OFFERS, home.shard, stamp_us)
+        await self._drop(TIMERS, home.shard, stamp_us)
+
+    async def _drop(self, table: Table[T], shard: str, stamp_us: int) -> None:
+        """The buckets first, so that whoever comes again after half of it still finds them."""
+        page: bytes | None = None
+        while True:
+            statement, values = table.read_scopes(shard)
+            rows = await self._session.run(statement, values, page=page, fetch=_COUNTED_TOGETHER)
+            await self._session.all(table.drop(shard, table.bucket_of(row), stamp_us) for row in rows)
+            page = rows.next_page
+            if page is None:
+                break
+        await self._session.run(*table.forget(shard, stamp_us))
 
 
 def _queue(scope: Scope) -> QueueKey:

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from perdure.base.errors import Bug
-from perdure.store.cassandra.session import Session
+from perdure.store.cassandra.session import Rows, Session
 from perdure.store.cassandra.statements import Statement, conditional, read, settled_read
-from perdure.store.contract import ShardRow
+from perdure.store.contract import ShardMap, ShardRow
 
 # There is one map, under one key.
 _MAP = "shards"
@@ -27,8 +27,11 @@ _REPLACE = conditional("UPDATE shard SET version = ?, body = ? WHERE shard = ? I
 _REMOVE = conditional("DELETE FROM shard WHERE shard = ? IF version = ?")
 _READ_SETTLED = settled_read("SELECT body FROM shard WHERE shard = ?")
 _READ = read("SELECT body FROM shard WHERE shard = ?")
+_READ_ALL = read("SELECT body FROM shard")
 _CREATE_MAP = conditional("INSERT INTO shard_map (map, version, shards) VALUES (?, 0, ?) IF NOT EXISTS")
-_READ_MAP = read("SELECT shards FROM shard_map WHERE map = ?")
+_REPLACE_MAP = conditional("UPDATE shard_map SET version = ?, shards = ? WHERE map = ? IF version = ?")
+_READ_MAP = read("SELECT version, shards FROM shard_map WHERE map = ?")
+_READ_MAP_SETTLED = settled_read("SELECT version, shards FROM shard_map WHERE map = ?")
 
 
 class CassandraShards:
@@ -38,13 +41,16 @@ class CassandraShards:
         self._session = session
 
     async def list_shards(self) -> list[ShardRow]:
-        names = await self._session.run(_READ_MAP, (_MAP,))
-        shards: list[str] = [shard for _, shard in sorted(names[0][0].items())] if names else []
-        found = await self._session.all((_READ, (shard,)) for shard in shards)
-        for shard, rows in zip(shards, found, strict=True):
-            if not rows:
-                raise Bug(f"The map names the shard {shard}, which has no row.")
-        return [_decoder.decode(rows[0][0]) for rows in found]
+        names: Sequence[str] | None = None
+        while True:
+            before, names = names, [shard for _, shard in _entries(await self._session.run(_READ_MAP, (_MAP,)))]
+            found = await self._session.all((_READ, (shard,)) for shard in names)
+            missing = [shard for shard, rows in zip(names, found, strict=True) if not rows]
+            if not missing:
+                return [_decoder.decode(rows[0][0]) for rows in found]
+            # A row goes only after the map has forgotten it.
+            if names == before:
+                raise Bug(f"The map names the shard {missing[0]}, which has no row.")
 
     async def initialise(self, rows: Sequence[ShardRow]) -> list[ShardRow]:
         standing = await self.list_shards()
@@ -71,6 +77,30 @@ class CassandraShards:
         applied, _ = await self._session.compare(_REPLACE, values)
         return applied
 
+    async def read_map(self) -> ShardMap | None:
+        rows = await self._session.run(_READ_MAP_SETTLED, (_MAP,))
+        return ShardMap(rows[0][0], tuple(_entries(rows))) if rows else None
+
+    async def reshape(self, at: int, retired: Sequence[str], created: Sequence[ShardRow]) -> bool:
+        standing = await self.read_map()
+        if standing is None or standing.version != at:
+            return False
+        await self._compare_all((_CREATE, (row.shard, row.version, _encoder.encode(row))) for row in created)
+        shards = {first: shard for first, shard in standing.shards if shard not in retired}
+        shards |= {row.slots.first: row.shard for row in created}
+        applied, _ = await self._session.compare(_REPLACE_MAP, (at + 1, shards, _MAP, at))
+        return applied
+
+    async def list_unnamed(self) -> list[ShardRow]:
+        # The rows first: of those that were there then, one that is not named later is not going to be, or not yet.
+        rows = [_decoder.decode(row[0]) for row in await self._session.run(_READ_ALL)]
+        names = {shard for _, shard in _entries(await self._session.run(_READ_MAP_SETTLED, (_MAP,)))}
+        return [row for row in rows if row.shard not in names]
+
+    async def remove_shard(self, shard: str, version: int) -> bool:
+        applied, _ = await self._session.compare(_REMOVE, (shard, version))
+        return applied
+
     async def _compare_all(self, work: Iterable[tuple[Statement, Sequence[object]]]) -> None:
         """Conditional writes of which each may be refused, some at a time. The first error, once all have ended."""
         room = asyncio.Semaphore(_TOGETHER_MAX)
@@ -83,3 +113,8 @@ class CassandraShards:
         for error in await asyncio.gather(*calls, return_exceptions=True):
             if error is not None:
                 raise error
+
+
+def _entries(rows: Rows) -> list[tuple[int, str]]:
+    """The map's entries, by first slot."""
+    return sorted(rows[0][1].items()) if rows else []

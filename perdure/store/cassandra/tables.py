@@ -97,6 +97,8 @@ class Table(Generic[T]):
         self._leave_all = stamped(
             f"DELETE FROM {directory} USING TIMESTAMP ? WHERE {_equal(columns.bucket[:-1])} AND minute <= ?"
         )
+        self._forget = stamped(f"DELETE FROM {directory} USING TIMESTAMP ? WHERE shard = ?")
+        self._scope_columns = len(columns.scope) - 1
         self._scopes = read(f"SELECT {', '.join(columns.bucket[1:])} FROM {directory} WHERE shard = ?")
         self._places = read(
             f"SELECT {places} FROM {directory} WHERE {_equal(columns.scope)}"
@@ -132,6 +134,10 @@ class Table(Generic[T]):
         """
         return self._leave_all if is_first else self._leave, (stamp_us, *_key(shard, bucket))
 
+    def forget(self, shard: str, stamp_us: int) -> Sent:
+        """Delete the whole directory of a shard."""
+        return self._forget, (stamp_us, shard)
+
     def read_from(self, shard: str, bucket: Bucket, low: int | None, limit: int) -> Sent:
         """Rows in order, from `low` on by the first part of their order."""
         if low is None:
@@ -153,6 +159,10 @@ class Table(Generic[T]):
     def read_scopes(self, shard: str) -> Sent:
         """The whole directory of a shard: scope and place."""
         return self._scopes, (shard,)
+
+    def bucket_of(self, row: Sequence[Any]) -> Bucket:
+        """The bucket of a row that `read_scopes` found."""
+        return tuple(row[: self._scope_columns]), tuple(row[self._scope_columns :])
 
 
 def _equal(columns: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ __all__ = ["MemoryStore"]
 class MemoryStore:
     """`perdure.store.contract.Store` in memory. `clock` ages the traces of deletions, which are kept for an hour.
 
-    `is_shared`: several simulated hosts use it as if they were processes.
+    `is_shared`: several simulated hosts use it as if they were processes; index rows lie by their home's shard then.
     """
 
     def __init__(self, clock: Clock | None = None, *, is_shared: bool = False) -> None:
@@ -26,7 +26,7 @@ class MemoryStore:
         self.is_shared = is_shared
         self.shards = MemoryShards()
         self.leases = UnsharedLeases()
-        self.checkpoints = MemoryCheckpoints(clock)
+        self.checkpoints = MemoryCheckpoints(clock, index_by_slot=not is_shared)
         self.visibility = MemoryVisibility(clock)
         self.documents = MemoryDocuments()
 

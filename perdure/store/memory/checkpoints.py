@@ -1,7 +1,8 @@
 """Checkpoint tables in memory. Invariant: for each row the highest stamp wins, whatever the order of arrival.
 
 A deletion is a write: its stamp stays for an hour (`Tombstones`). With one stamp a deletion beats a write, except that
-an index row which one checkpoint both removes and adds stands. Index rows lie by slot: of a home its slots count.
+an index row which one checkpoint both removes and adds stands. Index rows lie by slot: of a home its slots count; or,
+as in a store that several processes have, by the home's shard.
 """
 
 from collections import Counter
@@ -21,15 +22,16 @@ _Order = tuple[int, int, int, str, int, int, int]
 class MemoryCheckpoints:
     """`perdure.store.contract.Checkpoints` in dicts and sorted dicts."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, index_by_slot: bool = True) -> None:
+        self.index_by_slot = index_by_slot
         self._snapshots: dict[tuple[ChainKey, str], tuple[int, Snapshot]] = {}
         self._pointers: dict[ChainKey, tuple[int, Pointer]] = {}
         # branch -> first event id -> (stamp, node)
         self._nodes: dict[str, Any] = {}
-        # partition -> order -> (stamp, slot, offer)
-        self._offers: dict[QueueKey, Any] = {}
-        # timer -> (stamp, slot), sorted by the timer's fields
-        self._timers: Any = SortedDict(_timer_order)
+        # where it lies -> partition -> order -> (stamp, slot, offer)
+        self._offers: dict[str, dict[QueueKey, Any]] = {}
+        # where it lies -> timer -> (stamp, slot), sorted by the timer's fields
+        self._timers: dict[str, Any] = {}
         self._dead = Tombstones(clock)
 
     async def write(self, checkpoint: Checkpoint) -> None:
@@ -77,42 +79,64 @@ class MemoryCheckpoints:
             if not nodes:
                 del self._nodes[branch]
 
+    def _place(self, home: Home) -> str:
+        """Where a home's index rows lie."""
+        return "" if self.index_by_slot else home.shard
+
+    def _counts(self, home: Home, slot: int) -> bool:
+        return not self.index_by_slot or slot in home.slots
+
     def _write_offers(self, checkpoint: Checkpoint, stamp: int) -> None:
-        added = {(partition_of(offer), offer.order): offer for offer in checkpoint.added_offers}
+        place = self._place(checkpoint.home)
+        offers = self._offers.setdefault(place, {})
+        added = {(place, partition_of(offer), offer.order): offer for offer in checkpoint.added_offers}
         for offer in checkpoint.removed_offers:
-            at = (partition_of(offer), offer.order)
+            at = (place, partition_of(offer), offer.order)
             if at in added:
                 continue
             self._dead.add(at, stamp)
-            rows = self._offers.get(at[0], {})
-            found = rows.get(at[1])
+            rows = offers.get(at[1], {})
+            found = rows.get(at[2])
             if found is not None and found[0] <= stamp:
-                del rows[at[1]]
+                del rows[at[2]]
                 if not rows:
-                    del self._offers[at[0]]
+                    del offers[at[1]]
         for at, offer in added.items():
             if self._dead.get(at) >= stamp:
                 continue
-            rows = self._offers.get(at[0])
+            rows = offers.get(at[1])
             if rows is None:
-                rows = self._offers[at[0]] = SortedDict()
-            found = rows.get(at[1])
+                rows = offers[at[1]] = SortedDict()
+            found = rows.get(at[2])
             if found is None or found[0] <= stamp:
-                rows[at[1]] = (stamp, offer.key.slot, offer)
+                rows[at[2]] = (stamp, offer.key.slot, offer)
 
     def _write_timers(self, checkpoint: Checkpoint, stamp: int) -> None:
+        place = self._place(checkpoint.home)
+        timers = self._timers.get(place)
+        if timers is None:
+            timers = self._timers[place] = SortedDict(_timer_order)
         added = dict.fromkeys(checkpoint.added_timers)
         for timer in checkpoint.removed_timers:
             if timer in added:
                 continue
-            self._dead.add(timer, stamp)
-            found = self._timers.get(timer)
+            self._dead.add((place, timer), stamp)
+            found = timers.get(timer)
             if found is not None and found[0] <= stamp:
-                del self._timers[timer]
+                del timers[timer]
         for timer in added:
-            found = self._timers.get(timer)
-            if self._dead.get(timer) < stamp and (found is None or found[0] <= stamp):
-                self._timers[timer] = (stamp, timer.key.slot)
+            found = timers.get(timer)
+            if self._dead.get((place, timer)) < stamp and (found is None or found[0] <= stamp):
+                timers[timer] = (stamp, timer.key.slot)
+
+    async def drop_index(self, home: Home, stamp_us: int) -> None:
+        if self.index_by_slot:
+            return
+        offers = self._offers.pop(home.shard, {})
+        timers = self._timers.pop(home.shard, {})
+        written = [stamp for rows in offers.values() for stamp, *_ in rows.values()]
+        written += [stamp for stamp, _ in timers.values()]
+        assert max(written, default=0) <= stamp_us
 
     def _sweep(self) -> None:
         """Deleted snapshots and pointers are rows until their tombstone is swept; a row written since stays."""
@@ -148,7 +172,7 @@ class MemoryCheckpoints:
         return _cut((node for node in overlapping if node.end > first), limit_bytes)
 
     async def read_offers(self, home: Home, queue: QueueKey, after: Offer | None, limit: int) -> list[Offer]:
-        rows = self._offers.get(queue)
+        rows = self._offers.get(self._place(home), {}).get(queue)
         found: list[Offer] = []
         if rows is None:
             return found
@@ -156,26 +180,29 @@ class MemoryCheckpoints:
             if len(found) >= limit:
                 break
             _, slot, offer = rows[order]
-            if slot in home.slots:
+            if self._counts(home, slot):
                 found.append(offer)
         return found
 
     async def count_offers(self, home: Home) -> list[QueueCount]:
         counts: Counter[QueueKey] = Counter()
         oldest: dict[QueueKey, int] = {}
-        for queue, rows in self._offers.items():
+        for queue, rows in self._offers.get(self._place(home), {}).items():
             for _, slot, offer in rows.values():
-                if slot in home.slots:
+                if self._counts(home, slot):
                     counts[queue] += 1
                     oldest[queue] = min(oldest.get(queue, offer.scheduled_time_ns), offer.scheduled_time_ns)
         return [QueueCount(queue, counts[queue], oldest[queue]) for queue in sorted(counts)]
 
     async def read_timers(self, home: Home, after: Timer | None, limit: int) -> list[Timer]:
+        timers = self._timers.get(self._place(home))
         found: list[Timer] = []
-        for timer in self._timers.irange(minimum=after, inclusive=(False, True)):
+        if timers is None:
+            return found
+        for timer in timers.irange(minimum=after, inclusive=(False, True)):
             if len(found) >= limit:
                 break
-            if self._timers[timer][1] in home.slots:
+            if self._counts(home, timers[timer][1]):
                 found.append(timer)
         return found
 

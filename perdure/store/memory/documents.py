@@ -2,21 +2,23 @@
 
 from collections.abc import Sequence
 
-from perdure.store.contract import Document, ShardRow
+from perdure.store.contract import Document, ShardMap, ShardRow
 
 
 class MemoryShards:
-    """`perdure.store.contract.ShardStore` in a dict."""
+    """`perdure.store.contract.ShardStore` in a dict. Retired rows stay until they are removed."""
 
     def __init__(self) -> None:
         self._rows: dict[str, ShardRow] = {}
+        self._map: ShardMap | None = None
 
     async def list_shards(self) -> list[ShardRow]:
-        return sorted(self._rows.values(), key=lambda row: row.slots)
+        return [self._rows[shard] for _, shard in self._map.shards] if self._map is not None else []
 
     async def initialise(self, rows: Sequence[ShardRow]) -> list[ShardRow]:
-        if not self._rows:
+        if self._map is None and rows:
             self._rows = {row.shard: row for row in rows}
+            self._map = ShardMap(0, _sorted(rows))
         return await self.list_shards()
 
     async def read_shard(self, shard: str) -> ShardRow | None:
@@ -28,6 +30,33 @@ class MemoryShards:
             return False
         self._rows[row.shard] = row
         return True
+
+    async def read_map(self) -> ShardMap | None:
+        return self._map
+
+    async def reshape(self, at: int, retired: Sequence[str], created: Sequence[ShardRow]) -> bool:
+        for row in created:
+            self._rows.setdefault(row.shard, row)
+        if self._map is None or self._map.version != at:
+            return False
+        kept = tuple(entry for entry in self._map.shards if entry[1] not in retired)
+        self._map = ShardMap(at + 1, tuple(sorted(kept + _sorted(created))))
+        return True
+
+    async def list_unnamed(self) -> list[ShardRow]:
+        named = {shard for _, shard in self._map.shards} if self._map is not None else set()
+        return [row for row in self._rows.values() if row.shard not in named]
+
+    async def remove_shard(self, shard: str, version: int) -> bool:
+        found = self._rows.get(shard)
+        if found is None or found.version != version:
+            return False
+        del self._rows[shard]
+        return True
+
+
+def _sorted(rows: Sequence[ShardRow]) -> tuple[tuple[int, str], ...]:
+    return tuple(sorted((row.slots.first, row.shard) for row in rows))
 
 
 class MemoryDocuments:

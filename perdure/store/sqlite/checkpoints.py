@@ -33,6 +33,8 @@ _timer_decoder = msgspec.msgpack.Decoder(Timer)
 class SqliteCheckpoints:
     """`perdure.store.contract.Checkpoints`."""
 
+    index_by_slot = True
+
     def __init__(self, writer: Writer, readers: Readers, clock: Clock) -> None:
         self._writer = writer
         self._readers = readers
@@ -53,6 +55,9 @@ class SqliteCheckpoints:
                     connection.execute(SWEEP[table], (now_us - KEEP_US,))
 
         await self._writer.run(write, _size(checkpoint))
+
+    async def drop_index(self, home: Home, stamp_us: int) -> None:
+        """Rows lie by slot: they are the next owner's."""
 
     async def read_snapshot(self, key: ChainKey, run_id: str) -> Snapshot | None:
         def read(connection: sqlite3.Connection) -> Snapshot | None:

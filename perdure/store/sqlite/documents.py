@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from perdure.store.contract import Document, ShardRow
+from perdure.store.contract import Document, ShardMap, ShardRow
 from perdure.store.sqlite.readers import Readers
 from perdure.store.sqlite.statements import CONDITIONAL, READ
 from perdure.store.sqlite.writer import Writer
@@ -14,9 +14,14 @@ from perdure.store.sqlite.writer import Writer
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(ShardRow)
 
+# Where the map's version is, among the documents.
+_MAP = ("shards", "map")
+
 
 class SqliteShards:
-    """`perdure.store.contract.ShardStore`."""
+    """`perdure.store.contract.ShardStore`. The rows are the map: reshaping is one transaction, in which those of
+    retired shards go. The map's version is a document's, of a kind of its own.
+    """
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
@@ -48,6 +53,42 @@ class SqliteShards:
         return await self._writer.run(
             lambda connection: connection.execute(CONDITIONAL["replace_shard"], values).rowcount == 1
         )
+
+    async def read_map(self) -> ShardMap | None:
+        def read(connection: sqlite3.Connection) -> ShardMap | None:
+            rows = _rows(connection)
+            if not rows:
+                return None
+            return ShardMap(_map_version(connection), tuple((row.slots.first, row.shard) for row in rows))
+
+        return await self._writer.run(read)
+
+    async def reshape(self, at: int, retired: Sequence[str], created: Sequence[ShardRow]) -> bool:
+        values = [_values(row) for row in created]
+        document = {"kind": _MAP[0], "key": _MAP[1], "version": at + 1, "body": b""}
+
+        def reshape(connection: sqlite3.Connection) -> bool:
+            if _map_version(connection) != at or not _rows(connection):
+                return False
+            found = connection.execute(READ["document"], _MAP).fetchone()
+            connection.execute(CONDITIONAL["create_document" if found is None else "replace_document"], document)
+            connection.executemany(CONDITIONAL["remove_shard"], [(shard,) for shard in retired])
+            connection.executemany(CONDITIONAL["initialise_shard"], values)
+            return True
+
+        return await self._writer.run(reshape)
+
+    async def list_unnamed(self) -> list[ShardRow]:
+        return []
+
+    async def remove_shard(self, shard: str, version: int) -> bool:
+        return False
+
+
+def _map_version(connection: sqlite3.Connection) -> int:
+    """0 until something was reshaped."""
+    found = connection.execute(READ["document"], _MAP).fetchone()
+    return 0 if found is None else Document(*found).version
 
 
 def _values(row: ShardRow) -> dict[str, Any]:

@@ -38,6 +38,7 @@ CONDITIONAL = {
         "UPDATE shard SET first_slot = :first_slot, version = :version, body = :body "
         "WHERE shard = :shard AND version = :version - 1"
     ),
+    "remove_shard": "DELETE FROM shard WHERE shard = ?",
     "create_document": (
         "INSERT INTO document (kind, key, version, body) VALUES (:kind, :key, :version, :body) ON CONFLICT DO NOTHING"
     ),

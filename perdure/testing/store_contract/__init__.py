@@ -20,6 +20,7 @@ from perdure.testing.store_contract.histories import HistoryContract
 from perdure.testing.store_contract.index import IndexContract
 from perdure.testing.store_contract.leases import LeaseContract
 from perdure.testing.store_contract.log import LogContract
+from perdure.testing.store_contract.reshaping import ReshapeContract
 from perdure.testing.store_contract.suite import StoreSuite
 from perdure.testing.store_contract.visibility import VisibilityContract
 
@@ -31,6 +32,7 @@ __all__ = [
     "IndexContract",
     "LeaseContract",
     "LogContract",
+    "ReshapeContract",
     "ShardContract",
     "StoreSuite",
     "VisibilityContract",

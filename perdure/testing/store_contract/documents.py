@@ -2,8 +2,8 @@
 
 import asyncio
 
-from perdure.base.slots import SLOTS, even_ranges
-from perdure.store.contract import Document, SegmentId, ShardRow
+from perdure.base.slots import SLOTS, SlotRange, even_ranges
+from perdure.store.contract import Document, Home, SegmentId, ShardRow
 from perdure.testing.store_contract.suite import StoreSuite, fresh
 
 
@@ -69,6 +69,15 @@ class ShardContract(StoreSuite):
             done = await asyncio.gather(*map(store.shards.replace_shard, rows))
             assert sum(done) == 1
             assert await store.shards.read_shard(row.shard) == rows[done.index(True)]
+
+    async def test_a_row_keeps_what_is_known_of_its_reshaping(self) -> None:
+        async with self.opened(empty=True) as store:
+            row = (await store.shards.initialise(_rows(1)))[0]
+            assert (row.reshaping, row.after_us, row.inherits) == (None, 0, ())
+            homes = (Home(fresh(), SlotRange(0, 7)), Home(fresh(), SlotRange(7, SLOTS)))
+            changed = ShardRow(row.shard, row.slots, 1, None, 1, "host", 0, 1 << 50, homes)
+            assert await store.shards.replace_shard(changed)
+            assert await store.shards.read_shard(row.shard) == changed
 
 
 class DocumentContract(StoreSuite):
