@@ -13,6 +13,9 @@
     ├── Unavailable           14  try again: the shard moved, the store does not answer
     │   ├── StickyUnavailable     nobody polls the worker's own queue
     │   ├── ShardLost             the owner lost the shard; nothing of this call is known to be done
+    │   ├── ShardElsewhere        another host has the shard; nothing was done here
+    │   ├── PartitionElsewhere    another host has the task-queue partition; nothing was done here
+    │   ├── HostUnreachable       no connection to another host: nothing was sent
     │   └── StoreUnavailable      the store refused or could not be reached
     ├── Aborted               10  the call lost to another one; try again
     ├── DeadlineExceeded       4  the caller's time is over
@@ -202,6 +205,38 @@ class Unavailable(PerdureError):
 
 class ShardLost(Unavailable):
     """The shard's owner lost it while the call ran; whatever the call saw is thrown away."""
+
+
+class ShardElsewhere(Unavailable):
+    """Another host has the shard; nothing was done here. `host`: the member that may have it, "" = unknown. `view`: the
+    version of the members' document of who says so.
+    """
+
+    def __init__(self, message: str, host: str = "", view: int = 0) -> None:
+        super().__init__(message)
+        self.host = host
+        self.view = view
+
+
+class PartitionElsewhere(Unavailable):
+    """Another host has the task-queue partition; nothing was done here that would not be done again. Fields as of
+    `ShardElsewhere`.
+    """
+
+    def __init__(self, message: str, host: str = "", view: int = 0) -> None:
+        super().__init__(message)
+        self.host = host
+        self.view = view
+
+
+class HostUnreachable(Unavailable):
+    """There is no connection to another host, and the call was never sent: nothing was done. `host`: what is known of
+    it, an id or an address.
+    """
+
+    def __init__(self, message: str, host: str = "") -> None:
+        super().__init__(message)
+        self.host = host
 
 
 class StickyUnavailable(Unavailable):
