@@ -106,6 +106,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     visibility_rps: int = 10
     burst_ratio: float = 2.0
 
-    def of(self, namespace: str = "", task_queue: str = "", task_type: str = "") -> "Limits":  # noqa: ARG002 - as LimitsSource
+    def of(self, namespace: str = "", task_queue: str = "", task_type: str = "") -> "Limits":
         """Itself."""
         return self
