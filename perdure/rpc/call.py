@@ -14,13 +14,15 @@ from google.protobuf.message import Message
 class CallMeta(msgspec.Struct, frozen=True):
     """`timeout_ns`: what was left of the caller's deadline when the call arrived, 0 = it has none.
 
-    The rest are headers, "" where absent.
+    `certificate_names`: who the caller is by the certificate that it has shown, as `dns:worker.example`. The rest are
+    headers, "" where absent.
     """
 
     timeout_ns: int = 0
     client_name: str = ""
     client_version: str = ""
     authorization: str = ""
+    certificate_names: tuple[str, ...] = ()
 
 
 # `(request, meta)`. The reply is a message, or bytes that are one already. Errors are those of `perdure.base.errors`;

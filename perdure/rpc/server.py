@@ -28,6 +28,7 @@ from perdure.base.errors import PerdureError
 from perdure.base.limits import MIB
 from perdure.rpc.call import CallMeta, Method, MethodTable
 from perdure.rpc.status import INTERNAL_MESSAGE, headers_of, shortened, status_of
+from perdure.rpc.tls import ServerTls, names_of
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +36,7 @@ log = structlog.get_logger(__name__)
 _OTHER_SERVICES = frozenset({health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME})
 _FAREWELL_S = 0.2
 _NO_META = CallMeta()
+UNAUTHORIZED = "Request unauthorized."
 _HEADERS = {"client-name": "client_name", "client-version": "client_version", "authorization": "authorization"}
 
 if TYPE_CHECKING:
@@ -50,7 +52,8 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     that this server gives; the transport itself refuses what is larger than `transport_bytes_max`. `connection_age_ms`
     is jittered by gRPC by 10 %. Clients may ping every `ping_interval_ms_min` without a call: SDKs do so every 10 s
     and would otherwise be cut off. `pending_calls_max`: calls that have arrived and wait to be taken up; gRPC cancels
-    some of those above it, and all above twice as many, without a word.
+    some of those above it, and all above twice as many, without a word. `reflection`: callers may ask which methods
+    there are.
     """
 
     receive_bytes_max: int = 4 * MIB
@@ -64,6 +67,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     connection_idle_ms: int = 120_000
     connection_age_ms: int = 300_000
     connection_grace_ms: int = 70_000
+    reflection: bool = True
 
 
 def channel_arguments(options: ServerOptions) -> list[tuple[str, int]]:
@@ -92,7 +96,8 @@ def channel_arguments(options: ServerOptions) -> list[tuple[str, int]]:
 class RpcServer:
     """One listener. `methods` are served; `absent` (full method names) are known and answer that they aren't there yet.
 
-    `health_names`: the services that health checks may ask for, besides "" for the whole process.
+    `health_names`: the services that health checks may ask for, besides "" for the whole process. `tls`: without it
+    everything is sent in the clear.
     """
 
     def __init__(
@@ -102,21 +107,29 @@ class RpcServer:
         absent: Iterable[str] = (),
         health_names: Sequence[str] = (),
         options: ServerOptions = ServerOptions(),  # noqa: B008 - it is frozen
+        tls: ServerTls | None = None,
     ) -> None:
         self._options = options
+        self._tls = tls
         self._health_names = ("", *health_names)
         self._server = grpc.aio.server(options=channel_arguments(options))
         self._health = health.HealthServicer()
-        self._routes = _Routes(methods, absent, options.receive_bytes_max)
+        self._routes = _Routes(methods, absent, options, tls)
         self._server.add_generic_rpc_handlers((self._routes,))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        services = {name.split("/")[1] for name in methods}
-        reflection.enable_server_reflection([*sorted(services), *sorted(_OTHER_SERVICES)], self._server)
+        if options.reflection:
+            services = {name.split("/")[1] for name in methods}
+            reflection.enable_server_reflection([*sorted(services), *sorted(_OTHER_SERVICES)], self._server)
 
     async def start(self, address: str) -> int:
-        """Listen on `host:port` (port 0 = any free one) or `unix:path`, serve, and return the port. Raises OSError."""
+        """Listen on `host:port` (port 0 = any free one) or `unix:path`, serve, and return the port. Raises OSError, and
+        InvalidArgument for certificates that can't be read.
+        """
         try:
-            port = self._server.add_insecure_port(address)
+            if self._tls is None:
+                port = self._server.add_insecure_port(address)
+            else:
+                port = self._server.add_secure_port(address, self._tls.credentials())
         except RuntimeError as error:
             raise OSError(f"cannot listen on {address}{await _obstacle(address)}") from error
         await self._server.start()
@@ -154,11 +167,15 @@ async def _obstacle(address: str) -> str:
 class _Routes(grpc.GenericRpcHandler):
     """Finds the handler of a method; every method has one, if only to say that it is unknown. `closed`: all refuse."""
 
-    def __init__(self, methods: MethodTable, absent: Iterable[str], receive_bytes_max: int) -> None:
+    def __init__(
+        self, methods: MethodTable, absent: Iterable[str], options: ServerOptions, tls: ServerTls | None
+    ) -> None:
+        clients = tls if tls is not None and tls.knows_clients else None
         self._handlers: dict[str, _Handler] = {
-            name: grpc.unary_unary_rpc_method_handler(_serve(name, method, receive_bytes_max))
+            name: grpc.unary_unary_rpc_method_handler(_serve(name, method, options.receive_bytes_max, clients))
             for name, method in methods.items()
         }
+        self._reflection = options.reflection
         for name in absent:
             method = name.rpartition("/")[2]
             self._handlers[name] = _refuse(f"{method} is not implemented by this server")
@@ -173,6 +190,8 @@ class _Routes(grpc.GenericRpcHandler):
         if handler is not None:
             return handler
         service, _, method = name.removeprefix("/").rpartition("/")
+        if service == reflection.SERVICE_NAME and not self._reflection:
+            return _refuse(UNAUTHORIZED, grpc.StatusCode.PERMISSION_DENIED)
         if service in _OTHER_SERVICES:
             return None
         if service in self._services:
@@ -188,7 +207,10 @@ def _refuse(message: str, code: grpc.StatusCode = grpc.StatusCode.UNIMPLEMENTED)
     return grpc.unary_unary_rpc_method_handler(refuse)
 
 
-def _serve(name: str, method: Method, receive_bytes_max: int) -> Callable[[bytes, _Context], Awaitable[bytes]]:
+def _serve(
+    name: str, method: Method, receive_bytes_max: int, clients: ServerTls | None
+) -> Callable[[bytes, _Context], Awaitable[bytes]]:
+    """`clients`: whoever calls has shown a certificate to it."""
     parse, handler = parser(method.request), method.handler
 
     async def serve(body: bytes, context: _Context) -> bytes:
@@ -196,12 +218,16 @@ def _serve(name: str, method: Method, receive_bytes_max: int) -> Callable[[bytes
             # Workers recognise this text and fail their workflow task with a cause of its own.
             text = f"grpc: received message larger than max ({len(body)} vs. {receive_bytes_max})"
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+        names = () if clients is None else names_of(context)
+        if clients is not None and (why := clients.refuses(names)):
+            log.warning("a caller was refused", operation=name, reason=why, names=names)
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, UNAUTHORIZED)
         try:
             request = parse(body)
         except DecodeError as error:
             await context.abort(grpc.StatusCode.INTERNAL, f"grpc: error unmarshalling request: {_fault(error)}")
         try:
-            reply = await handler(request, _meta(context))
+            reply = await handler(request, _meta(context, names))
         except PerdureError as error:
             await _abort(name, error, context)
         except Exception:
@@ -232,10 +258,10 @@ def _fault(error: DecodeError) -> str:
     return "proto: cannot parse invalid wire-format data"
 
 
-def _meta(context: _Context) -> CallMeta:
+def _meta(context: _Context, names: tuple[str, ...]) -> CallMeta:
     # The stubs leave out that it is None where the caller has no deadline.
     remaining = cast("float | None", context.time_remaining())
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"certificate_names": names} if names else {}
     for key, value in context.invocation_metadata() or ():
         field = _HEADERS.get(key)
         if field is not None:
