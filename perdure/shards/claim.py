@@ -3,17 +3,23 @@
 Invariant: an epoch is drawn once. A draw whose outcome is unknown is never taken for one's own, because another
 process may have written the very same row; the next is drawn instead. Only the newest epoch moves `first`, so that
 whoever drew an epoch can rely on the segments it found there, and only it changes the owner that it found, so that
-whoever may answer still is known to all who draw later.
+whoever may answer still is known to all who draw later. No epoch is drawn for a shard of which a reshaping may still
+make others: the map is asked first, and moved on where it has not decided yet (0019).
 """
 
 import asyncio
+from typing import Any
 
 import msgspec
 
-from perdure.base.errors import Bug, ShardLost
+from perdure.base.errors import ShardLost
 from perdure.shards.options import World
 from perdure.shards.retrying import delay_s, once, settled
 from perdure.store.contract import OutcomeUnknown, SegmentId, ShardRow
+
+
+class ShardRetired(ShardLost):
+    """The map does not name this shard: others have its slots."""
 
 
 class Claim:
@@ -27,13 +33,15 @@ class Claim:
 
     @classmethod
     async def draw(cls, world: World, shard: str) -> "Claim":
-        """Draw the next epoch of a shard. Raises StoreUnavailable; Bug if there is no such shard."""
+        """Draw the next epoch of a shard. Raises StoreUnavailable, ShardRetired."""
         attempt = 0
         while True:
             row = await settled(world, lambda: world.store.shards.read_shard(shard))
             if row is None:
-                raise Bug(f"There is no shard {shard}.")
-            wanted = msgspec.structs.replace(row, epoch=row.epoch + 1, version=row.version + 1)
+                raise ShardRetired(f"There is no shard {shard} any more.")
+            if row.reshaping is not None:
+                await _forbid(world, shard, row.reshaping)
+            wanted = msgspec.structs.replace(row, epoch=row.epoch + 1, version=row.version + 1, reshaping=None)
             if await _replace(world, wanted):
                 return cls(world, wanted)
             attempt += 1
@@ -41,24 +49,36 @@ class Claim:
 
     async def begin_at(self, first: SegmentId) -> None:
         """Move the begin of the log to `first`; returns when that is definite. Raises ShardLost, StoreUnavailable."""
-        await self._change(first, self.row.owner)
+        await self._change(first=first)
 
     async def answer_as(self, owner: str) -> None:
         """Make `owner` the one who answers for the shard; returns when that is definite. The former one's time must be
         over. Raises ShardLost, StoreUnavailable.
         """
-        await self._change(self.row.first, owner)
+        await self._change(owner=owner)
 
-    async def _change(self, first: SegmentId | None, owner: str) -> None:
+    async def announce(self, version: int, after_us: int) -> None:
+        """Say that the shard is retired as soon as the map of this version is replaced; returns when that is definite.
+        No stamp beyond `after_us` was used. Nothing may be committed from then on. Raises ShardLost, StoreUnavailable.
+        """
+        await self._change(reshaping=version, after_us=after_us)
+
+    async def disinherit(self) -> None:
+        """All index rows lie under the shard's own home; returns when that is definite. Raises ShardLost,
+        StoreUnavailable.
+        """
+        await self._change(inherits=())
+
+    async def _change(self, **fields: Any) -> None:
         attempt = 0
-        while (self.row.first, self.row.owner) != (first, owner):
-            wanted = msgspec.structs.replace(self.row, first=first, owner=owner, version=self.row.version + 1)
+        while any(getattr(self.row, name) != value for name, value in fields.items()):
+            wanted = msgspec.structs.replace(self.row, **fields, version=self.row.version + 1)
             if await _replace(self._world, wanted):
                 self.row = wanted
                 return
             await self.check()
             attempt += 1
-            if (self.row.first, self.row.owner) != (first, owner):
+            if any(getattr(self.row, name) != value for name, value in fields.items()):
                 await asyncio.sleep(delay_s(self._world, attempt))
 
     async def check(self) -> None:
@@ -67,6 +87,20 @@ class Claim:
         if row is None or row.epoch != self.row.epoch:
             raise ShardLost(f"Another owner claims the shard {self.row.shard}.")
         self.row = row
+
+
+async def _forbid(world: World, shard: str, reshaping: int) -> None:
+    """Return when nothing can come any more of the reshaping of this version. Raises ShardRetired if the shard is not
+    one that the map names, StoreUnavailable.
+    """
+    shards = world.store.shards
+    while True:
+        standing = await settled(world, shards.read_map)
+        if standing is None or all(named != shard for _, named in standing.shards):
+            raise ShardRetired(f"The shard {shard} was split or merged.")
+        if standing.version > reshaping:
+            return
+        await settled(world, lambda: shards.reshape(reshaping, (), ()))
 
 
 async def _replace(world: World, row: ShardRow) -> bool:

@@ -18,6 +18,9 @@ from perdure.store.contract import ShardMap, ShardRow
 _MAP = "shards"
 # Rows that are written at once while a store is new.
 _TOGETHER_MAX = 64
+# A walk over all rows, those that the map does not name too: from here, so many at a time.
+_FIRST_TOKEN = -(1 << 63)
+_PAGE = 200
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(ShardRow)
@@ -27,7 +30,7 @@ _REPLACE = conditional("UPDATE shard SET version = ?, body = ? WHERE shard = ? I
 _REMOVE = conditional("DELETE FROM shard WHERE shard = ? IF version = ?")
 _READ_SETTLED = settled_read("SELECT body FROM shard WHERE shard = ?")
 _READ = read("SELECT body FROM shard WHERE shard = ?")
-_READ_ALL = read("SELECT body FROM shard")
+_WALK = read("SELECT body, token(shard) FROM shard WHERE token(shard) > ? LIMIT ?")
 _CREATE_MAP = conditional("INSERT INTO shard_map (map, version, shards) VALUES (?, 0, ?) IF NOT EXISTS")
 _REPLACE_MAP = conditional("UPDATE shard_map SET version = ?, shards = ? WHERE map = ? IF version = ?")
 _READ_MAP = read("SELECT version, shards FROM shard_map WHERE map = ?")
@@ -93,7 +96,12 @@ class CassandraShards:
 
     async def list_unnamed(self) -> list[ShardRow]:
         # The rows first: of those that were there then, one that is not named later is not going to be, or not yet.
-        rows = [_decoder.decode(row[0]) for row in await self._session.run(_READ_ALL)]
+        rows: list[ShardRow] = []
+        token, page = _FIRST_TOKEN, _PAGE
+        while page == _PAGE:
+            found = await self._session.run(_WALK, (token, _PAGE))
+            rows += [_decoder.decode(row[0]) for row in found]
+            token, page = found[-1][1] if found else token, len(found)
         names = {shard for _, shard in _entries(await self._session.run(_READ_MAP_SETTLED, (_MAP,)))}
         return [row for row in rows if row.shard not in names]
 

@@ -8,7 +8,7 @@ import msgspec
 
 from perdure.store.contract import Document, ShardMap, ShardRow
 from perdure.store.sqlite.readers import Readers
-from perdure.store.sqlite.statements import CONDITIONAL, READ
+from perdure.store.sqlite.statements import CONDITIONAL, FINAL, READ
 from perdure.store.sqlite.writer import Writer
 
 _encoder = msgspec.msgpack.Encoder()
@@ -72,7 +72,7 @@ class SqliteShards:
                 return False
             found = connection.execute(READ["document"], _MAP).fetchone()
             connection.execute(CONDITIONAL["create_document" if found is None else "replace_document"], document)
-            connection.executemany(CONDITIONAL["remove_shard"], [(shard,) for shard in retired])
+            connection.executemany(FINAL["drop_shard"], [(shard,) for shard in retired])
             connection.executemany(CONDITIONAL["initialise_shard"], values)
             return True
 

@@ -38,7 +38,6 @@ CONDITIONAL = {
         "UPDATE shard SET first_slot = :first_slot, version = :version, body = :body "
         "WHERE shard = :shard AND version = :version - 1"
     ),
-    "remove_shard": "DELETE FROM shard WHERE shard = ?",
     "create_document": (
         "INSERT INTO document (kind, key, version, body) VALUES (:kind, :key, :version, :body) ON CONFLICT DO NOTHING"
     ),
@@ -48,8 +47,9 @@ CONDITIONAL = {
     ),
 }
 
-# A segment's id is never used again, so its end needs no condition.
+# The id of a segment, or of a shard, is never used again, so its end needs no condition.
 FINAL = {
+    "drop_shard": "DELETE FROM shard WHERE shard = ?",
     "drop_groups": f"DELETE FROM log_group WHERE {_SEGMENT}",
     "drop_header": f"DELETE FROM log_segment WHERE {_SEGMENT}",
 }

@@ -38,7 +38,7 @@ def test_no_table_takes_both_kinds() -> None:
     conditional, stamped = _targets(CONDITIONAL), _targets(STAMPED)
     assert conditional == {"log_segment", "log_group", "shard", "document"}
     assert not conditional & stamped
-    assert _targets(FINAL) == {"log_segment", "log_group"}
+    assert _targets(FINAL) == {"log_segment", "log_group", "shard"}
     assert _targets(SWEEP) <= stamped
     assert _targets(ATTRIBUTES) == {"run_attribute"}
 
