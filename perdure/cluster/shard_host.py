@@ -23,7 +23,7 @@ class ShardState(StrEnum):
 
 
 class ShardView(msgspec.Struct, frozen=True):
-    """A shard as its host sees it. `slots` None, `epoch` 0 while that isn't known. `is_wanted`: by the host's view it is
+    """A shard as its host sees it. `slots` None, `epoch` 0 while that is unknown. `is_wanted`: by the host's view it is
     its own. `tail_bytes`: of log that a next owner would read; `dirty_bytes`: of it not checkpointed. `reason`: why it
     doesn't serve.
     """
