@@ -221,10 +221,18 @@ class _One(Collector):
         return (self._metric,)
 
 
-class Metrics:
-    """All families of a process, each made when it is first asked for. `registry`: what holds them."""
+# The roles that a process may have; each has its own `service_name` on the page.
+SERVICES = ("frontend", "history", "matching")
 
-    def __init__(self) -> None:
+
+class Metrics:
+    """All families of a process, each made when it is first asked for. `registry`: what holds them. `services`: the
+    roles of this process.
+    """
+
+    def __init__(self, services: tuple[str, ...] = SERVICES) -> None:
+        assert services
+        self.services = services
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library says no types of it
         self.registry = CollectorRegistry()
         self._bounds = _Bounds()
@@ -233,6 +241,10 @@ class Metrics:
         # First in the registry: what a source measures while it reads is on the same page.
         self._scraped = _Scraped(self._bounds)
         self.registry.register(self._scraped)
+
+    def home(self, service: str) -> str:
+        """The `service_name` of what `service` does where it is: a process without that role does it for its own."""
+        return service if service in self.services else self.services[0]
 
     def family(self, definition: Definition[Cell]) -> Family[Cell]:
         """The series of a metric."""

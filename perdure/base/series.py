@@ -8,7 +8,7 @@ from perdure.base.metrics import BYTES, COUNTS, Counter, Definition, Gauge, Hist
 
 _RPC = "namespace operation service_name"
 _CLIENT = "namespace operation service_name service_role"
-_LISTS = "operation service_name visibility_index_name visibility_plugin_name"
+_LISTS = "operation service_name visibility_index_name visibility_plugin_name visibility_type"
 _CACHE = "cache_type namespace_id operation service_name"
 _TASK = "archetype namespace operation service_name task_type"
 _TASK_PRIORITY = "archetype namespace operation service_name task_priority task_type"
@@ -28,10 +28,18 @@ SERVICE_ERRORS_RESOURCE_EXHAUSTED = counter(
     f"{_RPC} resource_exhausted_cause resource_exhausted_scope",
     "Calls that met a limit.",
 )
+SERVICE_NOT_FOUND = counter("service_errors_entity_not_found", _RPC, "Calls for something that isn't there.")
+SERVICE_ALREADY_STARTED = counter(
+    "service_errors_execution_already_started", _RPC, "Starts of a workflow whose id is taken."
+)
+SERVICE_UNAUTHORIZED = counter("service_errors_unauthorized", _RPC, "Calls without the permission for it.")
 SERVICE_PANICS = counter("service_panics", _RPC, "Calls that failed by a defect.")
 CLIENT_REQUESTS = counter("client_requests", _CLIENT, "Calls of one role (service_name) to another (service_role).")
 CLIENT_LATENCY = histogram("client_latency", _CLIENT, "Seconds that calls between roles took.")
 CLIENT_ERRORS = counter("client_errors", f"error_type {_CLIENT}", "Calls between roles that failed, by error.")
+ADD_SEARCH_ATTRIBUTES_FAILURES = counter(
+    "add_search_attributes_failures", "service_name", "Search attributes that could not be added."
+)
 ACTION = counter("action", f"action_type {_RPC}", "What clients and commands set going, by kind.")
 
 # ---------------------------------------------------------------------------------------------------------------- store
@@ -43,6 +51,15 @@ PERSISTENCE_ERROR_WITH_TYPE = counter("persistence_error_with_type", f"error_typ
 VISIBILITY_REQUESTS = counter("visibility_persistence_requests", _LISTS, "Operations on lists asked of the store.")
 VISIBILITY_LATENCY = histogram("visibility_persistence_latency", _LISTS, "Seconds that operations on lists took.")
 VISIBILITY_ERRORS = counter("visibility_persistence_errors", _LISTS, "Operations on lists that failed.")
+VISIBILITY_ERROR_WITH_TYPE = counter("visibility_persistence_error_with_type", f"error_type {_LISTS}", "By error.")
+# Dashboards of older versions ask for each kind by a name of its own.
+VISIBILITY_INVALID = counter("visibility_persistence_invalid_argument", _LISTS, "Of those: queries that can't be read.")
+VISIBILITY_EXHAUSTED = counter("visibility_persistence_resource_exhausted", _LISTS, "Of those: over a limit.")
+VISIBILITY_CONDITION = counter("visibility_persistence_condition_failed", _LISTS, "Of those: lost to another one.")
+VISIBILITY_TIMEOUT = counter("visibility_persistence_timeout", _LISTS, "Of those: out of time.")
+VISIBILITY_NOT_FOUND = counter("visibility_persistence_not_found", _LISTS, "Of those: of nothing that is there.")
+VISIBILITY_INTERNAL = counter("visibility_persistence_internal", _LISTS, "Of those: unexpected.")
+VISIBILITY_UNAVAILABLE = counter("visibility_persistence_unavailable", _LISTS, "Of those: the store was away.")
 
 _KIND = "kind service_name"
 CASSANDRA_REQUESTS = counter(
@@ -71,12 +88,27 @@ SHARD_CREATED = counter("sharditem_created_count", "operation service_name", "Sh
 SHARD_REMOVED = counter("sharditem_removed_count", "operation service_name", "Shards that were lost or released.")
 SHARD_CLOSED = counter("shard_closed_count", "operation service_name", "Shards that were closed.")
 SHARD_ACQUISITION = histogram("sharditem_acquisition_latency", "operation service_name", "Seconds to take a shard.")
+SHARD_HANDOVERS = counter(
+    "shard_handovers", "operation outcome service_name", "Shards asked of another host (released), or given to one."
+)
+SHARDS_RESHAPED = counter(
+    "shards_reshaped", "operation outcome service_name", "Splits and merges of shards, by how they ended."
+)
+SHARD_QUEUE_LAG = histogram(
+    "shardinfo_scheduled_queue_lag",
+    "operation service_name task_category",
+    "Seconds by which a shard's first timer is late, of each shard, when the page is read.",
+)
+AUDITOR_REPAIRS = counter(
+    "auditor_repairs", "operation service_name task_type", "Outstanding tasks that no index had; each is a defect."
+)
 ORPHAN_SEGMENTS = counter(
     "orphan_segments", "operation service_name", "Segments of shards' logs that nothing led to any more, and dropped."
 )
 OVERDUE_RUNS = counter(
     "overdue_runs", "operation service_name", "Closed runs that were kept, or listed, since their timer was lost."
 )
+ACQUIRE_SHARDS_COUNT = counter("acquire_shards_count", "operation service_name", "Times that all shards were taken.")
 ACQUIRE_SHARDS = histogram("acquire_shards_latency", "operation service_name", "Seconds to take all shards at start.")
 
 # ------------------------------------------------------------------------------------------------------ history: tasks
@@ -116,6 +148,18 @@ TASK_SCHEDULE_TO_START = histogram(
     "task_schedule_to_start_latency", _QUEUE, "Seconds from when a task was scheduled until a worker began it."
 )
 
+# What workers answered their workflow tasks with.
+COMMAND = counter("command", f"commandType {_RPC}", "Commands of workflow tasks that were completed.")
+EMPTY_COMPLETIONS = counter("empty_completion_commands", _RPC, "Completed workflow tasks without a command.")
+MULTIPLE_COMPLETIONS = counter("multiple_completion_commands", _RPC, "Completed workflow tasks with several commands.")
+STICKY_COMPLETIONS = counter(
+    "complete_workflow_task_sticky_enabled_count", _RPC, "Completed workflow tasks whose worker keeps the run."
+)
+UNSTICKY_COMPLETIONS = counter(
+    "complete_workflow_task_sticky_disabled_count", _RPC, "Completed workflow tasks whose worker doesn't."
+)
+FAILED_WORKFLOW_TASKS = counter("failed_workflow_tasks", f"failure {_TIMEOUT}", "Workflow tasks that failed, by cause.")
+
 _CALLBACK = "destination namespace operation outcome service_name"
 CALLBACK_REQUESTS = counter("callback_outbound_requests", _CALLBACK, "Calls of completion callbacks.")
 CALLBACK_LATENCY = histogram("callback_outbound_latency", _CALLBACK, "Seconds that a call of a callback took.")
@@ -133,10 +177,40 @@ NO_POLLER_TASKS = counter("no_poller_tasks", _POLL, "Tasks that came to a queue 
 SYNC_THROTTLE = counter("sync_throttle_count", _POLL, "Times that a queue's rate held a task back.")
 SYNC_MATCH = histogram("syncmatch_latency", _QUEUE, "Seconds from a task's offer to a poller that waited for it.")
 ASYNC_MATCH = histogram("asyncmatch_latency", _QUEUE, "Seconds from when a task was scheduled to its late poller.")
+LOCAL_MATCHES = counter("local_to_local_matches", _POLL, "Matches of a task and a poll of the same partition.")
 BACKLOG_COUNT = gauge("approximate_backlog_count", _POLL, "Tasks that wait for a poller.")
 BACKLOG_AGE = gauge("approximate_backlog_age_seconds", _POLL, "Age of the oldest of them, in seconds.", max)
 PENDING_POLLS = gauge("pending_polls", _POLL, "Polls that wait for a task.")
 LOADED_PARTITIONS = gauge("loaded_task_queue_partition_count", "operation service_name", "Partitions in memory.")
+
+# -------------------------------------------------------------------------------------------------------------- cluster
+
+MEMBERSHIP_CHANGED = counter(
+    "membership_changed_count", "operation service_name", "Views of the members that differed from the former one."
+)
+MEMBERS = gauge("membership_members", "member_role service_name state", "Hosts as seen from here, by role.", max)
+MEMBERS_VERSION = gauge("membership_version", "service_name", "Version of the newest view of the members.", max)
+LEASES_LOST = counter("membership_leases_lost", "service_name", "Times that this host lost its lease.")
+
+# ------------------------------------------------------------------------------- security and dynamic configuration
+
+AUTHORIZATION_LATENCY = histogram(
+    "service_authorization_latency", _RPC, "Seconds to decide whether a call may be made."
+)
+JWKS_REFRESHES = counter("jwks_refreshes", "outcome service_name", "Fetches of the keys that tokens are checked by.")
+AUDIT_RECORDS = counter("audit_records", "outcome service_name", "Lines of the audit log, written and lost.")
+CERTIFICATE_EXPIRY = gauge(
+    "certificate_expiry_seconds", "certificate service_name", "Seconds until a certificate in use expires.", min
+)
+CERTIFICATE_RELOADS = counter(
+    "certificate_reloads", "outcome service_name", "Certificates that were read again from their files."
+)
+DYNAMIC_CONFIG_FAULTS = gauge(
+    "dynamic_config_faults", "service_name", "Values of the dynamic configuration that can't be read; the former hold."
+)
+DYNAMIC_CONFIG_UPDATES = counter(
+    "dynamic_config_updates", "outcome service_name", "Times that the dynamic configuration was read anew."
+)
 
 # -------------------------------------------------------------------------------------------------------------- process
 

@@ -14,7 +14,14 @@ from temporalio.api.enums.v1 import ResourceExhaustedCause, ResourceExhaustedSco
 
 from perdure.base import series
 from perdure.base.clock import Clock
-from perdure.base.errors import DeadlineExceeded, PerdureError, ResourceExhausted
+from perdure.base.errors import (
+    DeadlineExceeded,
+    NotFound,
+    PerdureError,
+    PermissionDenied,
+    ResourceExhausted,
+    WorkflowAlreadyStarted,
+)
 from perdure.base.metrics import Counter, Gauge, Histogram, Metrics
 
 T = TypeVar("T")
@@ -23,6 +30,8 @@ Failed = Callable[[BaseException], None]
 _INTERNAL = 13
 # Cancelled, invalid, not found, exists, denied, precondition, out of range, unauthenticated.
 _EXPECTED = frozenset((1, 3, 5, 6, 7, 9, 11, 16))
+_UNAUTHENTICATED = 16
+_STARTS = frozenset(("StartWorkflowExecution", "SignalWithStartWorkflowExecution", "ExecuteMultiOperation"))
 
 
 class Traffic:
@@ -76,6 +85,17 @@ def service_traffic(metrics: Metrics, clock: Clock, service: str, operation: str
     )
 
 
+def sent_traffic(metrics: Metrics, clock: Clock, caller: str, role: str, operation: str, namespace: str) -> Traffic:
+    """Calls of one role to another in another process, which counts what it gets."""
+    client = (namespace, f"{role.capitalize()}Client{operation}", caller, role)
+
+    def failed(error: BaseException) -> None:
+        metrics.family(series.CLIENT_ERRORS).labels(error_type(error), *client).inc()
+
+    requests, latencies = metrics.family(series.CLIENT_REQUESTS), metrics.family(series.CLIENT_LATENCY)
+    return Traffic(clock, (requests.labels(*client),), (latencies.labels(*client),), failed)
+
+
 def role_traffic(metrics: Metrics, clock: Clock, caller: str, role: str, operation: str, namespace: str) -> Traffic:
     """Calls of one role to another in the same process: what the caller sends is what the role gets."""
     labels = (namespace, operation, role)
@@ -101,9 +121,18 @@ def role_traffic(metrics: Metrics, clock: Clock, caller: str, role: str, operati
 def _service_errors(metrics: Metrics, labels: tuple[str, str, str]) -> Failed:
     # There from the beginning: an alert on a rate needs the zero.
     errors = metrics.family(series.SERVICE_ERRORS).labels(*labels)
+    missing = metrics.family(series.SERVICE_NOT_FOUND).labels(*labels)
+    if labels[1] in _STARTS:
+        metrics.family(series.SERVICE_ALREADY_STARTED).labels(*labels)
 
     def failed(error: BaseException) -> None:
         metrics.family(series.SERVICE_ERROR_WITH_TYPE).labels(error_type(error), *labels).inc()
+        if isinstance(error, NotFound):
+            missing.inc()
+        elif isinstance(error, WorkflowAlreadyStarted):
+            metrics.family(series.SERVICE_ALREADY_STARTED).labels(*labels).inc()
+        elif isinstance(error, PermissionDenied) or getattr(error, "status", 0) == _UNAUTHENTICATED:
+            metrics.family(series.SERVICE_UNAUTHORIZED).labels(*labels).inc()
         if is_unexpected(error):
             errors.inc()
         if is_defect(error):

@@ -1,6 +1,7 @@
 """The roles as one caller sees them, with their calls counted: what the caller sent, and what the role got.
 
-In one process a call between roles is both at once, so it is timed once. Invariant: a call goes through unchanged,
+In one process a call between roles is both at once, so it is timed once. To another process it is counted as sent here
+and as got there. Invariant: a call goes through unchanged,
 its errors and its cancellation too. Refuses to know what a call means: an operation is a name.
 """
 
@@ -23,7 +24,7 @@ from temporalio.api.workflowservice.v1 import (
 from perdure.base.clock import Clock
 from perdure.base.metrics import UNKNOWN, VALUES_MAX, Metrics
 from perdure.base.slots import ChainKey
-from perdure.base.traffic import Traffic, role_traffic
+from perdure.base.traffic import Traffic, role_traffic, sent_traffic, service_traffic
 from perdure.cluster.roles import (
     Call,
     Directory,
@@ -45,6 +46,8 @@ from perdure.workflow.tokens import QueryToken
 from perdure.workflow.update_requests import StartWithUpdate
 
 T = TypeVar("T")
+# Roles of other hosts come and go; so many are kept with what counts them.
+_KEPT_MAX = 1_000
 NameOf = Callable[[str], str]
 
 # Class of a request -> the operation that dashboards know; others are called by their class.
@@ -67,16 +70,21 @@ _OPERATIONS = {
 
 
 class _Link:
-    """All calls of one caller to one kind of role."""
+    """All calls of one caller to one kind of role. `caller` "": it is another process. `is_here`: the role is in this
+    process; one of the two is.
+    """
 
-    __slots__ = ("_by_operation", "_caller", "_clock", "_metrics", "_name_of", "_role")
+    __slots__ = ("_by_operation", "_caller", "_clock", "_is_here", "_metrics", "_name_of", "_role")
 
-    def __init__(self, metrics: Metrics, clock: Clock, name_of: NameOf, caller: str, role: str) -> None:
+    def __init__(
+        self, metrics: Metrics, clock: Clock, name_of: NameOf, caller: str, role: str, *, is_here: bool = True
+    ) -> None:
         self._metrics = metrics
         self._clock = clock
         self._name_of = name_of
         self._caller = caller
         self._role = role
+        self._is_here = is_here
         # Operation (a name, or a request's class) -> namespace id -> what is counted.
         self._by_operation: dict[str | type, dict[str, Traffic]] = {}
 
@@ -89,11 +97,17 @@ class _Link:
     def _made(self, operation: str | type, namespace_id: str) -> Traffic:
         name = operation if isinstance(operation, str) else _OPERATIONS.get(operation.__name__, operation.__name__)
         namespace = self._name_of(namespace_id)
-        traffic = role_traffic(self._metrics, self._clock, self._caller, self._role, name, namespace)
+        traffic = self._traffic(name, namespace)
         known = self._by_operation.setdefault(operation, {})
         if namespace != UNKNOWN and len(known) < VALUES_MAX:
             known[namespace_id] = traffic
         return traffic
+
+    def _traffic(self, operation: str, namespace: str) -> Traffic:
+        if not self._caller:
+            return service_traffic(self._metrics, self._clock, self._role, operation, namespace)
+        kind = role_traffic if self._is_here else sent_traffic
+        return kind(self._metrics, self._clock, self._caller, self._role, operation, namespace)
 
 
 class MeasuredHistory:
@@ -205,13 +219,37 @@ class MeasuredMatching:
         return self._link.follow("ListWorkers", namespace_id, self._role.find_workers(namespace_id, search))
 
 
-class MeasuredDirectory:
-    """The directory as `caller` (a service's name) uses it."""
+def history_for_others(role: HistoryRole, metrics: Metrics, clock: Clock, name_of: NameOf) -> HistoryRole:
+    """This process's role as it is served to other processes."""
+    return MeasuredHistory(role, _Link(metrics, clock, name_of, "", "history"))
 
-    def __init__(self, directory: Directory, metrics: Metrics, clock: Clock, name_of: NameOf, caller: str) -> None:
+
+def matching_for_others(role: MatchingRole, metrics: Metrics, clock: Clock, name_of: NameOf) -> MatchingRole:
+    """This process's role as it is served to other processes."""
+    return MeasuredMatching(role, _Link(metrics, clock, name_of, "", "matching"))
+
+
+def _all_here(role: object) -> bool:
+    return True
+
+
+class MeasuredDirectory:
+    """The directory as `caller` (a service's name) uses it. `is_here`: whether a role is of this process."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        metrics: Metrics,
+        clock: Clock,
+        name_of: NameOf,
+        caller: str,
+        is_here: Callable[[object], bool] = _all_here,
+    ) -> None:
         self._directory = directory
-        self._to_history = _Link(metrics, clock, name_of, caller, "history")
-        self._to_matching = _Link(metrics, clock, name_of, caller, "matching")
+        self._is_here = is_here
+        # By whether the role is here.
+        self._to_history = [_Link(metrics, clock, name_of, caller, "history", is_here=here) for here in (False, True)]
+        self._to_matching = [_Link(metrics, clock, name_of, caller, "matching", is_here=here) for here in (False, True)]
         # By the role itself: callers tell owners apart by identity.
         self._histories: dict[int, tuple[HistoryRole, MeasuredHistory]] = {}
         self._matchings: dict[int, tuple[MatchingRole, MeasuredMatching]] = {}
@@ -229,11 +267,15 @@ class MeasuredDirectory:
         role = self._directory.matching(partition)
         known = self._matchings.get(id(role))
         if known is None:
-            known = self._matchings[id(role)] = role, MeasuredMatching(role, self._to_matching)
+            if len(self._matchings) >= _KEPT_MAX:
+                self._matchings.clear()
+            known = self._matchings[id(role)] = role, MeasuredMatching(role, self._to_matching[self._is_here(role)])
         return known[1]
 
     def _history(self, role: HistoryRole) -> HistoryRole:
         known = self._histories.get(id(role))
         if known is None:
-            known = self._histories[id(role)] = role, MeasuredHistory(role, self._to_history)
+            if len(self._histories) >= _KEPT_MAX:
+                self._histories.clear()
+            known = self._histories[id(role)] = role, MeasuredHistory(role, self._to_history[self._is_here(role)])
         return known[1]

@@ -11,11 +11,18 @@ from temporalio.api.enums.v1 import WorkflowExecutionStatus
 
 from perdure.base import series
 from perdure.base.clock import SECOND_NS
-from perdure.base.limits import Limits
+from perdure.base.limits import Limits, LimitsSource
 from perdure.base.metrics import VALUES_MAX, Counter, Definition, Metrics
 from perdure.cluster.measured import NameOf
+from perdure.history.answered_tasks import AnsweredTasks
 from perdure.workflow.decide import Decision
-from perdure.workflow.requests import FireTimer, StartActivityTask, StartWorkflowTask
+from perdure.workflow.requests import (
+    CompleteWorkflowTask,
+    FailWorkflowTask,
+    FireTimer,
+    StartActivityTask,
+    StartWorkflowTask,
+)
 from perdure.workflow.state import Chain, Run
 from perdure.workflow.steps import Record
 from perdure.workflow.tasks import QueueKind, Timer, TimerKind
@@ -69,7 +76,8 @@ class Outcomes:
         self._metrics = metrics
         self._name_of = name_of
         self._sizes: dict[str, _Sizes] = {}
-        self.limits = Limits()
+        self._answered = AnsweredTasks(metrics, name_of)
+        self.limits: LimitsSource = Limits()
 
     def committed(self, before: Chain, decision: Decision, request: Any) -> None:
         """A decision on `before` is durable."""
@@ -78,6 +86,7 @@ class Outcomes:
             return
         namespace_id = record.key.namespace_id
         sizes = self._sizes.get(namespace_id) or self._sizes_of(namespace_id)
+        limits = self.limits.of(self._name_of(namespace_id))
         for mutation in record.mutations:
             run = decision.chain.runs.get(mutation.run_id)
             if run is None:
@@ -87,8 +96,8 @@ class Outcomes:
             sizes.events.observe(count)
             sizes.transitions.observe(run.durable.transition_count)
             former = before.runs.get(mutation.run_id)
-            if size > self.limits.history_bytes_warn or count > self.limits.history_events_warn:
-                self._warn_of_history(former, run)
+            if size > limits.history_bytes_warn or count > limits.history_events_warn:
+                self._warn_of_history(former, run, limits)
             if not run.is_open and (former is None or former.is_open):
                 self._closed(run)
         kind = type(request)
@@ -96,13 +105,20 @@ class Outcomes:
             self._started(request, record)
         elif kind is FireTimer:
             self._fired(request.timer)
+        elif kind is CompleteWorkflowTask:
+            if decision.refusal is None:
+                self._answered.completed(request)
+            else:
+                self._answered.refused(request, decision.refusal.message)
+        elif kind is FailWorkflowTask:
+            self._answered.failed(request)
 
     def measured(self, run: Run, before: int, size: int) -> None:
         """A checkpoint writes a run's state, `size` bytes; the last one wrote `before`."""
         namespace_id = run.durable.namespace_id
         sizes = self._sizes.get(namespace_id) or self._sizes_of(namespace_id)
         sizes.state.observe(size)
-        if before <= self.limits.state_bytes_warn < size:
+        if before <= self.limits.of(self._name_of(namespace_id)).state_bytes_warn < size:
             log.warning("mutable state size exceeds warn limit", **_tags(run), size=size)
 
     def called_back(self, namespace: str, destination: str, outcome: str, took_ns: int) -> None:
@@ -111,14 +127,14 @@ class Outcomes:
         self._metrics.family(series.CALLBACK_REQUESTS).labels(*labels).inc()
         self._metrics.family(series.CALLBACK_LATENCY).labels(*labels).observe(took_ns / SECOND_NS)
 
-    def _warn_of_history(self, former: Run | None, run: Run) -> None:
+    def _warn_of_history(self, former: Run | None, run: Run, limits: Limits) -> None:
         """Once for each limit, when the run grows over it."""
         size, count = run.durable.history_bytes, run.facts.next_event_id - 1
         size_before = former.durable.history_bytes if former is not None else 0
         count_before = former.facts.next_event_id - 1 if former is not None else 0
-        if size_before <= self.limits.history_bytes_warn < size:
+        if size_before <= limits.history_bytes_warn < size:
             log.warning("history size exceeds warn limit", **_tags(run), size=size)
-        if count_before <= self.limits.history_events_warn < count:
+        if count_before <= limits.history_events_warn < count:
             log.warning("history count exceeds warn limit", **_tags(run), count=count)
 
     def _sizes_of(self, namespace_id: str) -> _Sizes:

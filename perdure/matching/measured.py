@@ -20,7 +20,17 @@ _ADDS = {QueueKind.WORKFLOW: "AddWorkflowTask", QueueKind.ACTIVITY: "AddActivity
 class QueueMeter:
     """One queue's cells. `name`: the normal queue's."""
 
-    __slots__ = ("asynchronous", "labels", "no_poller", "polls", "synchronous", "throttled", "timeouts", "unwaited")
+    __slots__ = (
+        "asynchronous",
+        "labels",
+        "local",
+        "no_poller",
+        "polls",
+        "synchronous",
+        "throttled",
+        "timeouts",
+        "unwaited",
+    )
 
     def __init__(self, metrics: Metrics, namespace: str, key: QueueKey, name: str, *, sticky: bool) -> None:
         family = metrics.family
@@ -30,6 +40,7 @@ class QueueMeter:
         self.labels = (namespace, "active", _MANAGER, partition, _SERVICE, kind, name, "", "", version)
         self.polls = family(series.POLL_SUCCESS).labels(*self.labels)
         self.unwaited = family(series.POLL_SUCCESS_SYNC).labels(*self.labels)
+        self.local = family(series.LOCAL_MATCHES).labels(*self.labels)
         self.timeouts = family(series.POLL_TIMEOUTS).labels(*self.labels)
         self.no_poller = family(series.NO_POLLER_TASKS).labels(*self.labels)
         self.throttled = family(series.SYNC_THROTTLE).labels(*self.labels)
@@ -40,6 +51,7 @@ class QueueMeter:
     def dispatched(self, waited_ns: int, *, from_backlog: bool) -> None:
         """A poll got a task that was scheduled `waited_ns` ago; `from_backlog`: it was there before the poll."""
         self.polls.inc()
+        self.local.inc()
         seconds = max(0, waited_ns) / SECOND_NS
         if from_backlog:
             self.asynchronous.observe(seconds)
@@ -53,11 +65,11 @@ class QueueMeters:
 
     def __init__(self, metrics: Metrics | None = None, name_of: Callable[[str], str] = lambda _: UNKNOWN) -> None:
         self._metrics = metrics or Metrics()
-        self._name_of = name_of
+        self.name_of = name_of
 
     def queue(self, key: QueueKey, name: str, *, sticky: bool) -> QueueMeter:
         """A new partition's cells; it keeps them."""
-        return QueueMeter(self._metrics, self._name_of(key.namespace_id), key, name, sticky=sticky)
+        return QueueMeter(self._metrics, self.name_of(key.namespace_id), key, name, sticky=sticky)
 
     def on_read(self, look: Callable[[], Iterable["QueueLook"]]) -> None:
         """Put gauges of what `look` finds on each page; partitions of the same labels are one series."""

@@ -68,6 +68,7 @@ class _Counted:
 
     __slots__ = (
         "_clock",
+        "_failures",
         "_handler",
         "_has_namespace",
         "_metrics",
@@ -90,6 +91,9 @@ class _Counted:
         self.serve: Callable[[Any, CallMeta], Any] = self._call
         if self._name in _ACTIONS:
             self.serve = self._act
+        elif self._name == "AddSearchAttributes":
+            self._failures = metrics.family(series.ADD_SEARCH_ATTRIBUTES_FAILURES).labels(service)
+            self.serve = self._add_attributes
         elif self._name == "RespondWorkflowTaskCompleted":
             self.serve = self._command
 
@@ -123,6 +127,14 @@ class _Counted:
         for message in request.messages:
             if kind := _MESSAGES.get(message.body.type_url.rpartition("/")[2]):
                 self._count(f"message_UpdateWorkflowExecution:{kind}", request)
+        return reply
+
+    async def _add_attributes(self, request: Any, meta: CallMeta) -> Message | bytes:
+        try:
+            reply: Message | bytes = await self._call(request, meta)
+        except Exception:
+            self._failures.inc()
+            raise
         return reply
 
     def _count(self, action: str, request: Any) -> None:

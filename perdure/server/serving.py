@@ -30,7 +30,7 @@ from perdure.server.cluster import Options, Roles
 from perdure.server.console import Console, Facts
 from perdure.server.http_sender import HttpSender
 from perdure.server.options import ServingOptions, WantedNamespace
-from perdure.server.process import ProcessMeter
+from perdure.server.process import ProcessMeter, measure_history
 from perdure.server.scrape import PATH, Scrape
 from perdure.server.stores import open_store
 from perdure.server.time_skipping import TimeSkipping
@@ -99,7 +99,8 @@ class Server:
             self._skipping = TimeSkipping(self._clock, self._roles, options.time_locks or 0)
         if isinstance(store, Measurable):
             store.measure(self._metrics)
-        self._process = ProcessMeter(self._metrics, self._roles, self._clock)
+        self._process = ProcessMeter(self._metrics, self._roles.namespaces, self._clock)
+        measure_history(self._metrics, self._roles.shards, self._roles.executions)
         self._scrape = Scrape(self._metrics.page)
         self._background = Background(_unhealthy)
         self._frontend: Frontend | None = None
@@ -138,7 +139,7 @@ class Server:
     async def _tell(self, is_serving: bool) -> None:
         """Health is of a place for calls: a server that stands by, without a shard, is none."""
         if self._rpc is not None:
-            self._process.is_serving = is_serving
+            self._process.serves(is_serving)
             await self._rpc.set_serving(is_serving)
 
     def facts(self) -> Facts:
@@ -154,7 +155,7 @@ class Server:
 
     async def drain(self) -> None:
         """Take no new calls, and let those that have begun end."""
-        self._process.is_serving = False
+        self._process.serves(False)
         if self._frontend is not None:
             self._frontend.drain()
         rpc, self._rpc = self._rpc, None
@@ -163,7 +164,7 @@ class Server:
 
     async def stop(self) -> None:
         """Release the shards, each with a last checkpoint, and end everything, started or not. In bounded time."""
-        self._process.is_serving = False
+        self._process.serves(False)
         rpc, self._rpc = self._rpc, None
         if rpc is not None:
             await rpc.stop(0)

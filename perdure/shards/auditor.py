@@ -101,11 +101,13 @@ class Auditor:
         log.error("outstanding task was not indexed", task=repr(task), shard=self._shard.shard_id)
         if isinstance(task, Offer):
             self.repaired_offers += 1
+            self._world.meters.repairs["offer"].inc()
             self._parts.offers.add(task)
             self._parts.strays.added_offers.append(task)
             self._pump.add(task)
         else:
             self.repaired_timers += 1
+            self._world.meters.repairs["timer"].inc()
             self._parts.timers.add(task)
             self._parts.strays.added_timers.append(task)
             self._firing.schedule()

@@ -101,6 +101,12 @@ class TimerPump:
                 return found
             await self._index.extend(far_ns, self._world.options.timers_loaded_max)
 
+    def lag_ns(self) -> int:
+        """How late the first timer is that waits for its turn, or failed and is still wanted; 0 if none is."""
+        waiting = [lane.due[0].due_ns for lane in (self._timers, self._errands, self._callbacks) if lane.due]
+        waiting += (timer.due_ns for timer in self._attempts if self._index.is_armed(timer))
+        return max(0, self._shard.now_ns() - min(waiting)) if waiting else 0
+
     def _extend_ns(self) -> int:
         """When rows have to be read: half a window before the first of them is due, if there is room in memory. Those
         that fail take none of it: they may stay for long, and must not keep others from being read.

@@ -15,6 +15,7 @@ TaskKind = QueueKind | TimerKind | EffectKind
 
 _SERVICE = "history"
 _CONTROLLER = ("ShardController", _SERVICE)
+_KINDS = ("offer", "timer")
 # The names that dashboards know; other timers are called by their kind.
 _TIMERS = {
     TimerKind.USER: "UserTimer",
@@ -118,6 +119,18 @@ class ShardMeters:
         self.orphans = metrics.family(series.ORPHAN_SEGMENTS).labels(*_CONTROLLER)
         self.overdue = metrics.family(series.OVERDUE_RUNS).labels(*_CONTROLLER)
         self.start = metrics.family(series.ACQUIRE_SHARDS).labels(*_CONTROLLER)
+        self.starts = metrics.family(series.ACQUIRE_SHARDS_COUNT).labels(*_CONTROLLER)
+        self.repairs = {
+            kind: metrics.family(series.AUDITOR_REPAIRS).labels("Auditor", _SERVICE, kind) for kind in _KINDS
+        }
+
+    def handed_over(self, operation: str, outcome: str) -> None:
+        """A shard was asked of another host (`operation` "Take") or by one ("LetGo"). `outcome`: a word of few."""
+        self._metrics.family(series.SHARD_HANDOVERS).labels(operation, outcome, _SERVICE).inc()
+
+    def reshaped(self, operation: str, outcome: str) -> None:
+        """A "Split" or "Merge" ended. `outcome`: a word of few."""
+        self._metrics.family(series.SHARDS_RESHAPED).labels(operation, outcome, _SERVICE).inc()
 
     def tasks(self, kind: TaskKind, namespace_id: str) -> TaskMeter:
         """What is counted of tasks of a kind in a namespace."""

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from perdure.base import series
 from perdure.base.clock import Clock
-from perdure.base.metrics import UNKNOWN, VALUES_MAX, Metrics
+from perdure.base.errors import Aborted, DeadlineExceeded, InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from perdure.base.metrics import UNKNOWN, VALUES_MAX, Counter, Definition, Metrics
 from perdure.base.slots import ChainKey
 from perdure.base.traffic import Traffic, error_type
 from perdure.store.contract import (
@@ -40,6 +41,18 @@ from perdure.workflow.tasks import Offer, QueueKey, Timer
 
 T = TypeVar("T")
 NameOf = Callable[[str], str]
+# Lists that filter by search attributes, as dashboards call them.
+_VISIBILITY_TYPE = "advanced_visibility"
+_LIST_ERRORS: dict[type[BaseException], Definition[Counter]] = {
+    InvalidArgument: series.VISIBILITY_INVALID,
+    ResourceExhausted: series.VISIBILITY_EXHAUSTED,
+    Aborted: series.VISIBILITY_CONDITION,
+    TimeoutError: series.VISIBILITY_TIMEOUT,
+    DeadlineExceeded: series.VISIBILITY_TIMEOUT,
+    NotFound: series.VISIBILITY_NOT_FOUND,
+    Unavailable: series.VISIBILITY_UNAVAILABLE,
+}
+_LIST_ERROR_ELSE = series.VISIBILITY_INTERNAL
 
 
 class Meter:
@@ -61,7 +74,7 @@ class Meter:
 
     def _made(self, operation: str, service: str, namespace_id: str) -> Traffic:
         namespace = self._name_of(namespace_id) if namespace_id else UNKNOWN
-        family, labels = self._metrics.family, (namespace, operation, service)
+        family, labels = self._metrics.family, (namespace, operation, self._metrics.home(service))
         errors = family(series.PERSISTENCE_ERRORS).labels(*labels)
 
         def failed(error: BaseException) -> None:
@@ -81,13 +94,24 @@ class Meter:
         """`call`, an operation on lists, counted."""
         traffic = self._known.get((operation, ""))
         if traffic is None:
-            family, labels = self._metrics.family, (operation, service, self._plugin, self._plugin)
-            errors = family(series.VISIBILITY_ERRORS).labels(*labels)
-            requests = family(series.VISIBILITY_REQUESTS).labels(*labels)
-            latency = family(series.VISIBILITY_LATENCY).labels(*labels)
-            made = Traffic(self._clock, (requests,), (latency,), lambda _: errors.inc())
-            traffic = self._keep(operation, "", made)
+            traffic = self._keep(operation, "", self._list_made(operation, self._metrics.home(service)))
         return traffic.follow(call)
+
+    def _list_made(self, operation: str, service: str) -> Traffic:
+        family, labels = self._metrics.family, (operation, service, self._plugin, self._plugin, _VISIBILITY_TYPE)
+        errors = family(series.VISIBILITY_ERRORS).labels(*labels)
+        for definition in (*_LIST_ERRORS.values(), _LIST_ERROR_ELSE):
+            family(definition).labels(*labels)  # there from the beginning: a rate needs the zero
+
+        def failed(error: BaseException) -> None:
+            errors.inc()
+            family(series.VISIBILITY_ERROR_WITH_TYPE).labels(error_type(error), *labels).inc()
+            kind = next((kind for kind in _LIST_ERRORS if isinstance(error, kind)), None)
+            family(_LIST_ERROR_ELSE if kind is None else _LIST_ERRORS[kind]).labels(*labels).inc()
+
+        requests = family(series.VISIBILITY_REQUESTS).labels(*labels)
+        latency = family(series.VISIBILITY_LATENCY).labels(*labels)
+        return Traffic(self._clock, (requests,), (latency,), failed)
 
 
 class MeasuredStore:

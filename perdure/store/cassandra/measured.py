@@ -21,12 +21,13 @@ class SessionMeter:
     __slots__ = ("_errors", "_in_flight", "_not_applied", "_sent", "_unknown")
 
     def __init__(self, metrics: Metrics | None = None) -> None:
-        family = (metrics or Metrics()).family
-        self._sent = {kind: family(series.CASSANDRA_REQUESTS).labels(_name(kind), _SERVICE) for kind in Kind}
-        self._errors = {kind: family(series.CASSANDRA_ERRORS).labels(_name(kind), _SERVICE) for kind in Kind}
-        self._not_applied = family(series.CASSANDRA_NOT_APPLIED).labels(_SERVICE)
-        self._unknown = family(series.CASSANDRA_UNKNOWN).labels(_SERVICE)
-        self._in_flight = family(series.CASSANDRA_IN_FLIGHT).labels(_SERVICE)
+        metrics = metrics or Metrics()
+        family, service = metrics.family, metrics.home(_SERVICE)
+        self._sent = {kind: family(series.CASSANDRA_REQUESTS).labels(_name(kind), service) for kind in Kind}
+        self._errors = {kind: family(series.CASSANDRA_ERRORS).labels(_name(kind), service) for kind in Kind}
+        self._not_applied = family(series.CASSANDRA_NOT_APPLIED).labels(service)
+        self._unknown = family(series.CASSANDRA_UNKNOWN).labels(service)
+        self._in_flight = family(series.CASSANDRA_IN_FLIGHT).labels(service)
 
     def sent(self, kind: Kind) -> None:
         """A statement is on its way."""
@@ -46,13 +47,14 @@ class SessionMeter:
         self._not_applied.inc()
 
 
-def node_readings(nodes: Callable[[], Sequence[Node]]) -> Callable[[], Iterator[Reading]]:
+def node_readings(metrics: Metrics, nodes: Callable[[], Sequence[Node]]) -> Callable[[], Iterator[Reading]]:
     """How many nodes are up and down, as a process sees them."""
+    service = metrics.home(_SERVICE)
 
     def read() -> Iterator[Reading]:
         found = [node.is_up for node in nodes()]
-        yield series.CASSANDRA_NODES, (_SERVICE, "up"), found.count(True)
-        yield series.CASSANDRA_NODES, (_SERVICE, "down"), found.count(False)
+        yield series.CASSANDRA_NODES, (service, "up"), found.count(True)
+        yield series.CASSANDRA_NODES, (service, "down"), found.count(False)
 
     return read
 

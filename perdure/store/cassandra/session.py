@@ -61,7 +61,7 @@ class Session:
     def measure(self, metrics: Metrics) -> None:
         """Count there what is asked from now on."""
         self._meter = SessionMeter(metrics)
-        metrics.on_read(node_readings(self.nodes))
+        metrics.on_read(node_readings(metrics, self.nodes))
 
     async def run(
         self,

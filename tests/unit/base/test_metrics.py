@@ -197,3 +197,8 @@ def test_a_wrong_number_of_labels_is_a_defect() -> None:
 
 def test_nothing_measured_is_an_empty_page() -> None:
     assert list(Metrics().page()) == []
+
+
+def test_what_a_role_does_elsewhere_counts_for_the_process_that_does_it() -> None:
+    assert Metrics().home("history") == "history"
+    assert Metrics(("matching",)).home("history") == "matching"

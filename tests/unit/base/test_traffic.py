@@ -7,9 +7,17 @@ from temporalio.api.enums.v1 import ResourceExhaustedCause
 
 from perdure.base import series
 from perdure.base.clock import SECOND_NS
-from perdure.base.errors import Bug, InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from perdure.base.errors import (
+    Bug,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    Unavailable,
+    WorkflowAlreadyStarted,
+)
 from perdure.base.metrics import Cell, Definition, Histogram, Metrics
-from perdure.base.traffic import Traffic, role_traffic, service_traffic
+from perdure.base.traffic import Traffic, role_traffic, sent_traffic, service_traffic
 
 LABELS = ("default", "Start", "frontend")
 
@@ -121,3 +129,35 @@ async def test_a_call_between_roles_is_both_ends() -> None:
     assert _count(metrics, series.CLIENT_LATENCY, *here) == 2
     assert _value(metrics, series.CLIENT_ERRORS, "serviceerror_NotFound", *here) == 1
     assert _value(metrics, series.SERVICE_ERRORS, *there) == 0
+
+
+async def test_a_call_to_another_process_is_only_sent() -> None:
+    metrics = Metrics()
+    traffic = sent_traffic(metrics, FakeClock(), "frontend", "history", "Start", "default")
+    assert await traffic.follow(_answer()) == "answer"
+    with pytest.raises(Unavailable):
+        await traffic.follow(_raise(Unavailable("away")))
+    client = ("default", "HistoryClientStart", "frontend", "history")
+    assert _value(metrics, series.CLIENT_REQUESTS, *client) == _count(metrics, series.CLIENT_LATENCY, *client) == 2
+    assert _value(metrics, series.CLIENT_ERRORS, "serviceerror_Unavailable", *client) == 1
+    assert series.SERVICE_REQUESTS.name not in {metric.name for metric in metrics.registry.collect()}
+
+
+@pytest.mark.parametrize(
+    ("error", "definition"),
+    [
+        (NotFound("none"), series.SERVICE_NOT_FOUND),
+        (WorkflowAlreadyStarted("taken", start_request_id="", run_id="r"), series.SERVICE_ALREADY_STARTED),
+        (PermissionDenied("no"), series.SERVICE_UNAUTHORIZED),
+    ],
+)
+async def test_errors_that_dashboards_name_have_their_own_counters(
+    error: BaseException, definition: Definition[Cell]
+) -> None:
+    metrics = Metrics()
+    with pytest.raises(type(error)):
+        await _traffic(metrics).follow(_raise(error))
+    told = (series.SERVICE_NOT_FOUND, series.SERVICE_ALREADY_STARTED, series.SERVICE_UNAUTHORIZED)
+    assert {each.name: _value(metrics, each, *LABELS) for each in told} == {
+        each.name: float(each is definition) for each in told
+    }

@@ -1,11 +1,13 @@
 """What is counted while workflows run: by the role, its shards, its queues and its store; on virtual time."""
 
+import pytest
 from temporalio.api.command.v1 import Command
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import CommandType
 from temporalio.api.workflowservice.v1 import TerminateWorkflowExecutionRequest
 
 from perdure.base import series
+from perdure.base.errors import InvalidArgument
 from perdure.base.metrics import Cell, Definition, Histogram, Metrics
 from perdure.cluster.roles import Call
 from perdure.shards.measured import operation_of
@@ -169,3 +171,27 @@ def test_every_task_has_a_name_of_a_known_family() -> None:
     assert operation_of(TimerKind.USER) == "TimerActiveTaskUserTimer"
     assert operation_of(EffectKind.VISIBILITY) == "VisibilityTaskUpsertExecution"
     assert operation_of(TimerKind.RETENTION) == "TimerActiveTaskDeleteHistoryEvent"
+
+
+def test_workers_answers_are_counted_by_what_they_are() -> None:
+    async def play() -> Metrics:
+        metrics = Metrics()
+        house = await House(running_loop(), MemoryStore(), metrics=metrics).open()
+        await house.start("w")
+        await house.complete(await house.poll(), start_timer(1), schedule_activity())
+        assert (await house.poll_activity()).task_token
+        await house.complete(await house.poll(seconds=50))
+        await house.start("bad")
+        with pytest.raises(InvalidArgument):
+            await house.complete(await house.poll(), Command(command_type=CommandType.COMMAND_TYPE_START_TIMER))
+        return metrics
+
+    metrics = run_virtual(play())
+    of = {"namespace": "default", "operation": "RespondWorkflowTaskCompleted", "service_name": "history"}
+    assert _total(metrics, series.COMMAND, commandType="StartTimer", **of) == 1
+    assert _total(metrics, series.COMMAND, commandType="ScheduleActivityTask", **of) == 1
+    assert _total(metrics, series.MULTIPLE_COMPLETIONS, **of) == _total(metrics, series.EMPTY_COMPLETIONS, **of) == 1
+    assert _total(metrics, series.UNSTICKY_COMPLETIONS, **of) == 2
+    assert _total(metrics, series.STICKY_COMPLETIONS) == 0
+    failure = {"failure": "BadStartTimerAttributes", "first_attempt": "true"}
+    assert _total(metrics, series.FAILED_WORKFLOW_TASKS, **failure, **of) == 1

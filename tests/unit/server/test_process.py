@@ -3,7 +3,7 @@
 import gc
 
 from perdure.base.metrics import Metrics
-from perdure.server.process import ProcessMeter
+from perdure.server.process import ProcessMeter, measure_history
 from perdure.store.memory import MemoryStore
 from perdure.testing.loop import run_virtual, running_loop
 from tests.unit.history.house import House
@@ -17,9 +17,10 @@ def test_its_gauges_are_read() -> None:
     async def play() -> None:
         metrics = Metrics()
         house = await House(running_loop(), MemoryStore(), metrics=metrics).open()
-        meter = ProcessMeter(metrics, house.roles, running_loop().clock)
+        meter = ProcessMeter(metrics, house.roles.namespaces, running_loop().clock)
         assert _value(metrics, "host_health", service_name="history") == 2
-        meter.is_serving = True
+        measure_history(metrics, house.roles.shards, house.roles.executions)
+        meter.serves(True)
         meter.close()
         assert _value(metrics, "host_health", service_name="history") == 1
         assert _value(metrics, "total_namespaces", operation="NamespaceCache", service_name="frontend") == 1
@@ -33,7 +34,7 @@ def test_pauses_for_garbage_are_counted_when_they_are_read() -> None:
     async def play() -> None:
         metrics = Metrics()
         house = await House(running_loop(), MemoryStore(), metrics=metrics).open()
-        meter = ProcessMeter(metrics, house.roles, running_loop().clock)
+        meter = ProcessMeter(metrics, house.roles.namespaces, running_loop().clock)
         gc.collect()
         meter.close()
         assert _value(metrics, "memory_gc_pause_ms_count", service_name="frontend") >= 1
