@@ -94,6 +94,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     continue_as_new_interval_ns: int = SECOND_NS  # a run that is followed sooner makes its successor wait
     activity_retry: RetryDefaults = RetryDefaults()
     workflow_retry: RetryDefaults = RetryDefaults()
+    updates: bool = True  # whether callers may send any
+    updates_async_accepted: bool = True  # and wait for their acceptance alone
+    worker_heartbeats: bool = True
+    worker_lists: bool = True
     eager_activities: bool = True
     eager_starts: bool = True
     time_skipping: bool = False  # of executions that ask for it

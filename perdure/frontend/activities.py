@@ -26,6 +26,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from perdure.base.errors import InvalidArgument, NotFound
+from perdure.base.limits import Limits
 from perdure.base.slots import ChainKey
 from perdure.cluster.namespaces import Namespace
 from perdure.cluster.roles import Call
@@ -96,7 +97,7 @@ class Activities:
         request: RecordActivityTaskHeartbeatRequest | RecordActivityTaskHeartbeatByIdRequest,
         call: Call,
     ) -> HeartbeatRecorded:
-        if self._is_too_large(request.details):
+        if self._is_too_large(key, request.details):
             await self._fail(key, ref, too_large(HEARTBEAT_TOO_LARGE), request.identity, call)
             return HeartbeatRecorded(cancel_requested=True)
         details = request.details if request.HasField("details") else None
@@ -108,7 +109,7 @@ class Activities:
     async def RespondActivityTaskCompleted(
         self, request: RespondActivityTaskCompletedRequest, namespace: Namespace, token: TaskToken, call: Call
     ) -> RespondActivityTaskCompletedResponse:
-        check_identity(request.identity, self._limits)
+        check_identity(request.identity, self._limits.of(namespace.name))
         key, ref = _by_token(namespace, token)
         await self._complete(key, ref, request, _stamp(request), call)
         return RespondActivityTaskCompletedResponse()
@@ -129,7 +130,7 @@ class Activities:
         stamp: WorkerVersionStamp | None,
         call: Call,
     ) -> None:
-        if self._is_too_large(request.result):
+        if self._is_too_large(key, request.result):
             await self._fail(key, ref, too_large(RESULT_TOO_LARGE), request.identity, call)
             return
         result = request.result if request.HasField("result") else None
@@ -143,7 +144,7 @@ class Activities:
         if request.HasField("failure") and not request.failure.HasField("application_failure_info"):
             raise InvalidArgument("Failure must have ApplicationFailureInfo.")
         _check_delays(request.failure)
-        check_identity(request.identity, self._limits)
+        check_identity(request.identity, self._limits.of(namespace.name))
         key, ref = _by_token(namespace, token)
         return RespondActivityTaskFailedResponse(failures=await self._report(key, ref, request, _stamp(request), call))
 
@@ -166,10 +167,10 @@ class Activities:
         """Fail the attempt; what had to be left out of the report."""
         left_out: list[Failure] = []
         details = request.last_heartbeat_details if request.HasField("last_heartbeat_details") else None
-        if details is not None and self._is_too_large(details):
+        if details is not None and self._is_too_large(key, details):
             left_out.append(too_large(HEARTBEAT_TOO_LARGE))
             details = None
-        failure = failure_within(request.failure, self._limits)
+        failure = failure_within(request.failure, self._limits_of(key))
         if failure is not request.failure:
             left_out.append(failure)
         await self._fail(key, ref, failure, request.identity, call, details, stamp)
@@ -192,7 +193,7 @@ class Activities:
     async def RespondActivityTaskCanceled(
         self, request: RespondActivityTaskCanceledRequest, namespace: Namespace, token: TaskToken, call: Call
     ) -> RespondActivityTaskCanceledResponse:
-        check_identity(request.identity, self._limits)
+        check_identity(request.identity, self._limits.of(namespace.name))
         key, ref = _by_token(namespace, token)
         await self._cancel(key, ref, request, _stamp(request), call)
         return RespondActivityTaskCanceledResponse()
@@ -213,20 +214,23 @@ class Activities:
         stamp: WorkerVersionStamp | None,
         call: Call,
     ) -> None:
-        if self._is_too_large(request.details):
+        if self._is_too_large(key, request.details):
             await self._fail(key, ref, too_large(CANCEL_DETAILS_TOO_LARGE), request.identity, call)
             return
         details = request.details if request.HasField("details") else None
         canceled = CancelActivity(ref, details, request.identity, stamp)
         await self._services.routing.transact(key, canceled, call, repeatable=False)
 
-    def _is_too_large(self, message: Message) -> bool:
-        return message.ByteSize() > self._limits.blob_bytes_max
+    def _is_too_large(self, key: ChainKey, message: Message) -> bool:
+        return message.ByteSize() > self._limits_of(key).blob_bytes_max
+
+    def _limits_of(self, key: ChainKey) -> Limits:
+        return self._limits.of(self._services.namespaces.name_of(key.namespace_id))
 
     def _identified(self, namespace: Namespace, request: _Addressed) -> tuple[ChainKey, ActivityRef]:
         if not request.activity_id:
             raise InvalidArgument("ActivityId is not set on request.")
-        check_identity(request.identity, self._limits)
+        check_identity(request.identity, self._limits.of(namespace.name))
         return _by_id(namespace, request)
 
 

@@ -31,6 +31,7 @@ from temporalio.api.workflowservice.v1 import (
 
 from perdure.base.entropy import new_id
 from perdure.base.errors import InvalidArgument, NotFound
+from perdure.base.limits import Limits
 from perdure.base.slots import ChainKey
 from perdure.base.uuids import is_uuid
 from perdure.cluster.namespaces import Namespace
@@ -65,7 +66,7 @@ class ActivityOperations:
         self, request: PauseActivityRequest, namespace: Namespace, call: Call
     ) -> PauseActivityResponse:
         key = self._key(request, namespace)
-        self._check_texts(request.request_id, request.reason)
+        self._check_texts(namespace, request.request_id, request.reason)
         reply: PauseActivityResponse = await self._services.routing.transact(
             key, PauseActivity(request), call, repeatable=True
         )
@@ -109,7 +110,7 @@ class ActivityOperations:
         self, request: PauseActivityExecutionRequest, namespace: Namespace, call: Call
     ) -> PauseActivityExecutionResponse:
         execution = self._execution(request)
-        self._check_texts("", request.reason)
+        self._check_texts(namespace, "", request.reason)
         one = PauseActivityRequest(
             namespace=request.namespace,
             execution=_of_workflow(request, execution),
@@ -161,7 +162,7 @@ class ActivityOperations:
         self, request: UpdateActivityExecutionOptionsRequest, namespace: Namespace, call: Call
     ) -> UpdateActivityExecutionOptionsResponse:
         execution = self._execution(request)
-        self._check_update(request)
+        self._check_update(request, self._limits.of(namespace.name))
         one = UpdateActivityOptionsRequest(
             namespace=request.namespace,
             execution=_of_workflow(request, execution),
@@ -181,12 +182,12 @@ class ActivityOperations:
         if request.WhichOneof("activity") is None:
             raise InvalidArgument("Either Activity.Id or Activity.Type should be set on request.")
         check_run_id(request.execution.run_id)
-        check_identity(request.identity, self._limits)
+        check_identity(request.identity, self._limits.of(namespace.name))
         return ChainKey(namespace.id, request.execution.workflow_id)
 
     def _execution(self, request: _One) -> WorkflowExecution:
         """The workflow that a request of the newer form names, checked with what all of them have."""
-        longest = self._limits.id_bytes_max
+        longest = self._limits.of().id_bytes_max
         if not request.activity_id:
             raise InvalidArgument("activity ID is required")
         for name, text in (
@@ -201,13 +202,13 @@ class ActivityOperations:
             raise InvalidArgument("invalid run id: must be a valid UUID")
         return WorkflowExecution(workflow_id=request.workflow_id, run_id=request.run_id)
 
-    def _check_texts(self, request_id: str, reason: str) -> None:
-        if too_long(request_id, self._limits.id_bytes_max):
+    def _check_texts(self, namespace: Namespace, request_id: str, reason: str) -> None:
+        if too_long(request_id, self._limits.of().id_bytes_max):
             raise InvalidArgument("RequestId length exceeds limit.")
-        if too_long(reason, self._limits.blob_bytes_max):
+        if too_long(reason, self._limits.of(namespace.name).blob_bytes_max):
             raise InvalidArgument("reason exceeds length limit")
 
-    def _check_update(self, request: UpdateActivityExecutionOptionsRequest) -> None:
+    def _check_update(self, request: UpdateActivityExecutionOptionsRequest, limits: Limits) -> None:
         paths = request.update_mask.paths
         if paths and request.restore_original:
             raise InvalidArgument("Both UpdateMask and RestoreOriginal are provided")
@@ -226,9 +227,9 @@ class ActivityOperations:
         if "taskQueue.name" in named:
             if not given.HasField("task_queue"):
                 raise InvalidArgument("taskQueue is not set")
-            check_task_queue(given.task_queue.name, self._limits.id_bytes_max)
+            check_task_queue(given.task_queue.name, limits.id_bytes_max)
         if "retryPolicy" in named:
-            given.retry_policy.CopyFrom(filled(given.retry_policy, self._limits, activity=True))
+            given.retry_policy.CopyFrom(filled(given.retry_policy, limits, activity=True))
             check(given.retry_policy)
 
 

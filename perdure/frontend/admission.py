@@ -32,7 +32,7 @@ class Admission:
         self._namespaces = services.namespaces
         self._limits = options.limits
         self._rates = Rates(
-            options.limits, services.clock, throttled=options.throttled, list_throttled=options.list_throttled
+            options.limits.of(), services.clock, throttled=options.throttled, list_throttled=options.list_throttled
         )
 
     def handler(self, mark: Mark, method: Callable[..., Any]) -> Handler:
@@ -52,7 +52,7 @@ class Admission:
             name = request.namespace
             if not name:
                 raise InvalidArgument("Namespace is empty.")
-            if too_long(name, self._limits.id_bytes_max):
+            if too_long(name, self._limits.of().id_bytes_max):
                 raise InvalidArgument("Namespace length exceeds limit.")
             namespace = await self._namespaces.by_name(name)
             if begins and namespace.state != _REGISTERED:
@@ -79,7 +79,7 @@ class Admission:
 
     async def _refuse_other(self, name: str) -> Namespace:
         """The request names another namespace than its token. One that doesn't exist is told as such."""
-        if too_long(name, self._limits.id_bytes_max):
+        if too_long(name, self._limits.of().id_bytes_max):
             raise InvalidArgument("Namespace length exceeds limit.")
         await self._namespaces.by_name(name)
         raise InvalidArgument("Operation requested with a token from a different namespace.")

@@ -36,7 +36,7 @@ class Histories:
         check_execution(request, "execution")
         read = HistoryRead(
             request.execution.run_id,
-            self._page_size(request.maximum_page_size),
+            self._page_size(namespace, request.maximum_page_size),
             token=request.next_page_token,
             wait_new_event=request.wait_new_event,
             close_event_only=request.history_event_filter_type == _CLOSE,
@@ -50,7 +50,7 @@ class Histories:
         check_execution(request, "execution")
         read = HistoryRead(
             request.execution.run_id,
-            self._page_size(request.maximum_page_size),
+            self._page_size(namespace, request.maximum_page_size),
             token=request.next_page_token,
             reverse=True,
         )
@@ -62,8 +62,8 @@ class Histories:
         )
         return encode_page(page)
 
-    def _page_size(self, wanted: int) -> int:
-        longest = self._limits.history_page_max
+    def _page_size(self, namespace: Namespace, wanted: int) -> int:
+        longest = self._limits.of(namespace.name).history_page_max
         return min(wanted, longest) if wanted > 0 else longest
 
 

@@ -37,7 +37,7 @@ class Interventions:
     async def PauseWorkflowExecution(
         self, request: PauseWorkflowExecutionRequest, namespace: Namespace, call: Call
     ) -> PauseWorkflowExecutionResponse:
-        if not self._limits.workflow_pause:
+        if not self._limits.of(namespace.name).workflow_pause:
             raise Unimplemented(f"workflow pause is not enabled for namespace: {namespace.name}")
         self._check_pause(request)
         key = ChainKey(namespace.id, request.workflow_id)
@@ -71,7 +71,7 @@ class Interventions:
         check_mask(request.update_mask, WorkflowExecutionOptions.DESCRIPTOR)
         if options.HasField("priority"):
             check_priority(options.priority)
-        fill_time_skipping(options, self._limits)
+        fill_time_skipping(options, self._limits.of(namespace.name))
         check_run_id(execution.run_id)
         key = ChainKey(namespace.id, execution.workflow_id)
         reply: UpdateWorkflowExecutionOptionsResponse = await self._services.routing.transact(
@@ -80,7 +80,7 @@ class Interventions:
         return reply
 
     def _check_pause(self, request: PauseWorkflowExecutionRequest | UnpauseWorkflowExecutionRequest) -> None:
-        longest = self._limits.id_bytes_max
+        longest = self._limits.of().id_bytes_max
         for text, name in (
             (request.reason, "reason"),
             (request.request_id, "request id"),

@@ -35,7 +35,7 @@ class Lists:
     async def ListWorkflowExecutions(
         self, request: ListWorkflowExecutionsRequest, namespace: Namespace, _call: Call
     ) -> ListWorkflowExecutionsResponse:
-        longest = self._limits.list_page_max
+        longest = self._limits.of(namespace.name).list_page_max
         query = VisibilityQuery(
             namespace.id,
             self._filter(request.query, namespace),
@@ -79,12 +79,12 @@ class Lists:
 
     def _check_length(self, query: str) -> None:
         """Reading a filter takes time by the byte."""
-        if too_long(query, longest := self._limits.list_filter_bytes_max):
+        if too_long(query, longest := self._limits.of().list_filter_bytes_max):
             raise InvalidArgument(f"invalid query: longer than {longest} bytes")
 
     def _within(self, found: Filter | None) -> Filter | None:
         """The tree, if it is small enough: databases take so many conditions and no more."""
-        if isinstance(found, And) and len(found.parts) > (most := self._limits.list_filter_conditions_max):
+        if isinstance(found, And) and len(found.parts) > (most := self._limits.of().list_filter_conditions_max):
             raise InvalidArgument(f"invalid query: more than {most} conditions")
         return found
 

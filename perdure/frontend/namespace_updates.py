@@ -76,7 +76,7 @@ class NamespaceUpdates:
         if request.delete_bad_binary:
             raise InvalidArgument(f"Bad binary checksum {request.delete_bad_binary} doesn't exists.")
         self._check_replication(before, request)
-        check_size(after, self._options.limits)
+        check_size(after, self._options.limits.of(before.name))
         return after
 
     def _check_replication(self, namespace: Namespace, request: UpdateNamespaceRequest) -> None:

@@ -50,7 +50,7 @@ class NamespaceCalls:
             owner_email=request.owner_email,
             data=dict(request.data),
         )
-        check_size(namespace, self._options.limits)
+        check_size(namespace, self._options.limits.of())
         taken = NamespaceAlreadyExists(f'Namespace "{request.namespace}" already exists')
         if request.namespace in RESERVED:
             raise taken
@@ -63,7 +63,7 @@ class NamespaceCalls:
     def _check(self, request: RegisterNamespaceRequest) -> None:
         if not request.namespace:
             raise InvalidArgument("Namespace not set on request.")
-        if too_long(request.namespace, self._options.limits.id_bytes_max):
+        if too_long(request.namespace, self._options.limits.of().id_bytes_max):
             raise InvalidArgument("Namespace length exceeds limit.")
         if request.is_global_namespace:
             raise InvalidArgument("Cannot register global namespace when not enabled")
@@ -114,7 +114,7 @@ def check_size(namespace: Namespace, limits: Limits) -> None:
 
 def described(namespace: Namespace, options: FrontendOptions) -> DescribeNamespaceResponse:
     """A namespace as the API shows it."""
-    limits, cluster = options.limits, options.cluster_name
+    limits, cluster = options.limits.of(namespace.name), options.cluster_name
     return DescribeNamespaceResponse(
         namespace_info=NamespaceInfo(
             name=namespace.name,
@@ -124,12 +124,12 @@ def described(namespace: Namespace, options: FrontendOptions) -> DescribeNamespa
             data=namespace.data,
             id=namespace.id,
             capabilities=NamespaceInfo.Capabilities(
-                sync_update=True,
-                async_update=True,
+                sync_update=limits.updates,
+                async_update=limits.updates and limits.updates_async_accepted,
                 worker_poll_complete_on_shutdown=True,
                 poller_autoscaling=True,
-                eager_workflow_start=True,
-                worker_heartbeats=True,
+                eager_workflow_start=limits.eager_starts,
+                worker_heartbeats=limits.worker_heartbeats,
                 workflow_pause=limits.workflow_pause,
             ),
             limits=NamespaceInfo.Limits(

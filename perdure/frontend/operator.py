@@ -90,7 +90,7 @@ class Operator:
             attributes = change(namespace.search_attributes)
             aliases = {field: alias for field, alias in namespace.aliases.items() if alias in attributes}
             after = msgspec.structs.replace(namespace, search_attributes=attributes, aliases=aliases)
-            check_size(after, self._limits)
+            check_size(after, self._limits.of(namespace.name))
             return after
 
         await self._namespaces.change(name, changed)

@@ -66,7 +66,7 @@ class Queues:
     async def DescribeTaskQueue(
         self, request: DescribeTaskQueueRequest, namespace: Namespace, _call: Call
     ) -> DescribeTaskQueueResponse:
-        fill_queue(request, self._limits, user_defined=False)
+        fill_queue(request, self._limits.of(namespace.name), user_defined=False)
         if request.api_mode == _ENHANCED:
             return await self._by_version(request, namespace)
         is_sticky = request.task_queue.kind == _STICKY
@@ -122,7 +122,7 @@ class Queues:
         self, request: ListTaskQueuePartitionsRequest, _namespace: Namespace, _call: Call
     ) -> ListTaskQueuePartitionsResponse:
         """The one there is."""
-        fill_queue(request, self._limits, user_defined=False)
+        fill_queue(request, self._limits.of(), user_defined=False)
         only = [TaskQueuePartitionMetadata(key=request.task_queue.name)]
         return ListTaskQueuePartitionsResponse(activity_task_queue_partitions=only, workflow_task_queue_partitions=only)
 
@@ -130,9 +130,9 @@ class Queues:
     async def UpdateTaskQueueConfig(
         self, request: UpdateTaskQueueConfigRequest, namespace: Namespace, _call: Call
     ) -> UpdateTaskQueueConfigResponse:
-        _check_limits(request, self._limits)
+        _check_limits(request, self._limits.of(namespace.name))
         _check_fairness(request.set_fairness_weight_overrides, list(request.unset_fairness_weight_overrides))
-        _check_name(request.task_queue, self._limits)
+        _check_name(request.task_queue, self._limits.of(namespace.name))
         for field in (
             "update_fairness_key_rate_limit_default",
             "set_fairness_weight_overrides",

@@ -32,14 +32,16 @@ class Resets:
     ) -> ResetWorkflowExecutionResponse:
         if not request.request_id:
             raise InvalidArgument("RequestId is not set on request.")
-        if too_long(request.request_id, self._limits.id_bytes_max):
+        if too_long(request.request_id, self._limits.of(namespace.name).id_bytes_max):
             raise InvalidArgument("RequestId length exceeds limit.")
         check_execution(request, "workflow_execution")
         if request.reset_reapply_type not in _TYPES:
             raise InvalidArgument(f"unknown reset reapply type: {request.reset_reapply_type}")
         for operation in request.post_reset_operations:
             if operation.HasField("update_workflow_options"):
-                fill_time_skipping(operation.update_workflow_options.workflow_execution_options, self._limits)
+                fill_time_skipping(
+                    operation.update_workflow_options.workflow_execution_options, self._limits.of(namespace.name)
+                )
         key = ChainKey(namespace.id, request.workflow_execution.workflow_id)
         reply: ResetWorkflowExecutionResponse = await self._services.routing.transact(
             key, ResetWorkflow(request), call, repeatable=True

@@ -6,7 +6,7 @@ import msgspec
 
 from perdure.base.clock import Clock
 from perdure.base.entropy import Entropy
-from perdure.base.limits import MIB, Limits
+from perdure.base.limits import MIB, Limits, LimitsSource
 from perdure.cluster.namespaces import Namespaces
 from perdure.cluster.roles import Directory
 from perdure.frontend.routing import Routing
@@ -22,7 +22,7 @@ class FrontendOptions(msgspec.Struct, frozen=True, kw_only=True):
     listener takes, in bytes.
     """
 
-    limits: Limits = Limits()
+    limits: LimitsSource = Limits()
     server_version: str = "1.32.0"
     cluster_name: str = "active"
     cluster_id: str = ""

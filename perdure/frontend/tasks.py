@@ -51,10 +51,11 @@ class Tasks:
     async def PollWorkflowTaskQueue(
         self, request: PollWorkflowTaskQueueRequest, namespace: Namespace, call: Call
     ) -> bytes:
-        timeout_ns = poll_time_ns(call, self._limits, self._services.entropy)
-        check_identity(request.identity, self._limits)
+        limits = self._limits.of(namespace.name, request.task_queue.name, "Workflow")
+        timeout_ns = poll_time_ns(call, limits, self._services.entropy)
+        check_identity(request.identity, limits)
         version = polled_version(request)
-        fill_queue(request, self._limits, user_defined=False)
+        fill_queue(request, limits, user_defined=False)
         queue = request.task_queue
         poll = Poll(
             QueueKey(namespace.id, queue.name, QueueKind.WORKFLOW, version),
@@ -71,9 +72,10 @@ class Tasks:
     async def PollActivityTaskQueue(
         self, request: PollActivityTaskQueueRequest, namespace: Namespace, call: Call
     ) -> bytes:
-        timeout_ns = poll_time_ns(call, self._limits, self._services.entropy)
-        fill_queue(request, self._limits, user_defined=False)
-        check_identity(request.identity, self._limits)
+        limits = self._limits.of(namespace.name, request.task_queue.name, "Activity")
+        timeout_ns = poll_time_ns(call, limits, self._services.entropy)
+        fill_queue(request, limits, user_defined=False)
+        check_identity(request.identity, limits)
         version = polled_version(request)
         poll = Poll(
             QueueKey(namespace.id, request.task_queue.name, QueueKind.ACTIVITY, version),
@@ -89,9 +91,10 @@ class Tasks:
     @rpc(PollNexusTaskQueueRequest)
     async def PollNexusTaskQueue(self, request: PollNexusTaskQueueRequest, namespace: Namespace, call: Call) -> bytes:
         """No task ever comes, as there are no endpoints yet; a worker with handlers waits, and is let go, like any."""
-        timeout_ns = poll_time_ns(call, self._limits, self._services.entropy)
-        fill_queue(request, self._limits, user_defined=False)
-        check_identity(request.identity, self._limits)
+        limits = self._limits.of(namespace.name, request.task_queue.name)
+        timeout_ns = poll_time_ns(call, limits, self._services.entropy)
+        fill_queue(request, limits, user_defined=False)
+        check_identity(request.identity, limits)
         poll = Poll(
             QueueKey(namespace.id, request.task_queue.name, QueueKind.NEXUS, polled_version(request)),
             request.identity,
@@ -110,7 +113,7 @@ class Tasks:
     async def RespondWorkflowTaskCompleted(
         self, request: RespondWorkflowTaskCompletedRequest, namespace: Namespace, token: TaskToken, call: Call
     ) -> bytes:
-        check_identity(request.identity, self._limits)
+        check_identity(request.identity, self._limits.of(namespace.name))
         refuse_versioned(request.deployment_options, request.worker_version_stamp.use_versioning)
         if request.intermediate_page or request.page_number:
             raise FailedPrecondition("Workflow task completions in several pages are not enabled for this namespace.")
@@ -124,12 +127,12 @@ class Tasks:
     async def RespondWorkflowTaskFailed(
         self, request: RespondWorkflowTaskFailedRequest, namespace: Namespace, token: TaskToken, call: Call
     ) -> RespondWorkflowTaskFailedResponse:
-        check_identity(request.identity, self._limits)
+        check_identity(request.identity, self._limits.of(namespace.name))
         refuse_versioned(request.deployment_options, request.worker_version.use_versioning)
         if request.messages:
             raise Unimplemented("RespondWorkflowTaskFailedRequest.messages is not supported yet")
         if request.HasField("failure"):
-            within = failure_within(request.failure, self._limits)
+            within = failure_within(request.failure, self._limits.of(namespace.name))
             if within is not request.failure:
                 request.failure.CopyFrom(within)
         key = ChainKey(namespace.id, token.workflow_id)
@@ -145,7 +148,7 @@ class Tasks:
     ) -> RespondQueryTaskCompletedResponse:
         if not token.task_queue or not token.query_id:
             raise InvalidArgument("Invalid TaskToken.")
-        if request.query_result.ByteSize() > self._limits.blob_bytes_max:
+        if request.query_result.ByteSize() > self._limits.of(namespace.name).blob_bytes_max:
             request = RespondQueryTaskCompletedRequest(
                 task_token=request.task_token,
                 completed_type=QueryResultType.QUERY_RESULT_TYPE_FAILED,

@@ -59,7 +59,7 @@ class TimeSkippingCalls:
         self, request: PollWorkflowExecutionTimeSkippingRequest, namespace: Namespace, call: Call
     ) -> PollWorkflowExecutionTimeSkippingResponse:
         check_execution(request, "workflow_execution")
-        _require(self._limits)
+        _require(self._limits.of(namespace.name))
         if not request.fast_forward_id.strip():
             raise InvalidArgument(_NO_ID)
         key = ChainKey(namespace.id, request.workflow_execution.workflow_id)

@@ -28,6 +28,7 @@ from perdure.base.errors import (
     PermissionDenied,
     Unimplemented,
 )
+from perdure.base.limits import Limits
 from perdure.base.slots import ChainKey
 from perdure.cluster.namespaces import Namespace
 from perdure.cluster.roles import Call
@@ -38,6 +39,7 @@ from perdure.frontend.workflows import Workflows
 from perdure.workflow.update_requests import StartWithUpdate
 
 _ADMITTED = UpdateWorkflowExecutionLifecycleStage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_ADMITTED
+_ACCEPTED = UpdateWorkflowExecutionLifecycleStage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_ACCEPTED
 _COMPLETED = UpdateWorkflowExecutionLifecycleStage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_COMPLETED
 _OTHER_ID = "WorkflowId is not consistent with previous operation(s)."
 
@@ -54,7 +56,7 @@ class Updates:
     async def UpdateWorkflowExecution(
         self, request: UpdateWorkflowExecutionRequest, namespace: Namespace, call: Call
     ) -> UpdateWorkflowExecutionResponse:
-        self._check_update(request)
+        self._check_update(request, self._limits.of(namespace.name))
         key = ChainKey(namespace.id, request.workflow_execution.workflow_id)
         return await self._services.routing.on_history(
             key, lambda role: role.update(key, request, call), call, repeatable=True
@@ -97,9 +99,11 @@ class Updates:
             key, lambda role: role.start_with_update(key, both, call), call, repeatable=True
         )
 
-    def _check_update(self, request: UpdateWorkflowExecutionRequest) -> None:
-        limits, asked = self._limits, request.request
+    def _check_update(self, request: UpdateWorkflowExecutionRequest, limits: Limits) -> None:
+        asked = request.request
         check_execution(request, "workflow_execution")
+        if not limits.updates:
+            raise PermissionDenied("UpdateWorkflowExecution operation is disabled on this namespace")
         if not asked.HasField("meta"):
             raise InvalidArgument("Update meta is not set on request.")
         if too_long(asked.meta.update_id, limits.id_bytes_max):
@@ -115,6 +119,11 @@ class Updates:
         if request.wait_policy.lifecycle_stage == _ADMITTED:
             raise PermissionDenied(
                 "UpdateWorkflowExecution issued asynchronously and waiting on update admitted is not supported."
+            )
+        if request.wait_policy.lifecycle_stage == _ACCEPTED and not limits.updates_async_accepted:
+            raise PermissionDenied(
+                "UpdateWorkflowExecution issued asynchronously and waiting on update accepted "
+                "is disabled on this namespace"
             )
         if asked.completion_callbacks:
             raise Unimplemented("UpdateWorkflowExecutionRequest.request.completion_callbacks is not supported yet")
@@ -141,7 +150,7 @@ class Updates:
         if request.namespace and request.namespace != namespace.name:
             raise InvalidArgument("Operation namespace did not match request's namespace.")
         request.namespace = namespace.name
-        self._check_update(request)
+        self._check_update(request, self._limits.of(namespace.name))
         if request.first_execution_run_id:
             raise InvalidArgument("FirstExecutionRunId is not allowed.")
         if request.workflow_execution.run_id:

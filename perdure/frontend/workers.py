@@ -13,7 +13,7 @@ from temporalio.api.workflowservice.v1 import (
     RecordWorkerHeartbeatResponse,
 )
 
-from perdure.base.errors import InvalidArgument
+from perdure.base.errors import InvalidArgument, Unimplemented
 from perdure.cluster.namespaces import Namespace
 from perdure.cluster.roles import Call, WorkerSearch, WorkersFound, registry_of
 from perdure.frontend.methods import rpc
@@ -40,12 +40,14 @@ class WorkerCalls:
 
     def __init__(self, services: Services) -> None:
         self._directory = services.directory
-        self._page_max = services.options.limits.list_page_max
+        self._limits = services.options.limits
 
     @rpc(RecordWorkerHeartbeatRequest)
     async def RecordWorkerHeartbeat(
         self, request: RecordWorkerHeartbeatRequest, namespace: Namespace, _call: Call
     ) -> RecordWorkerHeartbeatResponse:
+        if not self._limits.of(namespace.name).worker_heartbeats:
+            raise Unimplemented("method RecordWorkerHeartbeat not supported")
         role = self._directory.matching(registry_of(namespace.id))
         await role.record_workers(namespace.id, request.worker_heartbeat)
         return RecordWorkerHeartbeatResponse()
@@ -61,7 +63,8 @@ class WorkerCalls:
     @rpc(ListWorkersRequest, visibility=True)
     async def ListWorkers(self, request: ListWorkersRequest, namespace: Namespace, _call: Call) -> ListWorkersResponse:
         """By instance key. Both lists are filled: `workers_info` is the one that older clients read."""
-        size = request.page_size if 0 < request.page_size <= self._page_max else self._page_max
+        longest = self._limits.of(namespace.name).list_page_max
+        size = request.page_size if 0 < request.page_size <= longest else longest
         search = WorkerSearch(
             query=request.query,
             internal=request.include_system_workers,
@@ -86,6 +89,8 @@ class WorkerCalls:
         return CountWorkersResponse(count=(await self._find(namespace, search)).total)
 
     async def _find(self, namespace: Namespace, search: WorkerSearch) -> WorkersFound:
+        if not self._limits.of(namespace.name).worker_lists:
+            raise Unimplemented("method ListWorkers not supported")
         return await self._directory.matching(registry_of(namespace.id)).find_workers(namespace.id, search)
 
 

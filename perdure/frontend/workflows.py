@@ -76,7 +76,7 @@ class Workflows:
         self, request: StartWorkflowExecutionRequest, namespace: Namespace, call: Call
     ) -> StartWorkflowExecutionResponse:
         self.check_start(request, namespace)
-        if not self._limits.eager_starts:
+        if not self._limits.of(namespace.name).eager_starts:
             request.request_eager_execution = False
         key = ChainKey(namespace.id, request.workflow_id)
         reply: StartWorkflowExecutionResponse = await self._services.routing.transact(
@@ -86,7 +86,7 @@ class Workflows:
 
     def check_start(self, request: StartWorkflowExecutionRequest, namespace: Namespace) -> None:
         """What makes a start impossible in any state; what it leaves out is filled in. Raises Refused."""
-        limits = self._limits
+        limits = self._limits.of(namespace.name)
         _default_policies(request, _Conflict.WORKFLOW_ID_CONFLICT_POLICY_FAIL)
         check_workflow_id(request.workflow_id, limits)
         fill_retry_policy(request, limits)
@@ -131,7 +131,7 @@ class Workflows:
         return reply
 
     def _check_signal_with_start(self, request: SignalWithStartWorkflowExecutionRequest, namespace: Namespace) -> None:
-        limits, longest = self._limits, self._limits.id_bytes_max
+        limits, longest = self._limits.of(namespace.name), self._limits.of(namespace.name).id_bytes_max
         _check_cron(request.cron_schedule)
         check_workflow_id(request.workflow_id, limits)
         if not request.signal_name:
@@ -167,7 +167,7 @@ class Workflows:
     async def SignalWorkflowExecution(
         self, request: SignalWorkflowExecutionRequest, namespace: Namespace, call: Call
     ) -> SignalWorkflowExecutionResponse:
-        limits = self._limits
+        limits = self._limits.of(namespace.name)
         check_execution(request, "workflow_execution")
         if not request.signal_name:
             raise InvalidArgument("SignalName is not set on request.")
@@ -191,7 +191,7 @@ class Workflows:
     ) -> RequestCancelWorkflowExecutionResponse:
         check_execution(request, "workflow_execution")
         if request.links:
-            check_links(request.links, self._limits)
+            check_links(request.links, self._limits.of(namespace.name))
         key = ChainKey(namespace.id, request.workflow_execution.workflow_id)
         repeatable = bool(request.request_id)
         reply: RequestCancelWorkflowExecutionResponse = await self._services.routing.transact(
@@ -205,7 +205,7 @@ class Workflows:
     ) -> TerminateWorkflowExecutionResponse:
         check_execution(request, "workflow_execution")
         if request.links:
-            check_links(request.links, self._limits)
+            check_links(request.links, self._limits.of(namespace.name))
         request.reason = request.reason or _TERMINATE_REASON
         request.identity = request.identity or _TERMINATE_IDENTITY
         key = ChainKey(namespace.id, request.workflow_execution.workflow_id)
@@ -248,7 +248,7 @@ class Workflows:
             raise InvalidArgument("QueryType is not set on request.")
         if not request.query_reject_condition:
             request.query_reject_condition = QueryRejectCondition.QUERY_REJECT_CONDITION_NONE
-        check_blob(request.query.query_args, self._limits)
+        check_blob(request.query.query_args, self._limits.of(namespace.name))
         key = ChainKey(namespace.id, request.execution.workflow_id)
         try:
             return await self._services.routing.on_history(

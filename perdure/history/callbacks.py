@@ -15,6 +15,7 @@ from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 
 from perdure.base.clock import SECOND_NS, Clock
 from perdure.base.errors import Unavailable
+from perdure.base.limits import LimitsSource
 from perdure.history.completions import Answer, Completion, header_fault, judge, outcome_of, shown
 from perdure.history.outcomes import Outcomes
 
@@ -97,11 +98,11 @@ class Destination:
 
 
 class Callbacks:
-    """The destinations of a process. `sender` is the composition root's to set. `timeout_ns`: of one call."""
+    """The destinations of a process. `sender` is the composition root's to set. `limits` say how long a call takes."""
 
-    def __init__(self, clock: Clock, timeout_ns: int, outcomes: Outcomes) -> None:
+    def __init__(self, clock: Clock, limits: LimitsSource, outcomes: Outcomes) -> None:
         self.sender: Sender = Nowhere()
-        self._timeout_ns = timeout_ns
+        self._limits = limits
         self._outcomes = outcomes
         self._clock = clock
         self._destinations: dict[tuple[str, str], Destination] = {}
@@ -112,7 +113,7 @@ class Callbacks:
         try:
             if fault := header_fault(completion.headers):
                 raise NotSent(fault)
-            answer = await self.sender.post(completion, self._timeout_ns)
+            answer = await self.sender.post(completion, self._limits.of(namespace).callback_timeout_ns)
             failure, retryable = judge(answer)
             outcome = outcome_of(failure)
         except NotSent as error:

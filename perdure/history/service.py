@@ -25,7 +25,7 @@ from temporalio.api.workflowservice.v1 import (
 from perdure.base.clock import Clock
 from perdure.base.entropy import Entropy
 from perdure.base.errors import Bug, NamespaceNotFound, ResourceExhausted, ShardLost, Unavailable
-from perdure.base.limits import Limits
+from perdure.base.limits import Limits, LimitsSource
 from perdure.base.slots import ChainKey, SlotRange
 from perdure.base.tasks import Background
 from perdure.cluster.namespaces import Namespace, Namespaces
@@ -91,7 +91,7 @@ class OwnedShards(Protocol):
 class HistoryOptions(msgspec.Struct, frozen=True):
     """`query_timeout_ns`: how long a query waits where its caller has no deadline."""
 
-    limits: Limits = Limits()
+    limits: LimitsSource = Limits()
     query_timeout_ns: int = 10_000_000_000
 
 
@@ -118,8 +118,8 @@ class HistoryService:
         self._reading = Reading(executions.checkpoints)
         self._answers = Answers(self._reading)
         self._queries = Queries(self, directory, clock, entropy, options.query_timeout_ns)
-        self._updates = Updates(self, self._reading, clock, options.limits)
-        self.callbacks = Callbacks(clock, options.limits.callback_timeout_ns, executions.outcomes)
+        self._updates = Updates(self, self._reading, clock)
+        self.callbacks = Callbacks(clock, options.limits, executions.outcomes)
         self._speculative = Speculative(self, executions)
         self._background = Background(lambda error: None)  # a lost shard, of which those who wait are told elsewhere
         executions.service = self
@@ -135,14 +135,14 @@ class HistoryService:
         """Decide, commit, answer."""
         if type(request) is ResetWorkflow:
             chains = self._executions.chains(self._shards.by_slot(key.slot))
-            return await reset(self, chains, self._reading, key, request.request, self._options.limits, call)
+            return await reset(self, chains, self._reading, key, request.request, await self.limits(key), call)
         reply, chains = await self._settle(self._shards.by_slot(key.slot), key, request, call)
         if type(reply) is StartedEagerly:
             return await self._answers.started_eagerly(chains, key, reply)
         if type(request) is Describe and reply.callbacks:
             self.callbacks.show_blocked(key.namespace_id, reply)
         if type(reply) is ForwardSeen:
-            most_ns = self._options.limits.long_poll_ns
+            most_ns = (await self.limits(key)).long_poll_ns
             return await await_forward(self, chains, key, request, reply, call, most_ns)
         return reply
 
@@ -228,7 +228,7 @@ class HistoryService:
             seed=self._entropy.seed(),
             position=shard.next_position,
             namespace=self._view(namespace),
-            limits=self._options.limits,
+            limits=self._options.limits.of(namespace.name),
             caller=call.caller,
             search_attribute_types=namespace.search_attributes,
             namespace_ids=named,
@@ -307,6 +307,10 @@ class HistoryService:
         for letter in letters:
             letter.deliver()
 
+    async def limits(self, key: ChainKey) -> Limits:
+        """Those of the chain's namespace, as they are now. Raises NamespaceNotFound."""
+        return self._options.limits.of((await self._namespaces.by_id(key.namespace_id)).name)
+
     def _view(self, namespace: Namespace) -> NamespaceView:
         cached = self._views.get(namespace.id)
         if cached is None or cached[0] is not namespace:
@@ -323,7 +327,7 @@ class HistoryService:
     async def complete_workflow_task(self, key: ChainKey, request: CompleteWorkflowTask, call: Call) -> bytes:
         """An encoded RespondWorkflowTaskCompletedResponse."""
         # The answer has room for every activity that the worker wants to begin itself.
-        room = len(request.request.commands) if self._options.limits.eager_activities else 0
+        room = len(request.request.commands) if (await self.limits(key)).eager_activities else 0
         request = CompleteWorkflowTask(request.token, request.request, room)
         completed, chains = await self._settle(self._shards.by_slot(key.slot), key, request, call)
         assert isinstance(completed, WorkflowTaskCompleted)
@@ -341,7 +345,7 @@ class HistoryService:
         """A page of history, or a long poll for one."""
         shard = self._shards.by_slot(key.slot)
         chains = self._executions.chains(shard)
-        long_poll_ns = self._options.limits.long_poll_ns
+        long_poll_ns = (await self.limits(key)).long_poll_ns
         return await self._reading.page(self, chains, key, read, call, long_poll_ns)
 
     async def update(

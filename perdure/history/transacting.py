@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from perdure.base.errors import ShardLost
+from perdure.base.limits import Limits
 from perdure.base.slots import ChainKey, SlotRange
 from perdure.cluster.roles import Call
 from perdure.history.chains import ShardChains
@@ -22,6 +23,10 @@ class Transacting(Protocol):
         self, key: ChainKey, request: Any, call: Call, decided: Callable[[Any], None]
     ) -> tuple[Any, ShardChains]:
         """As `transact`; `decided` gets the reply at once, before anything else can be decided or is durable."""
+        ...
+
+    async def limits(self, key: ChainKey) -> Limits:
+        """Those of the chain's namespace, as they are now. Raises NamespaceNotFound."""
         ...
 
     async def transact_on(self, shard: Shard, key: ChainKey, request: Any, call: Call) -> Any:

@@ -36,7 +36,6 @@ from perdure.base.errors import (
     ShardLost,
     Unavailable,
 )
-from perdure.base.limits import Limits
 from perdure.base.slots import ChainKey, SlotRange
 from perdure.cluster.roles import Call
 from perdure.history.chains import ShardChains
@@ -98,11 +97,10 @@ class Addressed(msgspec.Struct, frozen=True):
 class Updates:
     """The updates that this process waits for."""
 
-    def __init__(self, service: Transacting, reading: Reading, clock: Clock, limits: Limits) -> None:
+    def __init__(self, service: Transacting, reading: Reading, clock: Clock) -> None:
         self._service = service
         self._reading = reading
         self._clock = clock
-        self._long_poll_ns = limits.long_poll_ns
         self._waiting: dict[tuple[str, str], list[Waiter]] = {}  # by run id and update id
         self._count = 0
 
@@ -156,7 +154,8 @@ class Updates:
         """
         asked = request.update
         watch = _Watch(key, request, asked.request.meta.update_id, _wanted(asked.wait_policy), call)
-        ends_ns = self._ends_ns(call)
+        longest_ns = (await self._service.limits(key)).long_poll_ns
+        ends_ns = self._ends_ns(call, longest_ns)
         begun: StartWorkflowExecutionResponse | None = None
         repeated = False
         while True:
@@ -164,7 +163,7 @@ class Updates:
             assert isinstance(begin.reply, StartedWithUpdate)
             started = begun or begin.reply.start
             try:
-                reached = await self._finish(watch, begin, ends_ns)
+                reached = await self._finish(watch, begin, ends_ns, longest_ns)
             except _Released:
                 if self._clock.monotonic_ns() >= ends_ns:
                     raise
@@ -183,18 +182,18 @@ class Updates:
 
     async def _until(self, watch: "_Watch") -> Reached:
         """Wait for the stage; where the workflow goes on as another run, in that one."""
-        ends_ns = self._ends_ns(watch.call)
+        longest_ns = (await self._service.limits(watch.key)).long_poll_ns
+        ends_ns = self._ends_ns(watch.call, longest_ns)
         while True:
             begin = await self._begin(watch)
             try:
-                return await self._finish(watch, begin, ends_ns)
+                return await self._finish(watch, begin, ends_ns, longest_ns)
             except _Released:
                 if self._clock.monotonic_ns() >= ends_ns:
                     raise
 
-    def _ends_ns(self, call: Call) -> int:
+    def _ends_ns(self, call: Call, longest: int) -> int:
         """When the answer is due, by the monotonic clock."""
-        longest = self._long_poll_ns
         return self._clock.monotonic_ns() + (min(longest, call.timeout_ns) if call.timeout_ns else longest)
 
     async def _begin(self, watch: "_Watch") -> "_Begun":
@@ -216,7 +215,7 @@ class Updates:
             raise
         return _Begun(waiter, reply, chains)
 
-    async def _finish(self, watch: "_Watch", begun: "_Begun", ends_ns: int) -> Reached:
+    async def _finish(self, watch: "_Watch", begun: "_Begun", ends_ns: int, longest_ns: int) -> Reached:
         waiter, seen = begun.waiter, _seen_in(begun.reply)
         if seen.stage >= watch.wanted:
             return await self._reached(watch.key, begun.chains, seen)
@@ -225,7 +224,7 @@ class Updates:
             async with asyncio.timeout(left_ns / SECOND_NS):
                 notice = await waiter.moved
         except TimeoutError as error:
-            if 0 < watch.call.timeout_ns < self._long_poll_ns:
+            if 0 < watch.call.timeout_ns < longest_ns:
                 raise DeadlineExceeded("context deadline exceeded") from error
             return Reached(seen.run_id, max(seen.stage, waiter.reached))
         finally:

@@ -14,7 +14,7 @@ from temporalio.api.taskqueue.v1 import TaskQueueConfig
 from perdure.base.clock import MS_NS, SECOND_NS, Clock
 from perdure.base.entropy import Entropy
 from perdure.base.errors import DeadlineExceeded, NotFound, PerdureError, StickyUnavailable, Unavailable
-from perdure.base.limits import Limits
+from perdure.base.limits import LimitsSource
 from perdure.base.tasks import Background
 from perdure.cluster.queue_configs import QueueConfigs
 from perdure.cluster.roles import Directory, Offered, PartitionView
@@ -39,6 +39,7 @@ _PULL_PAUSE_NS = 100 * MS_NS
 _PULL_PAUSE_NS_MAX = 10 * SECOND_NS
 _PULL_FAILURES_MAX = 12
 _STICKY_KEPT_NS = 60 * SECOND_NS
+_TYPES = {QueueKind.WORKFLOW: "Workflow", QueueKind.ACTIVITY: "Activity"}
 
 
 class Surroundings(msgspec.Struct, frozen=True):
@@ -47,7 +48,7 @@ class Surroundings(msgspec.Struct, frozen=True):
     directory: Directory
     clock: Clock
     entropy: Entropy
-    limits: Limits
+    limits: LimitsSource
     bounds: Bounds
     room: Room
     background: Background
@@ -104,7 +105,9 @@ class Partition:
         """True if someone polls, or did within the time that a sticky queue waits for its worker."""
         if self._polls:
             return True
-        return self._last_poll_ns is not None and now_ns - self._last_poll_ns < self._around.limits.sticky_poller_ns
+        return (
+            self._last_poll_ns is not None and now_ns - self._last_poll_ns < self._around.limits.of().sticky_poller_ns
+        )
 
     def is_forgettable(self, now_ns: int) -> bool:
         """True if nothing is held or awaited here, and nothing happened for so long that nobody asks about it."""
@@ -303,7 +306,9 @@ class Partition:
     def _wait_seconds(self, waiter: Waiter) -> float:
         around = self._around
         fraction = around.entropy.fraction()
-        return wait_ns(waiter.poll.timeout_ns, around.limits.matching_poll_ns, fraction) / SECOND_NS
+        key = waiter.poll.partition
+        limits = around.limits.of(around.meters.name_of(key.namespace_id), key.name, _TYPES.get(key.kind, ""))
+        return wait_ns(waiter.poll.timeout_ns, limits.matching_poll_ns, fraction) / SECOND_NS
 
     async def _attend(self, waiter: Waiter) -> bytes:
         """Do what the waiter was given; its answer, or b"" if it has to go on waiting."""

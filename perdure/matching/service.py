@@ -14,7 +14,7 @@ from temporalio.api.workflowservice.v1 import RespondQueryTaskCompletedRequest, 
 from perdure.base.clock import SECOND_NS, Clock
 from perdure.base.entropy import Entropy
 from perdure.base.errors import NotFound, ResourceExhausted, StickyUnavailable
-from perdure.base.limits import Limits
+from perdure.base.limits import LimitsSource
 from perdure.base.tasks import Background
 from perdure.cluster.queue_configs import QueueConfigs
 from perdure.cluster.roles import (
@@ -52,15 +52,16 @@ class MatchingService:
         directory: Directory,
         clock: Clock,
         entropy: Entropy,
-        limits: Limits,
+        limits: LimitsSource,
         on_error: Callable[[BaseException], None],
         room: Room | None = None,
         meters: QueueMeters | None = None,
     ) -> None:
         self._clock = clock
         self._limits = limits
+        self._meters = meters = meters or QueueMeters()
         self._background = Background(on_error)
-        room, meters = room or Room(), meters or QueueMeters()
+        room = room or Room()
         self.configs = QueueConfigs()
         self._around = Surroundings(
             directory, clock, entropy, limits, room.each, room, self._background, on_error, meters, self.configs
@@ -103,7 +104,7 @@ class MatchingService:
         if poll.worker_instance_key and self._is_shut_down(instance):
             return b""
         waiting = self._waiting.get(namespace_id, 0)
-        if waiting >= self._limits.waiting_polls_max:
+        if waiting >= self._limits.of(self._meters.name_of(namespace_id)).waiting_polls_max:
             raise ResourceExhausted(
                 "namespace concurrent poller limit exceeded",
                 ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_CONCURRENT_LIMIT,

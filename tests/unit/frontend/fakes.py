@@ -9,6 +9,7 @@ from temporalio.api.worker.v1 import WorkerHeartbeat
 from temporalio.api.workflowservice.v1 import QueryWorkflowRequest, QueryWorkflowResponse
 
 from perdure.base.errors import PerdureError
+from perdure.base.limits import Limits
 from perdure.base.slots import ChainKey
 from perdure.cluster.namespaces import Namespace, Namespaces
 from perdure.cluster.roles import (
@@ -253,6 +254,4 @@ def asked(desk: Desk) -> Any:
 
 def with_limits(**limits: Any) -> FrontendOptions:
     """Options with other limits."""
-    return msgspec.structs.replace(
-        FrontendOptions(), limits=msgspec.structs.replace(FrontendOptions().limits, **limits)
-    )
+    return msgspec.structs.replace(FrontendOptions(), limits=msgspec.structs.replace(Limits(), **limits))

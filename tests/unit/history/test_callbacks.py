@@ -17,6 +17,7 @@ from temporalio.api.workflowservice.v1 import (
 
 from perdure.base.clock import SECOND_NS
 from perdure.base.errors import Unavailable
+from perdure.base.limits import Limits
 from perdure.base.metrics import Metrics
 from perdure.cluster.roles import Call
 from perdure.history.callbacks import BLOCKED, CALLS_MAX, DESTINATIONS_MAX, FAILURES_MAX, Callbacks, NotSent
@@ -289,7 +290,7 @@ def test_one_receiver_that_hangs_has_few_calls_at_once() -> None:
 
 def test_only_destinations_with_something_to_tell_are_remembered() -> None:
     async def play() -> None:
-        calls = Callbacks(VirtualClock(running_loop(), 0), SECOND_NS, Outcomes(Metrics(), str))
+        calls = Callbacks(VirtualClock(running_loop(), 0), Limits(), Outcomes(Metrics(), str))
         down = calls.destination("ns", "http://down/")
         for _ in range(FAILURES_MAX + 1):
             down.begin()
@@ -314,7 +315,7 @@ def test_only_destinations_with_something_to_tell_are_remembered() -> None:
 
 def test_destinations_that_all_fail_fill_no_memory() -> None:
     async def play() -> None:
-        calls = Callbacks(VirtualClock(running_loop(), 0), SECOND_NS, Outcomes(Metrics(), str))
+        calls = Callbacks(VirtualClock(running_loop(), 0), Limits(), Outcomes(Metrics(), str))
         found = []
         for number in range(2 * DESTINATIONS_MAX):
             found.append(calls.destination("ns", f"http://h{number}/"))
