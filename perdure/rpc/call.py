@@ -37,5 +37,15 @@ class Method(msgspec.Struct, frozen=True):
     handler: Handler
 
 
+# The same for a body as it came, which answers errors with bytes too.
+RawHandler = Callable[[bytes, CallMeta], Awaitable[bytes]]
+
+
+class RawMethod(msgspec.Struct, frozen=True):
+    """A unary method between hosts: bytes in, bytes out."""
+
+    handler: RawHandler
+
+
 # "/package.Service/Method" -> the method.
 MethodTable = Mapping[str, Method]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc
@@ -24,10 +24,10 @@ from grpc_health.v1.health import aio as health  # type: ignore[import-untyped] 
 from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]  # it ships no annotations
 
 from perdure.base.depth import parser
-from perdure.base.errors import PerdureError
+from perdure.base.errors import UNAUTHORIZED, PerdureError
 from perdure.base.limits import MIB
-from perdure.rpc.call import CallMeta, Method, MethodTable
-from perdure.rpc.status import INTERNAL_MESSAGE, headers_of, shortened, status_of
+from perdure.rpc.call import CallMeta, Method, RawMethod
+from perdure.rpc.status import INTERNAL_MESSAGE, NOT_DONE, Metadata, headers_of, shortened, status_of
 from perdure.rpc.tls import ServerTls, names_of
 
 log = structlog.get_logger(__name__)
@@ -36,7 +36,6 @@ log = structlog.get_logger(__name__)
 _OTHER_SERVICES = frozenset({health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME})
 _FAREWELL_S = 0.2
 _NO_META = CallMeta()
-UNAUTHORIZED = "Request unauthorized."
 _HEADERS = {"client-name": "client_name", "client-version": "client_version", "authorization": "authorization"}
 
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ class RpcServer:
 
     def __init__(
         self,
-        methods: MethodTable,
+        methods: Mapping[str, Method | RawMethod],
         *,
         absent: Iterable[str] = (),
         health_names: Sequence[str] = (),
@@ -168,7 +167,11 @@ class _Routes(grpc.GenericRpcHandler):
     """Finds the handler of a method; every method has one, if only to say that it is unknown. `closed`: all refuse."""
 
     def __init__(
-        self, methods: MethodTable, absent: Iterable[str], options: ServerOptions, tls: ServerTls | None
+        self,
+        methods: Mapping[str, Method | RawMethod],
+        absent: Iterable[str],
+        options: ServerOptions,
+        tls: ServerTls | None,
     ) -> None:
         clients = tls if tls is not None and tls.knows_clients else None
         self._handlers: dict[str, _Handler] = {
@@ -184,7 +187,7 @@ class _Routes(grpc.GenericRpcHandler):
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> _Handler | None:
         if self.closed:
-            return _refuse("the server is stopping", grpc.StatusCode.UNAVAILABLE)
+            return _refuse("the server is stopping", grpc.StatusCode.UNAVAILABLE, NOT_DONE)
         name = handler_call_details.method
         handler = self._handlers.get(name)
         if handler is not None:
@@ -199,19 +202,20 @@ class _Routes(grpc.GenericRpcHandler):
         return _refuse(f"unknown service {service}")
 
 
-def _refuse(message: str, code: grpc.StatusCode = grpc.StatusCode.UNIMPLEMENTED) -> _Handler:
+def _refuse(message: str, code: grpc.StatusCode = grpc.StatusCode.UNIMPLEMENTED, trailing: Metadata = ()) -> _Handler:
     async def refuse(_request: bytes, context: _Context) -> bytes:
-        await context.abort(code, shortened(message))
+        await context.abort(code, shortened(message), trailing)
         raise AssertionError("abort raises")
 
     return grpc.unary_unary_rpc_method_handler(refuse)
 
 
 def _serve(
-    name: str, method: Method, receive_bytes_max: int, clients: ServerTls | None
+    name: str, method: Method | RawMethod, receive_bytes_max: int, clients: ServerTls | None
 ) -> Callable[[bytes, _Context], Awaitable[bytes]]:
     """`clients`: whoever calls has shown a certificate to it."""
-    parse, handler = parser(method.request), method.handler
+    parse: Callable[[bytes], Any] = parser(method.request) if isinstance(method, Method) else bytes
+    handler: Callable[[Any, CallMeta], Awaitable[Message | bytes]] = method.handler
 
     async def serve(body: bytes, context: _Context) -> bytes:
         if len(body) > receive_bytes_max:

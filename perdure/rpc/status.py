@@ -25,6 +25,8 @@ _PLAIN = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 INTERNAL_MESSAGE = "internal error; it was logged"
 
 Metadata = tuple[tuple[str, str | bytes], ...]
+# Goes with a refusal of a call that was not begun: another host may have it done elsewhere.
+NOT_DONE: Metadata = (("perdure-not-done", "1"),)
 
 
 def status_of(error: PerdureError) -> tuple[grpc.StatusCode, str, Metadata]:
