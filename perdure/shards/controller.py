@@ -17,10 +17,11 @@ from perdure.base.entropy import Entropy
 from perdure.base.errors import PerdureError, Unavailable
 from perdure.base.framing import CorruptFrame
 from perdure.base.tasks import Background
+from perdure.cluster.lease import Lease
 from perdure.shards.acquire import create_shards, draw, take
 from perdure.shards.contract import Executions
 from perdure.shards.groups import CorruptLog
-from perdure.shards.lease import Lease
+from perdure.shards.leased import Leased, lease_options
 from perdure.shards.measured import ShardMeters
 from perdure.shards.options import ShardOptions, World
 from perdure.shards.overdue import OverdueWalk, Retentions
@@ -67,7 +68,11 @@ class Shards:
         retentions: Retentions | None = None,
     ) -> None:
         world = World(store, executions, clock, entropy, options or ShardOptions(), meters or ShardMeters())
-        self._world = msgspec.structs.replace(world, tenure=Lease(world, self)) if store.is_shared else world
+        if store.is_shared:
+            lease = Lease(store.leases, clock, entropy, lease_options(world.options))
+            lease.add_holder(self)
+            world = msgspec.structs.replace(world, tenure=Leased(world, lease))
+        self._world = world
         self._room = asyncio.Semaphore(self._world.options.acquire_parallel)
         self._places: list[_Place] = []
         self._firsts: list[int] = []
@@ -137,7 +142,7 @@ class Shards:
         await self._world.tenure.end()
 
     def revoked(self, epochs: Mapping[str, int]) -> None:
-        """`perdure.shards.lease.Holder`."""
+        """`perdure.cluster.lease.Holder`."""
         for shard, epoch in epochs.items():
             place = self._by_id.get(shard)
             for owned in (place.shard, place.taking) if place is not None else ():
@@ -145,7 +150,7 @@ class Shards:
                     owned.fail("Another host has taken the shard.")
 
     def evicted(self) -> None:
-        """`perdure.shards.lease.Holder`."""
+        """`perdure.cluster.lease.Holder`."""
         for place in self._places:
             for owned in (place.shard, place.taking):
                 if owned is not None:

@@ -64,8 +64,8 @@ class ShardOptions(msgspec.Struct, frozen=True, kw_only=True):
     reacquire_first_s: float = 0.1
     reacquire_max_s: float = 10.0
     stop_timeout_s: float = 10.0
-    lease_s: float = 6.0
-    lease_renewal_s: float = 2.0
+    lease_s: float = 5.0
+    lease_renewal_s: float = 1.5
     lease_poll_s: float = 0.25
     hand_over_s: float = 2.5
     sweep_interval_s: float = 30.0

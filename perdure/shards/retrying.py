@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import structlog
 
+from perdure.cluster.attempts import attempt_within, pause_s
 from perdure.shards.options import World
 from perdure.store.contract import OutcomeUnknown
 
@@ -21,19 +22,13 @@ _TELL_FROM = 4
 
 
 def delay_s(world: World, attempt: int) -> float:
-    """Seconds before attempt `attempt` + 1 (1-based): doubling up to the maximum, less up to half of it by chance."""
-    options = world.options
-    full = min(options.retry_max_s, options.retry_first_s * float(1 << min(attempt - 1, 30)))
-    return full * (1 - world.entropy.fraction() / 2)
+    """Seconds before attempt `attempt` + 1 (1-based)."""
+    return pause_s(world.entropy, attempt, world.options.retry_first_s, world.options.retry_max_s)
 
 
 async def once(world: World, call: Callable[[], Awaitable[T]]) -> T:
     """One attempt of a call within the call's time. Raises OutcomeUnknown when that is over."""
-    try:
-        async with asyncio.timeout(world.options.call_timeout_s):
-            return await call()
-    except TimeoutError as error:
-        raise OutcomeUnknown("The store did not answer in time.") from error
+    return await attempt_within(world.options.call_timeout_s, call)
 
 
 async def settled(world: World, call: Callable[[], Awaitable[T]], doubted: Callable[[], None] = lambda: None) -> T:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from perdure.shards.lease import Lease
+from perdure.cluster.lease import Lease
 from tests.sim.planting import Patch, Plant, Plants, must_be_found
 
 PLANTS = Plants()

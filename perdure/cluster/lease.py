@@ -1,4 +1,4 @@
-"""This process's lease: one row for all of its shards, renewed by a condition on its version.
+"""This process's lease: one row for all that it has, renewed by a condition on its version.
 
 Invariants (L11): the lease counts from before the renewal was sent, on a clock that goes on while the machine sleeps;
 who takes a shard from this host writes so into the row first, so no renewal succeeds that has not seen it; a shard that
@@ -11,44 +11,55 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Protocol, TypeVar
 
+import msgspec
 import structlog
 
-from perdure.base.clock import SECOND_NS
-from perdure.base.entropy import new_id
+from perdure.base.clock import SECOND_NS, Clock
+from perdure.base.entropy import Entropy, new_id
 from perdure.base.errors import StoreUnavailable, Unavailable
 from perdure.base.tasks import Background
-from perdure.shards.evicting import Evictions
-from perdure.shards.options import World
-from perdure.shards.retrying import delay_s
-from perdure.store.contract import LeaseRow, OutcomeUnknown
+from perdure.cluster.attempts import attempt_within, pause_s
+from perdure.store.contract import LeaseRow, LeaseStore, OutcomeUnknown
 
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
 
+class LeaseOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds. A host answers for so long (`lease_s`) after it has renewed its lease, which is due every `renewal_s`; a
+    renewal may take that long too. `retry_*`: the pause after a failed one. All hosts of a store have one `lease_s`.
+    """
+
+    lease_s: float = 5.0
+    renewal_s: float = 1.5
+    retry_first_s: float = 0.01
+    retry_max_s: float = 1.0
+
+
 class Holder(Protocol):
-    """Who has shards under the lease. Both give up at once, before they return."""
+    """Who has something under the lease. Both give up at once, before they return."""
 
     def revoked(self, epochs: Mapping[str, int]) -> None:
         """Owners of these epochs take these shards: what is owned under a lower one must be given up."""
         ...
 
     def evicted(self) -> None:
-        """The lease is gone: every shard must be given up."""
+        """The lease is gone: everything must be given up."""
         ...
 
 
 class Lease:
-    """`perdure.shards.tenure.Tenure` over a store that other processes have open too."""
+    """The lease of this process on a store that others have open too."""
 
-    def __init__(self, world: World, holder: Holder) -> None:
-        self._world = world
-        self._clock = world.clock
-        self._leases = world.store.leases
-        self._holder = holder
+    def __init__(self, leases: LeaseStore, clock: Clock, entropy: Entropy, options: LeaseOptions) -> None:
+        self._leases = leases
+        self._clock = clock
+        self._entropy = entropy
+        self._options = options
+        self._holders: list[Holder] = []
         self._background = Background(self._failed)
-        self._evictions = Evictions(world, self._background)
+        self._is_begun = False
         self._version = 0
         self._end_ns = 0
         self._renewed_ns = 0
@@ -65,31 +76,34 @@ class Lease:
         """Whether the shard was revoked from owners of this epoch."""
         return epoch < self._revoked.get(shard, 0)
 
-    def outlive(self, host: str, shard: str, epoch: int) -> "asyncio.Future[None]":
-        """See `Tenure.outlive`."""
-        return self._evictions.outlive(host, shard, epoch)
-
-    async def until_free(self, shard: str, epoch: int) -> None:
-        """See `Tenure.until_free`."""
-        await self._evictions.until_free(shard, epoch, self.host)
+    def add_holder(self, holder: Holder) -> None:
+        """From now on `holder` is told what it must give up, in the order of adding."""
+        self._holders.append(holder)
 
     def hurry(self) -> None:
         """Renew now, if nothing is under way."""
         self._hurry.set()
 
     async def begin(self) -> None:
-        """Hold a lease, and renew it from now on. Raises StoreUnavailable."""
-        await self._draw()
+        """Hold a lease, and renew it from now on; nothing if that was begun before. Raises StoreUnavailable."""
+        if self._is_begun:
+            return
+        self._is_begun = True
+        try:
+            await self._draw()
+        except BaseException:
+            self._is_begun = False
+            raise
         self._background.spawn(self._run(), "lease")
 
     async def end(self) -> None:
         """Remove the row, so that nobody has to wait for it to run out."""
-        host, self.host, self._end_ns = self.host, "", 0
+        host, self.host, self._end_ns, self._is_begun = self.host, "", 0, False
         await self._background.close()
         if not host:
             return
         try:
-            async with asyncio.timeout(self._world.options.lease_s):
+            async with asyncio.timeout(self._options.lease_s):
                 await self._remove(host)
         except (TimeoutError, StoreUnavailable) as error:
             log.warning("lease not removed", host=host, error=str(error))
@@ -106,13 +120,13 @@ class Lease:
                 self._version = row.version
             except OutcomeUnknown:
                 attempt += 1
-                await asyncio.sleep(delay_s(self._world, attempt))
+                await asyncio.sleep(self._pause_s(attempt))
 
     async def _draw(self) -> None:
         """A lease under a fresh id. Raises StoreUnavailable."""
         attempt = 0
         while True:
-            host, sent_ns = new_id(self._world.entropy), self._clock.monotonic_ns()
+            host, sent_ns = new_id(self._entropy), self._clock.monotonic_ns()
             try:
                 if await self._once(partial(self._leases.replace_lease, LeaseRow(host, 0))):
                     self.host = host
@@ -121,12 +135,12 @@ class Lease:
             except OutcomeUnknown as error:
                 log.warning("no lease yet", error=error.message)
             attempt += 1
-            await asyncio.sleep(delay_s(self._world, attempt))
+            await asyncio.sleep(self._pause_s(attempt))
 
     def _hold(self, version: int, sent_ns: int) -> None:
         self._version = version
         self._renewed_ns = sent_ns
-        self._end_ns = sent_ns + int(self._world.options.lease_s * SECOND_NS)
+        self._end_ns = sent_ns + int(self._options.lease_s * SECOND_NS)
         self._doubtful_ns = None
 
     async def _run(self) -> None:
@@ -143,19 +157,18 @@ class Lease:
                 attempt += 1
                 if attempt.bit_count() == 1:  # less and less often
                     log.warning("lease not renewed", host=self.host, error=error.message, valid=self.is_valid())
-                await asyncio.sleep(delay_s(self._world, attempt))
+                await asyncio.sleep(self._pause_s(attempt))
             except Exception:
                 # A defect here must not leave shards that are answered for without a lease.
                 log.exception("the lease failed")
                 self._lose()
-                await asyncio.sleep(self._world.options.lease_renewal_s)
+                await asyncio.sleep(self._options.renewal_s)
 
     async def _rest(self) -> None:
         """Until the next renewal is due, or somebody is in a hurry."""
-        options = self._world.options
         if self._doubtful_ns is not None:
             return
-        left_s = options.lease_renewal_s - (self._clock.monotonic_ns() - self._renewed_ns) / SECOND_NS
+        left_s = self._options.renewal_s - (self._clock.monotonic_ns() - self._renewed_ns) / SECOND_NS
         if left_s <= 0:
             return
         try:
@@ -191,7 +204,8 @@ class Lease:
         log.info("shards revoked", host=self.host, shards=len(row.revoked))
         for shard, epoch in row.revoked:
             self._revoked[shard] = max(epoch, self._revoked.get(shard, 0))
-        self._holder.revoked(self._revoked)
+        for holder in self._holders:
+            holder.revoked(self._revoked)
         self._version = row.version
         self._doubtful_ns = None
         self._hurry.set()
@@ -201,15 +215,15 @@ class Lease:
         log.warning("lease lost", host=self.host)
         self.host, self._end_ns, self._doubtful_ns = "", 0, None
         self._revoked.clear()
-        self._holder.evicted()
+        for holder in self._holders:
+            holder.evicted()
 
     async def _once(self, call: Callable[[], Awaitable[T]]) -> T:
         """One call, within a renewal's time. Raises OutcomeUnknown when that is over."""
-        try:
-            async with asyncio.timeout(self._world.options.lease_renewal_s):
-                return await call()
-        except TimeoutError as error:
-            raise OutcomeUnknown("The store did not answer in time.") from error
+        return await attempt_within(self._options.renewal_s, call)
+
+    def _pause_s(self, attempt: int) -> float:
+        return pause_s(self._entropy, attempt, self._options.retry_first_s, self._options.retry_max_s)
 
     def _failed(self, error: BaseException) -> None:
-        log.error("waiting for another host failed", exc_info=error)
+        log.error("the lease's task failed", exc_info=error)
