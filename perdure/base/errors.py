@@ -5,7 +5,7 @@
     │   ├── InvalidArgument       3
     │   ├── NotFound              5    NamespaceNotFound
     │   ├── AlreadyExists         6    WorkflowAlreadyStarted, NamespaceAlreadyExists
-    │   ├── PermissionDenied      7
+    │   ├── PermissionDenied      7    Unauthorized
     │   ├── ResourceExhausted     8
     │   ├── FailedPrecondition    9    WorkflowNotReady, NamespaceInvalidState
     │   ├── QueryFailed           3
@@ -44,6 +44,8 @@ from temporalio.api.errordetails.v1 import (
     WorkflowNotReadyFailure,
 )
 from temporalio.api.failure.v1 import Failure, MultiOperationExecutionAborted
+
+UNAUTHORIZED = "Request unauthorized."
 
 
 class PerdureError(Exception):
@@ -176,6 +178,13 @@ class PermissionDenied(Refused):
 
     def details(self) -> Message:
         return PermissionDeniedFailure()
+
+
+class Unauthorized(PermissionDenied):
+    """This caller may not do that. One text for every reason, so that it says nothing of what there is."""
+
+    def __init__(self) -> None:
+        super().__init__(UNAUTHORIZED)
 
 
 class ResourceExhausted(Refused):
