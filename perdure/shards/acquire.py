@@ -94,13 +94,14 @@ async def _take_log(world: World, claim: Claim) -> Taken:
     own = await _open_own(world, shard, epoch)
     if claim.row.first is None:
         await claim.begin_at(own)
-        return Taken(claim, LogStart(own, base_of(epoch)))
+        return Taken(claim, LogStart(own, base_of(epoch), claim.row.after_us), time_ns=claim.row.time_ns)
     chain = await _seal(world, claim, own)
     stretches, tail = await _read(world, chain)
-    start = LogStart(own, base_of(epoch), max(header.ceiling_us for _, header in chain), stretches)
+    stamped_us = max(claim.row.after_us, *(header.ceiling_us for _, header in chain))
+    start = LogStart(own, base_of(epoch), stamped_us, stretches)
     records = [record for record in tail.records if record[0] >= tail.floor]
     log.info("shard taken", shard=shard, epoch=epoch, segments=len(chain), records=len(records))
-    return Taken(claim, start, records, tail.time_ns)
+    return Taken(claim, start, records, max(tail.time_ns, claim.row.time_ns))
 
 
 async def _open_own(world: World, shard: str, epoch: int) -> SegmentId:

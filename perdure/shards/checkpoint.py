@@ -18,6 +18,7 @@ from perdure.base.slots import ChainKey
 from perdure.base.tasks import Background
 from perdure.shards.claim import Claim
 from perdure.shards.contract import ChainRows, Oversized, Shard
+from perdure.shards.homes import Homes
 from perdure.shards.index import OfferIndex
 from perdure.shards.log import ShardLog
 from perdure.shards.options import World
@@ -38,6 +39,7 @@ class Parts(msgspec.Struct, frozen=True):
 
     log: ShardLog
     claim: Claim
+    homes: Homes
     offers: OfferIndex
     timers: TimerIndex
     effects: EffectPump
@@ -106,6 +108,9 @@ class Checkpointer:
         self._handle: asyncio.TimerHandle | None = None
         self._work: asyncio.Task[None] | None = None
         self._is_stopped = False
+        self._until = 0.0  # loop time: what is dirty since before then is checkpointed without waiting for its age
+        # One thing at a time changes rows: what is read while nobody else writes is what there is.
+        self.writing = asyncio.Lock()
         self.blocked: dict[ChainKey, int] = {}
         self._oversized: set[ChainKey] = set()  # of these: nothing else is wrong with them
         self.dirty_bytes = 0
@@ -161,8 +166,7 @@ class Checkpointer:
 
     async def _run(self) -> None:
         try:
-            while batch := self._take(everything=self.is_hurried):
-                await self._checkpoint(batch)
+            while await self._next(everything=self.is_hurried):
                 await self._release()
             await self._release()
         except ShardLost as error:
@@ -170,6 +174,31 @@ class Checkpointer:
         finally:
             self._work = None
             self._arm()
+
+    async def _next(self, *, everything: bool) -> bool:
+        """Make one checkpoint; False if there is nothing for one. Raises ShardLost."""
+        async with self.writing:
+            batch = self._take(everything=everything)
+            if batch is not None:
+                await self._checkpoint(batch)
+        return batch is not None
+
+    async def catch_up(self) -> None:
+        """Checkpoint what is dirty now, while others go on to make more of it dirty. Raises ShardLost."""
+        self._until = asyncio.get_running_loop().time()
+        while self._parts.log.failure is None and not self._is_stopped:
+            first = next(iter(self._dirty.values()), None)
+            if self._work is None and (first is None or first.since > self._until):
+                return
+            self.hurry()
+            if self._work is not None:
+                await asyncio.wait([self._work])
+        raise ShardLost(self._parts.log.failure or "The shard is being released.")
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether checkpoints hold all that was appended."""
+        return not (self._dirty or self._taking or self.blocked)
 
     def _arm(self) -> None:
         if self._is_stopped or self._parts.log.failure is not None:
@@ -182,15 +211,19 @@ class Checkpointer:
         elif self._parts.log.releasable(self.floor()):
             self._handle = loop.call_later(age_s, self._begin)
 
-    async def finish(self) -> None:
-        """Checkpoint everything, then leave an empty log. Raises ShardLost, StoreUnavailable."""
+    async def finish(self, *, is_last: bool = False) -> None:
+        """Checkpoint everything, then leave an empty log, unless it `is_last`: nobody will read it. Raises ShardLost,
+        StoreUnavailable.
+        """
         self._is_stopped = True
         if self._handle is not None:
             self._handle.cancel()
         if self._work is not None:
             await asyncio.wait([self._work])
-        while batch := self._take(everything=True):
-            await self._checkpoint(batch)
+        while await self._next(everything=True):
+            pass
+        if is_last:
+            return
         segments = self._parts.log.segments
         if len(segments) > 1 or segments[0].records:
             await self._parts.log.commit_empty(roll=True)
@@ -199,9 +232,9 @@ class Checkpointer:
     def _take(self, *, everything: bool) -> _Batch | None:
         """The rows of the chains dirty for longest, as they are now; None if no chain is old enough."""
         options = self._world.options
-        until = asyncio.get_running_loop().time() - options.checkpoint_age_s
+        until = max(asyncio.get_running_loop().time() - options.checkpoint_age_s, self._until)
         strays = self._parts.strays.take()
-        batch = _Batch(Home(self._shard.shard_id, self._shard.slots), strays)
+        batch = _Batch(self._parts.homes.own, strays)
         for key, dirty in list(islice(self._dirty.items(), options.checkpoint_chains)):
             if (dirty.since > until and not everything) or batch.bytes >= options.checkpoint_bytes:
                 break
@@ -248,10 +281,18 @@ class Checkpointer:
                 del self.blocked[key]
         self.written += 1
         if parts.offers.is_uncertain:
-            await self._count()
+            await self.count()
 
     async def _write(self, checkpoint: Checkpoint) -> None:
-        """Send the same rows under the same stamp until they are durable, as long as the shard is this owner's."""
+        """Write rows under the own home, and take away what they replace under others."""
+        for removal in self._parts.homes.removals(checkpoint):
+            await self.send(removal)
+        await self.send(checkpoint)
+
+    async def send(self, checkpoint: Checkpoint) -> None:
+        """Send the same rows under the same stamp until they are durable, as long as the shard is this owner's. Raises
+        ShardLost.
+        """
         attempt = 0
         while True:
             if self._parts.log.failure is not None:
@@ -268,7 +309,8 @@ class Checkpointer:
                     log.warning("checkpoint not written yet", shard=self._shard.shard_id, error=str(error))
             await asyncio.sleep(delay_s(self._world, attempt))
 
-    async def _count(self) -> None:
+    async def count(self) -> None:
+        """Count the rows of offers anew, while nothing is written. Where that fails, the next checkpoint counts."""
         try:
             await self._parts.offers.count()
         except Unavailable as error:

@@ -10,7 +10,8 @@ against the state.
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
 
-from perdure.store.contract import Checkpoints, Home, QueueCount
+from perdure.shards.homes import Homes
+from perdure.store.contract import QueueCount
 from perdure.workflow.tasks import Backlog, Offer, QueueKey, partition_of
 
 Order = tuple[int, int, int, str, int, int, int]
@@ -90,9 +91,8 @@ class _Partition:
 class OfferIndex:
     """Outstanding offers by partition."""
 
-    def __init__(self, checkpoints: Checkpoints, home: Home, epoch: int) -> None:
-        self._checkpoints = checkpoints
-        self._home = home
+    def __init__(self, homes: Homes, epoch: int) -> None:
+        self._homes = homes
         self._epoch = epoch
         self._partitions: dict[QueueKey, _Partition] = {}
         self._written = 0
@@ -101,7 +101,7 @@ class OfferIndex:
 
     async def count(self) -> None:
         """Take the numbers of rows from the store. No checkpoint may be under way."""
-        counts = await self._checkpoints.count_offers(self._home)
+        counts = await self._homes.count_offers()
         self._counted(counts)
 
     def _counted(self, counts: Sequence[QueueCount]) -> None:
@@ -194,8 +194,8 @@ class OfferIndex:
         """The partition's absolute figures."""
         found = self._partitions.get(partition)
         if found is None:
-            return Backlog(self._home.shard, self._epoch, 0, 0)
-        return Backlog(self._home.shard, self._epoch, found.count, found.oldest)
+            return Backlog(self._homes.own.shard, self._epoch, 0, 0)
+        return Backlog(self._homes.own.shard, self._epoch, found.count, found.oldest)
 
     async def page(self, partition: QueueKey, after: Offer | None, limit: int) -> tuple[list[Offer], Backlog]:
         """Up to `limit` outstanding offers beyond `after`, in order; empty only if there are no more."""
@@ -218,7 +218,7 @@ class OfferIndex:
         found = self._partitions.get(partition)
         if found is None:
             return [], None
-        rows = await self._checkpoints.read_offers(self._home, partition, after, limit) if found.stored else []
+        rows = await self._homes.read_offers(partition, after, limit) if found.stored else []
         merged = {row.order: row for row in rows if row.order not in found.gone}
         for order in found.after(after.order if after is not None else None, limit):
             if len(rows) == limit and order > rows[-1].order:

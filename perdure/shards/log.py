@@ -311,6 +311,11 @@ class ShardLog:
                 self._doubt()
                 await asyncio.sleep(delay_s(self._world, attempt))
 
+    @property
+    def ceiling_us(self) -> int:
+        """No stamp beyond it was used, while no group is on its way."""
+        return max(self._ceiling_us, self._stamped_us)
+
     def releasable(self, floor: int) -> list[SegmentId]:
         """The oldest segments that hold nothing at or after `floor`, such that the one that follows has a group."""
         found = 0

@@ -6,6 +6,7 @@ forgotten it; a new `OwnedShard` under a new epoch takes its place.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import structlog
 from temporalio.api.enums.v1 import ResourceExhaustedCause, ResourceExhaustedScope
@@ -18,7 +19,9 @@ from perdure.shards.auditor import Auditor
 from perdure.shards.checkpoint import Checkpointer, Parts
 from perdure.shards.contract import Transition
 from perdure.shards.firing import TimerPump
+from perdure.shards.homes import Homes
 from perdure.shards.index import OfferIndex
+from perdure.shards.inheriting import Inheriting
 from perdure.shards.log import Entry, ShardLog
 from perdure.shards.options import World
 from perdure.shards.pumps import EffectPump, OfferPump
@@ -39,21 +42,23 @@ class OwnedShard:
         self._on_lost = on_lost
         self._row = taken.claim.row
         self._now_ns = taken.time_ns
-        self._refusal: str | None = None
+        self._refusal: Callable[[], Unavailable] | None = None
+        self._is_frozen = False
         self._tenure = world.tenure
         self._background = Background(self._broken)
-        checkpoints = world.store.checkpoints
-        home = Home(self.shard_id, self.slots)
-        self.offers = OfferIndex(checkpoints, home, self.epoch)
-        self.timers = TimerIndex(checkpoints, home, world.options.page)
+        self.claim = taken.claim
+        homes = Homes(world.store.checkpoints, Home(self.shard_id, self.slots), self._row.inherits)
+        self.offers = OfferIndex(homes, self.epoch)
+        self.timers = TimerIndex(homes, world.options.page)
         self.log = ShardLog(world, taken.start, self, self._background)
         self.effects = EffectPump(world, self, self._background)
         self.pump = OfferPump(world, self, self.offers, self._background)
         strays = Strays()
         self.firing = TimerPump(world, self, self.timers, strays, self._background)
-        parts = Parts(self.log, taken.claim, self.offers, self.timers, self.effects, strays)
+        parts = Parts(self.log, taken.claim, homes, self.offers, self.timers, self.effects, strays)
         self.checkpointer = Checkpointer(world, self, parts, self._background)
         self.auditor = Auditor(world, self, parts, self.pump, self.firing, self._background)
+        self._inheriting = Inheriting(world, parts, self.checkpointer)
 
     @property
     def shard_id(self) -> str:
@@ -88,11 +93,11 @@ class OwnedShard:
         return self.log.next_position
 
     def append(self, transition: Transition, *, urgent: bool = False) -> int:
-        """Put a transition into the next group. Raises ShardLost; ResourceExhausted if it is not `urgent` and too much
-        of the log is not checkpointed.
+        """Put a transition into the next group. Raises ShardLost, what `freeze` was told, or ResourceExhausted if it is
+        not `urgent` and too much of the log is not checkpointed.
         """
         if self._refusal is not None:
-            raise ShardLost(self._refusal)
+            raise self._refusal()
         checkpointer = self.checkpointer
         if checkpointer.is_hurried:
             checkpointer.hurry()
@@ -114,6 +119,8 @@ class OwnedShard:
         log = self.log
         # A group that is yet to be sent shows by its commit whose the shard was after the state was read. One that is
         # on its way may have been committed long ago, and another owner have answered since.
+        if self._is_frozen:
+            raise ShardLost("The shard is being given up.")
         if position <= log.sent:
             if log.failure is not None:
                 raise ShardLost(log.failure)
@@ -125,7 +132,7 @@ class OwnedShard:
     @property
     def can_answer(self) -> bool:
         """Whether what is remembered here is the newest."""
-        return self.log.failure is None and self._tenure.is_valid()
+        return self.log.failure is None and not self._is_frozen and self._tenure.is_valid()
 
     async def read_offers(self, partition: QueueKey, after: Offer | None, limit: int) -> tuple[list[Offer], Backlog]:
         """Outstanding offers of a partition beyond `after`, committed ones only. Raises ShardLost, Unavailable."""
@@ -155,6 +162,8 @@ class OwnedShard:
                 self.effects.add(task, records[-1][0])
         self.firing.schedule()
         self._background.spawn(self._offer_all(), "first offers")
+        if self._row.inherits:
+            self._background.spawn(self._inheriting.run(), "inherited rows")
         self.auditor.start()
 
     async def _offer_all(self) -> None:
@@ -210,7 +219,7 @@ class OwnedShard:
     def failed(self, reason: str) -> None:
         """The log has failed: forget everything."""
         is_released = self._refusal is not None
-        self._refusal = reason
+        self._refusal = partial(ShardLost, reason)
         self.firing.stop()
         self.auditor.stop()
         (log.info if is_released else log.warning)(
@@ -228,12 +237,35 @@ class OwnedShard:
         """Give the shard up."""
         self.log.fail(reason)
 
+    async def catch_up(self) -> None:
+        """Checkpoint what is dirty now, and go on serving. Raises ShardLost."""
+        await self.checkpointer.catch_up()
+        await self.effects.settled(self.log.committed)
+
+    async def freeze(self, refusal: Callable[[], Unavailable], *, is_last: bool = False) -> None:
+        """Refuse what is new with `refusal()`; when it returns all that was on its way is definite and checkpointed,
+        nothing is answered any more, and the log is empty, unless this owner `is_last`: nobody will read it. The shard
+        must be failed afterwards, in any case. Raises Unavailable.
+        """
+        if self._refusal is not None:
+            raise self._refusal()
+        self._refusal = refusal
+        self.firing.stop()
+        self.auditor.stop()
+        try:
+            async with asyncio.timeout(self._world.options.stop_timeout_s):
+                await self.checkpointer.finish(is_last=is_last)
+                await self.effects.settled(self.log.committed)
+        except TimeoutError as error:
+            raise Unavailable("The shard could not be checkpointed in time.") from error
+        self._is_frozen = True
+
     async def stop(self) -> None:
         """Release the shard: take nothing more, checkpoint everything, leave an empty log. Returns when time is over
         too; what is not checkpointed then is in the log.
         """
         if self._refusal is None:
-            self._refusal = "The shard is being released."
+            self._refusal = partial(ShardLost, "The shard is being released.")
             self.firing.stop()
             self.auditor.stop()
             try:

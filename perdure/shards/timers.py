@@ -14,7 +14,7 @@ from itertools import count
 import msgspec
 
 from perdure.base.slots import ChainKey
-from perdure.store.contract import Checkpoints, Home
+from perdure.shards.homes import Homes
 from perdure.workflow.tasks import Task, Timer, TimerKind
 
 NEVER_NS = 2**63 - 1
@@ -33,9 +33,8 @@ def timer_order(timer: Timer) -> Order:
 class TimerIndex:
     """Outstanding timers. `far_ns`: no timer beyond the bound is due before; NEVER_NS if there is none."""
 
-    def __init__(self, checkpoints: Checkpoints, home: Home, page: int) -> None:
-        self._checkpoints = checkpoints
-        self._home = home
+    def __init__(self, homes: Homes, page: int) -> None:
+        self._homes = homes
         self._page = page
         self._fresh: dict[Timer, bool] = {}  # True: it may have a row all the same
         self._gone: set[Timer] = set()
@@ -128,7 +127,7 @@ class TimerIndex:
         if timer in self._gone or timer_order(timer) <= self._read:
             return False
         before = msgspec.structs.replace(timer, stamp=timer.stamp - 1)
-        return timer in await self._checkpoints.read_timers(self._home, before, 1)
+        return timer in await self._homes.read_timers(before, 1)
 
     def due(self, now_ns: int) -> list[Timer]:
         """The armed timers whose time has come; each is returned once for each time it was armed or retried."""
@@ -167,7 +166,7 @@ class TimerIndex:
         """Arm rows; when the first row that was not armed is due."""
         loaded = 0
         while True:
-            rows = await self._checkpoints.read_timers(self._home, self._cursor, self._page)
+            rows = await self._homes.read_timers(self._cursor, self._page)
             near = [row for row in rows if row.due_ns <= until_ns]
             for row in near:
                 if row not in self._gone:

@@ -147,7 +147,7 @@ class ShardRow(msgspec.Struct, frozen=True, array_like=True):
     `reshaping`: the version of the map that a reshaping is going to replace, which retires this shard or makes it; None
     = none is. Before an epoch is drawn then, the map tells what became of it. `after_us`: stamps up to here may be in
     use for its chains, besides those that its log tells of. `inherits`: homes whose index rows of its slots are its own
-    too.
+    too. `time_ns`: the shard's time is not before it.
     """
 
     shard: str
@@ -159,6 +159,7 @@ class ShardRow(msgspec.Struct, frozen=True, array_like=True):
     reshaping: int | None = None
     after_us: int = 0
     inherits: tuple[Home, ...] = ()
+    time_ns: int = 0
 
 
 class ShardMap(msgspec.Struct, frozen=True, array_like=True):

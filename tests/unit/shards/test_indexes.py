@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from perdure.base.slots import SlotRange
+from perdure.shards.homes import Homes
 from perdure.shards.index import OfferIndex
 from perdure.shards.timers import NEVER_NS, TimerIndex
 from perdure.store.contract import Checkpoint, Home
@@ -30,8 +31,8 @@ class Bench:
 
     def __init__(self, seed: int) -> None:
         self.checkpoints = MemoryCheckpoints(VirtualClock(running_loop()))
-        self.offers = OfferIndex(self.checkpoints, ALL, 1)
-        self.timers = TimerIndex(self.checkpoints, ALL, page=3)
+        self.offers = OfferIndex(Homes(self.checkpoints, ALL), 1)
+        self.timers = TimerIndex(Homes(self.checkpoints, ALL), page=3)
         self.chance = SeededEntropy(seed)
         self.stamp = 0
         self.wanted_offers: set[Offer] = set()
