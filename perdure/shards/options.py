@@ -26,7 +26,8 @@ class ShardOptions(msgspec.Struct, frozen=True, kw_only=True):
     long after it has renewed its lease, which is due every `lease_renewal_s`; who waits for another's looks every
     `lease_poll_s`. All hosts of a store must have the same `lease_s`. `hand_over_s`: a living owner is given so long
     to let go of a shard before its log is sealed. `sweep_interval_s`: a page of the store's log segments, `sweep_page`
-    at most, is looked through so often. `overdue_interval_s`: `overdue_page` runs of one namespace that should have
+    at most, is looked through so often. `inherit_interval_s`: a page of the index rows that a shard has from those it
+    was made of is written anew so often. `overdue_interval_s`: `overdue_page` runs of one namespace that should have
     been deleted long ago are looked for so often.
     """
 
@@ -70,6 +71,7 @@ class ShardOptions(msgspec.Struct, frozen=True, kw_only=True):
     hand_over_s: float = 2.5
     sweep_interval_s: float = 30.0
     sweep_page: int = 100
+    inherit_interval_s: float = 0.05
     overdue_interval_s: float = 600.0
     overdue_page: int = 100
 
