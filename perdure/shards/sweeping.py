@@ -8,7 +8,9 @@ log for ever: one that was dropped and came back, one whose opening was in doubt
 zombie's, whatever it still tries. Segments at or above the newest, which may be about to be linked by this owner or by
 a taker of a higher epoch, are left alone. None of this needs the owner to be the owner still.
 
-One process looks after the shards it has; those of shards that nobody has stay until somebody has them.
+One process looks after the shards it has; those of shards that nobody has stay until somebody has them. Whoever has the
+first slot looks after what retired shards left, too: a segment is made only for a shard that the map names, so of one
+that a map doesn't name which was read after the segment was seen nothing is needed any more.
 """
 
 import asyncio
@@ -20,6 +22,7 @@ import structlog
 from perdure.base.errors import StoreUnavailable, Unavailable
 from perdure.base.tasks import Background
 from perdure.shards.options import World
+from perdure.shards.retired import remove_retired
 from perdure.shards.retrying import once, settled
 from perdure.shards.shard import OwnedShard
 from perdure.store.contract import SegmentId
@@ -48,6 +51,8 @@ class Sweeper:
             await asyncio.sleep(self._world.options.sweep_interval_s)
             try:
                 suspects = await self._look(frozenset(suspects))
+                if self._has_first_slot():
+                    await remove_retired(self._world)
             except Unavailable as error:
                 log.info("the store's segments can't be looked at now", error=error.message)
             except Exception:
@@ -64,6 +69,8 @@ class Sweeper:
         list_segments = self._world.store.log.list_segments
         found, following = await once(self._world, lambda: list_segments(self._place, self._world.options.sweep_page))
         orphans = [segment for segment in found if segment.shard in logs and logs[segment.shard].is_orphan(segment)]
+        if self._has_first_slot():
+            orphans += await self._of_retired([segment for segment in found if segment.shard not in logs])
         if orphans and not suspects:
             return orphans
         for segment in orphans:
@@ -71,6 +78,15 @@ class Sweeper:
                 await self._drop(segment)
         self._place = following
         return ()
+
+    def _has_first_slot(self) -> bool:
+        return any(0 in shard.slots for shard in self._owned())
+
+    async def _of_retired(self, segments: Sequence[SegmentId]) -> list[SegmentId]:
+        """Those whose shard the map does not name. Raises Unavailable."""
+        standing = await settled(self._world, self._world.store.shards.read_map) if segments else None
+        named = {shard for _, shard in standing.shards} if standing is not None else set()
+        return [segment for segment in segments if segment.shard not in named] if named else []
 
     async def _drop(self, segment: SegmentId) -> None:
         """Drop it; where the store refuses, a later walk finds it again."""
