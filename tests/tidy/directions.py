@@ -54,7 +54,7 @@ _PURE_PARTS = frozenset(
 )
 # A pure room or module, and what it may import besides itself and the list above.
 PURE: dict[str, frozenset[str]] = {
-    "perdure.cluster.ring": frozenset({"uhashring"}),
+    "perdure.cluster.ring": frozenset({"uhashring", "perdure.cluster.members", "perdure.workflow.tasks"}),
     "perdure.matching.bounds": frozenset(),
     "perdure.matching.matcher": frozenset({"sortedcontainers", "perdure.matching.bounds"}),
     "perdure.visibility": frozenset({"lark"}),
