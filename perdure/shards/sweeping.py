@@ -29,6 +29,9 @@ from perdure.store.contract import SegmentId
 
 log = structlog.get_logger(__name__)
 
+# Every so many turns are not for segments, but for what retired shards left besides.
+_RETIRED_EVERY = 10
+
 
 class Sweeper:
     """`owned`: the shards that are here now. It asks one thing of the store each `sweep_interval_s`, whatever their
@@ -47,12 +50,15 @@ class Sweeper:
 
     async def _run(self) -> None:
         suspects: Sequence[SegmentId] = ()
+        turn = 0
         while True:
             await asyncio.sleep(self._world.options.sweep_interval_s)
             try:
-                suspects = await self._look(frozenset(suspects))
-                if self._has_first_slot():
+                turn += 1
+                if turn % _RETIRED_EVERY == 0 and self._has_first_slot():
                     await remove_retired(self._world)
+                else:
+                    suspects = await self._look(frozenset(suspects))
             except Unavailable as error:
                 log.info("the store's segments can't be looked at now", error=error.message)
             except Exception:
