@@ -109,6 +109,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     namespace_rps: int = 2_400
     visibility_rps: int = 10
     burst_ratio: float = 2.0
+    # Over all frontends, each of which has its part, in the place of those of one; 0 = there is none.
+    global_waiting_polls_max: int = 0
+    global_rps: int = 0
+    global_namespace_rps: int = 0
+    global_visibility_rps: int = 0
 
     def of(self, namespace: str = "", task_queue: str = "", task_type: str = "") -> "Limits":
         """Itself."""

@@ -1,4 +1,4 @@
-"""What happens to a call before its method: its namespace is found, and it is charged.
+"""What happens to a call before its method: who calls is judged, its namespace is found, and it is charged.
 
 Invariant: a method with a namespace is called with one that exists, that its task token belongs to, and whose
 allowance has been charged. A token of one namespace is never accepted under another.
@@ -14,6 +14,8 @@ from perdure.base.errors import InvalidArgument, NamespaceInvalidState
 from perdure.cluster.namespaces import Namespace
 from perdure.cluster.roles import Call
 from perdure.frontend.checks import too_long
+from perdure.frontend.grades import LOWEST, WAITING, grade_of, waits
+from perdure.frontend.guards import Guards
 from perdure.frontend.methods import Mark, Scope
 from perdure.frontend.rates import Rates
 from perdure.frontend.services import Services
@@ -22,31 +24,42 @@ from perdure.workflow.context import Caller
 from perdure.workflow.tokens import QueryToken, TaskToken, decode_query_token, decode_token
 
 _REGISTERED = NamespaceState.NAMESPACE_STATE_REGISTERED
+_WAITS_AT_TIMES = "GetWorkflowExecutionHistory"
 
 
 class Admission:
     """Wraps marked methods into handlers."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, guards: Guards) -> None:
         options = services.options
+        self._clock = services.clock
+        self._guards = guards
         self._namespaces = services.namespaces
         self._limits = options.limits
         self._rates = Rates(
-            options.limits.of(), services.clock, throttled=options.throttled, list_throttled=options.list_throttled
+            options.limits,
+            services.clock,
+            throttled=options.throttled,
+            list_throttled=options.list_throttled,
+            frontends=guards.frontends,
         )
 
-    def handler(self, mark: Mark, method: Callable[..., Any]) -> Handler:
-        """What a transport calls for a marked method."""
-        if mark.scope is Scope.NAMESPACE:
-            return self._by_name(mark, method)
-        if mark.scope is Scope.TASK:
-            return self._by_token(method, decode_token)
-        if mark.scope is Scope.QUERY:
-            return self._by_token(method, decode_query_token)
-        return self._unscoped(method)
+    def handler(self, name: str, mark: Mark, method: Callable[..., Any]) -> Handler:
+        """What a transport calls for a marked method of this name."""
+        return self._guards.handler(name, self._admitted(name, mark, method), self._namespaces, self._clock)
 
-    def _by_name(self, mark: Mark, method: Callable[..., Awaitable[Message | bytes]]) -> Handler:
-        visibility, begins = mark.visibility, mark.begins
+    def _admitted(self, name: str, mark: Mark, method: Callable[..., Any]) -> Handler:
+        grade = grade_of(name)
+        if mark.scope is Scope.NAMESPACE:
+            return self._by_name(mark, self._waiting(name, method) if name in WAITING else method, name)
+        if mark.scope is Scope.TASK:
+            return self._by_token(method, decode_token, grade)
+        if mark.scope is Scope.QUERY:
+            return self._by_token(method, decode_query_token, grade)
+        return self._unscoped(method, grade)
+
+    def _by_name(self, mark: Mark, method: Callable[..., Awaitable[Message | bytes]], rpc: str) -> Handler:
+        visibility, begins, own_grade, may_wait = mark.visibility, mark.begins, grade_of(rpc), rpc == _WAITS_AT_TIMES
 
         async def handle(request: Any, meta: CallMeta) -> Message | bytes:
             name = request.namespace
@@ -57,13 +70,33 @@ class Admission:
             namespace = await self._namespaces.by_name(name)
             if begins and namespace.state != _REGISTERED:
                 raise NamespaceInvalidState(name, namespace.state)  # type: ignore[arg-type]  # a stored number
-            self._rates.admit(namespace.id, visibility=visibility)
+            grade = LOWEST if may_wait and waits(rpc, request) else own_grade
+            self._rates.admit(name, grade, visibility=visibility)
             return await method(request, namespace, call_of(meta))
 
         return handle
 
+    def _waiting(
+        self, rpc: str, method: Callable[..., Awaitable[Message | bytes]]
+    ) -> Callable[..., Awaitable[Message | bytes]]:
+        """The method, of which only so many calls may wait at once."""
+
+        async def wait(request: Any, namespace: Namespace, call: Call) -> Message | bytes:
+            if not waits(rpc, request):
+                return await method(request, namespace, call)
+            self._rates.enter(namespace.name, rpc)
+            try:
+                return await method(request, namespace, call)
+            finally:
+                self._rates.leave(namespace.name, rpc)
+
+        return wait
+
     def _by_token(
-        self, method: Callable[..., Awaitable[Message | bytes]], decode: Callable[[bytes], TaskToken | QueryToken]
+        self,
+        method: Callable[..., Awaitable[Message | bytes]],
+        decode: Callable[[bytes], TaskToken | QueryToken],
+        grade: int,
     ) -> Handler:
         async def handle(request: Any, meta: CallMeta) -> Message | bytes:
             if not request.task_token:
@@ -72,7 +105,7 @@ class Admission:
             namespace = await self._namespaces.by_id(token.namespace_id)
             if request.namespace and request.namespace != namespace.name:
                 await self._refuse_other(request.namespace)
-            self._rates.admit(namespace.id, visibility=False)
+            self._rates.admit(namespace.name, grade)
             return await method(request, namespace, token, call_of(meta))
 
         return handle
@@ -84,9 +117,9 @@ class Admission:
         await self._namespaces.by_name(name)
         raise InvalidArgument("Operation requested with a token from a different namespace.")
 
-    def _unscoped(self, method: Callable[..., Awaitable[Message | bytes]]) -> Handler:
+    def _unscoped(self, method: Callable[..., Awaitable[Message | bytes]], grade: int) -> Handler:
         async def handle(request: Any, meta: CallMeta) -> Message | bytes:
-            self._rates.admit("", visibility=False)
+            self._rates.admit("", grade)
             return await method(request, call_of(meta))
 
         return handle

@@ -11,6 +11,7 @@ from perdure.cluster.roles import Directory
 from perdure.frontend.activities import Activities
 from perdure.frontend.activity_operations import ActivityOperations
 from perdure.frontend.admission import Admission
+from perdure.frontend.guards import Guards
 from perdure.frontend.history import Histories
 from perdure.frontend.interventions import Interventions
 from perdure.frontend.lists import Lists
@@ -64,15 +65,16 @@ class Frontend:
         clock: Clock,
         entropy: Entropy,
         options: FrontendOptions,
+        guards: Guards = Guards(),  # noqa: B008 - it is frozen
     ) -> None:
         services = Services(namespaces, directory, visibility, clock, entropy, options, Routing(directory, entropy))
         self._polls = Polls()
-        admission = Admission(services)
+        admission = Admission(services, guards)
         self.methods: dict[str, Method] = {}
         for kind in TOPICS:
             topic = kind(services, self._polls) if kind is Tasks else kind(services)
             for name, mark, method in marked(topic):
-                self.methods[full_name(name)] = Method(mark.request, admission.handler(mark, method))
+                self.methods[full_name(name)] = Method(mark.request, admission.handler(name, mark, method))
         self.absent: tuple[str, ...] = tuple(name for name in api_methods() if name not in self.methods)
 
     @property
