@@ -60,7 +60,7 @@ class Lease:
         self._holders: list[Holder] = []
         self._background = Background(self._failed)
         self._is_begun = False
-        self._version = 0
+        self.version = 0
         self._end_ns = 0
         self._renewed_ns = 0
         self._doubtful_ns: int | None = None  # when the renewal that is in doubt was first sent
@@ -112,12 +112,12 @@ class Lease:
         attempt = 0
         while True:
             try:
-                if await self._once(partial(self._leases.remove_lease, host, self._version)):
+                if await self._once(partial(self._leases.remove_lease, host, self.version)):
                     return
                 row = await self._once(partial(self._leases.read_lease, host))
                 if row is None:
                     return
-                self._version = row.version
+                self.version = row.version
             except OutcomeUnknown:
                 attempt += 1
                 await asyncio.sleep(self._pause_s(attempt))
@@ -138,7 +138,7 @@ class Lease:
             await asyncio.sleep(self._pause_s(attempt))
 
     def _hold(self, version: int, sent_ns: int) -> None:
-        self._version = version
+        self.version = version
         self._renewed_ns = sent_ns
         self._end_ns = sent_ns + int(self._options.lease_s * SECOND_NS)
         self._doubtful_ns = None
@@ -183,17 +183,17 @@ class Lease:
         sent_ns = self._clock.monotonic_ns()
         before, self._doubtful_ns = self._doubtful_ns, self._doubtful_ns or sent_ns
         try:
-            applied = await self._once(partial(self._leases.replace_lease, LeaseRow(self.host, self._version + 1)))
+            applied = await self._once(partial(self._leases.replace_lease, LeaseRow(self.host, self.version + 1)))
         except StoreUnavailable:
             self._doubtful_ns = before
             raise
         if applied:
-            self._hold(self._version + 1, sent_ns)
+            self._hold(self.version + 1, sent_ns)
             return
         row = await self._once(partial(self._leases.read_lease, self.host))
-        if row is not None and row.version > self._version and row.revoked:
+        if row is not None and row.version > self.version and row.revoked:
             self._give_up(row)
-        elif row is not None and row.version == self._version + 1:
+        elif row is not None and row.version == self.version + 1:
             # An earlier attempt of the same row: it may have been the first.
             self._hold(row.version, self._doubtful_ns)
         else:
@@ -206,7 +206,7 @@ class Lease:
             self._revoked[shard] = max(epoch, self._revoked.get(shard, 0))
         for holder in self._holders:
             holder.revoked(self._revoked)
-        self._version = row.version
+        self.version = row.version
         self._doubtful_ns = None
         self._hurry.set()
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import msgspec
 
-from perdure.base.errors import Bug
+from perdure.base.errors import Bug, FailedPrecondition
 from perdure.store.contract import Document
 
 KIND = "cluster"
@@ -74,10 +74,10 @@ class View(msgspec.Struct, frozen=True):
         )
 
     def with_member(self, member: Member) -> "View":
-        """This view with a member added or replaced. Raises ValueError if there are too many."""
+        """This view with a member added or replaced. Raises FailedPrecondition if there are too many."""
         others = {other.host: other for other in self.members} | {member.host: member}
         if len(others) > MEMBERS_MAX:
-            raise ValueError(f"A cluster has at most {MEMBERS_MAX} members.")
+            raise FailedPrecondition(f"A cluster has at most {MEMBERS_MAX} members.")
         return msgspec.structs.replace(self, members=tuple(others[host] for host in sorted(others)))
 
     def without(self, *hosts: str) -> "View":
@@ -88,14 +88,14 @@ class View(msgspec.Struct, frozen=True):
 
     def with_pin(self, shard: str, host: str) -> "View":
         """This view with a shard pinned to a host; "" takes the pin away. Pins to hosts that are gone are dropped.
-        Raises ValueError if there are too many.
+        Raises FailedPrecondition if there are too many.
         """
         there = {member.host for member in self.members}
         pins = {at: to for at, to in self.pins.items() if to in there and at != shard}
         if host:
             pins[shard] = host
         if len(pins) > PINS_MAX:
-            raise ValueError(f"A cluster has at most {PINS_MAX} pins.")
+            raise FailedPrecondition(f"A cluster has at most {PINS_MAX} pins.")
         return msgspec.structs.replace(self, pins=pins)
 
 
