@@ -60,6 +60,8 @@ def _field_reader(type_: Any) -> Callable[[Bytes], Any]:
         several = _read_several(raw)
         if len(several) > _CHILDREN_MAX:
             raise Unreadable(f"an error of {len(several)} others")
+        if any(each is not None and "errors" in each.fields for each in several):
+            raise Unreadable("an error of others that are of others")
         return [None if each is None else _made(each) for each in several]
 
     return read
