@@ -4,7 +4,7 @@ import collections.abc
 import dataclasses
 import types
 from enum import Enum
-from functools import cache, partial
+from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -51,7 +51,14 @@ def values(type_: Any) -> st.SearchStrategy[Any]:
         return st.composite(_message)(type_, _DEPTH)
     assert issubclass(type_, msgspec.Struct) or dataclasses.is_dataclass(type_), type_
     hints = {name: hint for name, hint in get_type_hints(type_).items() if not name.startswith("_")}
-    return st.builds(type_, **{name: st.deferred(partial(values, hint)) for name, hint in hints.items()})
+    return st.builds(type_, **{name: _later(hint) for name, hint in hints.items()})
+
+
+def _later(type_: Any) -> st.SearchStrategy[Any]:
+    def definition() -> st.SearchStrategy[Any]:
+        return values(type_)
+
+    return st.deferred(definition)
 
 
 def _composed(type_: Any) -> st.SearchStrategy[Any]:
