@@ -26,8 +26,8 @@ _NEIGHBOURS = 2
 
 
 class WatchOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds. `lease_s`: of all hosts. `look_s`: leases are looked at so often; each `hurry_s` once one stood still for
-    `late_s`. `call_s`: a read may take so long.
+    """Seconds. `lease_s`: of all hosts. `look_s`: leases are looked at so often; each `hurry_s` once one stood still
+    for `late_s`. `call_s`: a read may take so long.
     """
 
     lease_s: float = 5.0
