@@ -146,7 +146,9 @@ class RemoteMatching(_Remote):
         await self._ask("withdraw", partition, offers, backlog)
 
     async def poll(self, poll: Poll, call: Call) -> bytes:
-        reply: bytes = await self._ask("poll", poll, call, call=call, most_s=poll.timeout_ns / SECOND_NS + LONG_S)
+        reply: bytes = await self._ask(
+            "poll", poll, call, call=call, most_s=max(0, poll.timeout_ns) / SECOND_NS + LONG_S
+        )
         return reply
 
     async def query(self, partition: QueueKey, task: QueryTask, call: Call) -> RespondQueryTaskCompletedRequest:
