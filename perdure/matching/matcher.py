@@ -140,6 +140,7 @@ class Matcher(Generic[R, P, C]):
             held = self._known.get(order)
             if held is not None:
                 held.withdrawn = False
+                self._claim(held, shard, source)
                 continue
             beyond = source.gap is not None and order >= source.gap
             if (beyond and not self._takes_late(source)) or not self._make_room(order, size):
@@ -301,7 +302,11 @@ class Matcher(Generic[R, P, C]):
             source.after = references[-1]
         for reference in references:
             order = reference.order
-            if order in self._known or order in gone:
+            known = self._known.get(order)
+            if known is not None:
+                self._claim(known, shard, source)
+                continue
+            if order in gone:
                 continue
             if source.gap is not None and order >= source.gap:
                 break
@@ -331,12 +336,17 @@ class Matcher(Generic[R, P, C]):
             source.paused = False
 
     def forget_silent(self) -> None:
-        """Drop the figures of shards that hold nothing here and said nothing since the last call."""
+        """Drop the figures of shards that hold nothing here and said nothing since the last call; of those that do hold
+        something no more counts than that.
+        """
         for shard, source in list(self._sources.items()):
             if source.silent and not source.held and source.gap is None and not source.pulling:
                 del self._sources[shard]
-            else:
-                source.silent = True
+                continue
+            if source.silent:
+                source.count = min(source.count, source.held)
+                source.oldest_ns = source.oldest_ns if source.count else 0
+            source.silent = True
 
     def clear(self) -> tuple[list[P], list[C]]:
         """Forget everything; returns who still waits."""
@@ -381,6 +391,15 @@ class Matcher(Generic[R, P, C]):
         self._bytes += size
         self._room.references += 1
         self._room.bytes += size
+
+    def _claim(self, held: Held[R], shard: str, source: _Source[R]) -> None:
+        """A shard tells of a reference that is held as another's: it was split from that, or merged of it."""
+        former = self._sources.get(held.shard)
+        if held.shard != shard and (former is None or former.silent or not former.count):
+            if former is not None:
+                former.held -= 1
+            held.shard = shard
+            source.held += 1
 
     def _forget(self, held: Held[R]) -> None:
         if self._known.get(held.order) is not held:

@@ -217,3 +217,27 @@ def test_the_process_is_bounded_and_each_partition_keeps_its_minimum() -> None:
 def test_bytes_are_bounded_too() -> None:
     matcher = partition(bytes_max=100, references_min=1)
     assert matcher.add("s1", [offer(1), offer(2), offer(3)], 40) == 2
+
+
+def test_what_a_split_shard_had_is_counted_once_and_belongs_to_who_tells_of_it() -> None:
+    matcher = partition()
+    matcher.report(figures(3, "parent", epoch=4))
+    matcher.add("parent", [offer(1), offer(2), offer(3)], 1)
+    matcher.report(figures(0, "parent", epoch=4))
+    for child, references in (("left", [offer(1), offer(3)]), ("right", [offer(2)])):
+        matcher.report(figures(len(references), child, epoch=5))
+        assert matcher.add(child, references, 1) == len(references)
+    assert matcher.backlog()[0] == 3
+    assert drain(matcher, 3) == ["wf-1", "wf-2", "wf-3"]
+    assert matcher.backlog()[0] == 0
+
+
+def test_figures_of_a_split_shard_that_could_not_say_so_go_with_time() -> None:
+    matcher = partition()
+    matcher.report(figures(9, "parent"))
+    matcher.add("parent", [offer(1), offer(2)], 1)
+    for _ in range(3):
+        matcher.forget_silent()
+        matcher.report(figures(9, "child"))
+        matcher.add("child", [offer(1), offer(2)], 1)
+    assert matcher.backlog()[0] == 9
