@@ -86,7 +86,7 @@ class _Guarded:
         begun_ns = self._clock.monotonic_ns()
         try:
             claims = await authorization.identify(meta)
-            caller[0] = claims.subject
+            caller[0] = claims.subject or caller[0]
             await authorization.check(claims, self._method, request, self._namespaces)
         finally:
             self._guards.meter.decided(self._method, self._clock.monotonic_ns() - begun_ns)

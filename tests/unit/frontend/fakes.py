@@ -22,6 +22,7 @@ from perdure.cluster.roles import (
     WorkersFound,
 )
 from perdure.frontend.frontend import Frontend
+from perdure.frontend.guards import Guards
 from perdure.frontend.methods import full_name
 from perdure.frontend.services import FrontendOptions
 from perdure.rpc.call import CallMeta
@@ -67,12 +68,15 @@ class FakeEntropy:
 class FakeDocuments:
     def __init__(self) -> None:
         self.rows: dict[tuple[str, str], Document] = {}
+        self.reads: list[str] = []  # the keys of documents that were asked for
         self.before_write: Callable[[], None] = lambda: None
 
     async def read_document(self, kind: str, key: str) -> Document | None:
+        self.reads.append(key)
         return self.rows.get((kind, key))
 
     async def list_documents(self, kind: str) -> list[Document]:
+        self.reads.append("")
         return [row for (of, _), row in sorted(self.rows.items()) if of == kind]
 
     async def replace_document(self, document: Document) -> bool:
@@ -207,7 +211,7 @@ class FakeVisibility:
 class Desk:
     """A frontend and everything around it."""
 
-    def __init__(self, options: FrontendOptions | None = None) -> None:
+    def __init__(self, options: FrontendOptions | None = None, guards: Guards | None = None) -> None:
         self.clock = FakeClock()
         self.entropy = FakeEntropy()
         self.documents = FakeDocuments()
@@ -221,6 +225,7 @@ class Desk:
             self.clock,
             self.entropy,
             options or FrontendOptions(),
+            guards or Guards(),
         )
 
     @property
@@ -238,9 +243,9 @@ class Desk:
         return await method.handler(request, meta or CallMeta(timeout_ns=10_000_000_000, client_name="test"))
 
 
-async def open_desk(options: FrontendOptions | None = None) -> Desk:
+async def open_desk(options: FrontendOptions | None = None, guards: Guards | None = None) -> Desk:
     """A desk with the namespaces HOME and AWAY."""
-    desk = Desk(options)
+    desk = Desk(options, guards)
     for namespace in (HOME, AWAY):
         await desk.namespaces.register(namespace)
     return desk
