@@ -94,7 +94,7 @@ class _Group:
 
 class ShardLog:
     """See the module. `background` runs its writer; nothing happens before `start`. `committed`, `sent`: the greatest
-    position that is durable, and that may be.
+    position that is durable, and that may be. `appended`: transitions so far.
     """
 
     def __init__(self, world: World, start: LogStart, listener: Listener, background: Background) -> None:
@@ -118,6 +118,7 @@ class ShardLog:
         self.committed = self.sent = last_position(start.last)
         self.tail_bytes = sum(stretch.bytes for stretch in self._stretches)
         self.failure: str | None = None
+        self.appended = 0
 
     @property
     def epoch(self) -> int:
@@ -142,6 +143,7 @@ class ShardLog:
             raise ShardLost(self.failure)
         group = self._open or self._new_group()
         position = group.number << INDEX_BITS | len(group.entries)
+        self.appended += 1
         group.entries.append((position, transition))
         group.bytes += len(transition.body)
         options = self._world.options
