@@ -30,6 +30,13 @@ class Inheriting:
         self._parts = parts
         self._checkpointer = checkpointer
         self._attempt = 0
+        self._done = asyncio.Event()
+        if not parts.homes.inherited:
+            self._done.set()
+
+    async def wait(self) -> None:
+        """Return when nothing is inherited; never if the shard is lost before."""
+        await self._done.wait()
 
     async def run(self) -> None:
         """Until all rows lie under the own home, and the shard's row says so; or until the shard is lost."""
@@ -44,10 +51,11 @@ class Inheriting:
         except ShardLost:
             return  # or it is going to be: whoever takes it begins anew
         homes.settle()
-        # What was counted under several homes is counted once more under the one.
+        # What was counted, or guessed, under several homes is counted once more under the one.
         self._parts.offers.is_uncertain = True
         async with self._checkpointer.writing:
             await self._checkpointer.count()
+        self._done.set()
         log.info("inherited index rows written anew", shard=homes.own.shard, homes=len(inherited), rows=copied)
 
     async def _pages(self, home: Home) -> AsyncIterator[int]:
