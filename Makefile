@@ -7,7 +7,7 @@ SEEDS ?= 50
 SEED ?= 1
 ARGS ?=
 
-.PHONY: help setup dev cassandra test check lint tidy format sim conformance bench bench-cassandra profile compat lock clean
+.PHONY: help setup dev cassandra test check lint tidy format sim conformance bench bench-cassandra profile compat dashboards lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -67,9 +67,14 @@ bench-cassandra: setup ## on one node of Cassandra, which it starts (needs Java 
 profile: setup ## where a workflow's CPU goes, by call and by room; ARGS="--in-flight 1"
 	$(BIN)/python -m benchmarks.profile $(ARGS)
 
-compat: setup ## write docs/compatibility.md and docs/metrics.md from the code
+compat: setup ## write docs/{compatibility,metrics,configuration}.md and deploy/{grafana,prometheus} from the code
 	$(BIN)/python -m perdure.server.compatibility
 	$(BIN)/python -m perdure.server.metric_page
+	$(BIN)/python -m perdure.server.configuration_page
+	$(BIN)/python -m perdure.server.dashboards
+
+dashboards: setup ## how many queries of Grafana dashboards have data here (needs Prometheus); ARGS=FOLDER
+	$(BIN)/python -m tests.e2e.dashboards $(ARGS)
 
 lock: setup ## bring requirements.lock in line with pyproject.toml; ARGS="--upgrade-package grpcio"
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \

@@ -12,7 +12,7 @@ import structlog
 from perdure.base.clock import Clock
 from perdure.base.entropy import Entropy
 from perdure.base.errors import PerdureError
-from perdure.base.limits import Limits
+from perdure.base.limits import Limits, LimitsSource
 from perdure.base.metrics import Metrics
 from perdure.cluster.measured import MeasuredDirectory
 from perdure.cluster.namespaces import Namespaces
@@ -58,7 +58,7 @@ class LocalDirectory:
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """`cache_bytes_max`: of executions in memory, per shard."""
 
-    limits: Limits = Limits()
+    limits: LimitsSource = Limits()
     shards: ShardOptions = ShardOptions()
     cache_bytes_max: int = CACHE_BYTES_MAX
 

@@ -7,7 +7,6 @@ is secret is in no error, no log and no output. Refuses to know how a server use
 
 import difflib
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, get_args
 
@@ -17,10 +16,25 @@ from pydantic_core import ErrorDetails
 
 from perdure.base.errors import InvalidArgument
 from perdure.server.config_cassandra import CassandraSection
-from perdure.server.config_fields import A_LIST, KEYS_AND_VALUES, Port, Section, Text, seconds, shown, whole
+from perdure.server.config_fields import (
+    A_LIST,
+    KEYS_AND_VALUES,
+    File,
+    Flag,
+    Port,
+    Section,
+    Text,
+    seconds,
+    shown,
+    split,
+    whole,
+)
+from perdure.server.config_security import AuditSection, AuthSection, TlsSection
+from perdure.server.yaml_files import parse_yaml, read_file
 
 PREFIX = "PERDURE_"
-FILE_BYTES_MAX = 1 << 20
+RoleName = Literal["frontend", "history", "matching", "all"]
+ROLES = split("frontend, history, matching, all")
 _DAY_S = 86_400.0
 _YEARS_S = 100 * 365 * _DAY_S
 
@@ -46,6 +60,15 @@ class StoreSection(Section):
         return self
 
 
+class ClusterSection(Section):
+    """`name`: what clients are told. `advertise`: the address at which other hosts reach the roles of this one; left
+    out, it is the one they listen on, or, where that is every one, what this machine's name stands for.
+    """
+
+    name: Text = "active"
+    advertise: Text | None = None
+
+
 class FrontendSection(Section):
     """Where clients and workers connect."""
 
@@ -54,9 +77,21 @@ class FrontendSection(Section):
 
 
 class HistorySection(Section):
-    """The shards that are made in an empty store. The number of a store that has some stays as it is."""
+    """Where other hosts reach this role. `shards`: how many are made in an empty store; the number of a store that has
+    some stays as it is, unless `auto_split`: then shards that have too much load are split.
+    """
 
+    listen: Text = "127.0.0.1"
+    port: Port = 7234
     shards: Annotated[int, whole(1, 4_096)] = 16
+    auto_split: Flag = False
+
+
+class MatchingSection(Section):
+    """Where other hosts reach this role."""
+
+    listen: Text = "127.0.0.1"
+    port: Port = 7235
 
 
 class MetricsSection(Section):
@@ -80,10 +115,11 @@ class StartSection(Section):
 
 
 class StopSection(Section):
-    """`drain`: how long calls that have begun may go on. `checkpoint`: for the last checkpoint, which shortens the
-    next start.
+    """`leave`: how long other hosts may take over what this one has, while it serves. `drain`: how long calls that have
+    begun may go on then. `checkpoint`: for the last one of shards that nobody took, which shortens the next start.
     """
 
+    leave: Annotated[float, seconds(0, 3_600)] = 15.0
     drain: Annotated[float, seconds(0, 3_600)] = 10.0
     checkpoint: Annotated[float, seconds(0, 3_600)] = 5.0
 
@@ -100,23 +136,59 @@ def _one_namespace() -> list[NamespaceSection]:
     return [NamespaceSection(name="default")]
 
 
-class Config(Section):
-    """The whole of it. `dynamic`: values by the keys that operators know, docs/cassandra.md shows some."""
+def _all() -> list[RoleName]:
+    return ["all"]
 
+
+class DynamicSection(Section):
+    """Values by the keys that operators know, docs/configuration.md lists them: in a file that is read again while the
+    server runs, and wins, or here. A key here may also stand beside `file`, as each has a dot.
+    """
+
+    file: File | None = None
+    values: Annotated[dict[str, Any], KEYS_AND_VALUES] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gathered(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        beside = {name: value for name, value in given.items() if "." in str(name)}
+        rest = {name: value for name, value in given.items() if name not in beside}
+        if beside and isinstance(rest.get("values", {}), dict):
+            rest["values"] = {**rest.get("values", {}), **beside}
+        return rest
+
+
+class Config(Section):
+    """The whole of it. `roles`: what this process is; a store in a file is for all of them in one."""
+
+    roles: Annotated[list[RoleName], ROLES] = Field(default_factory=_all)
     store: StoreSection
     frontend: FrontendSection = FrontendSection()
     history: HistorySection = HistorySection()
+    matching: MatchingSection = MatchingSection()
+    cluster: ClusterSection = ClusterSection()
+    tls: TlsSection = TlsSection()
+    auth: AuthSection | None = None
+    audit: AuditSection = AuditSection()
     metrics: MetricsSection = MetricsSection()
     log: LogSection = LogSection()
     start: StartSection = StartSection()
     stop: StopSection = StopSection()
     namespaces: Annotated[list[NamespaceSection], A_LIST] = Field(default_factory=_one_namespace)
-    dynamic: Annotated[dict[str, Any], KEYS_AND_VALUES] = Field(default_factory=dict)
+    dynamic: DynamicSection = DynamicSection()
+
+    @model_validator(mode="after")
+    def _fits_its_store(self) -> "Config":
+        if self.store.sqlite is not None and {"all"} != set(self.roles) != {"frontend", "history", "matching"}:
+            raise ValueError("roles: expected all of them: a store in a file is for one process")
+        return self
 
 
 def load(path: str, environment: Mapping[str, str]) -> Config:
     """The configuration in a file, with what the environment sets instead. Raises InvalidArgument."""
-    values = _read(path)
+    values = parse_yaml(path, read_file(path), "store, frontend, log")
     faults: list[str] = []
     places: dict[str, str] = {}
     for variable, keys, value in _set_outside(environment, faults):
@@ -144,53 +216,18 @@ def show(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
 
 
-def _read(path: str) -> dict[str, Any]:
-    try:
-        with Path(path).open("rb") as file:
-            body = file.read(FILE_BYTES_MAX + 1)
-    except OSError as error:
-        raise InvalidArgument(f"{path}: {error.strerror or error}") from error
-    if len(body) > FILE_BYTES_MAX:
-        raise InvalidArgument(f"{path}: larger than {FILE_BYTES_MAX >> 20} MiB, that is no configuration")
-    try:
-        values = yaml.load(body, _Loader)
-    except RecursionError:
-        raise InvalidArgument(f"{path}: nested too deeply") from None
-    except (yaml.YAMLError, ValueError) as error:
-        # Its own text shows a piece of the file, where a secret may be.
-        mark = getattr(error, "problem_mark", None)
-        where = f" line {mark.line + 1}, column {mark.column + 1}:" if mark is not None else ""
-        problem = getattr(error, "problem", None) or "it can't be read"
-        raise InvalidArgument(f"{path}:{where} not a YAML file: {problem}") from None
-    if values is None:
-        values = {}
-    if not isinstance(values, dict):
-        raise InvalidArgument(f"{path}: expected keys with values, such as store, frontend, log")
-    return values
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice: one of the two would be without effect."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key} stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
 def variables(section: type[BaseModel] = Config, keys: tuple[str, ...] = ()) -> Iterator[tuple[str, tuple[str, ...]]]:
     """The variable of each value, and where the value is: (PERDURE_LOG__LEVEL, (log, level))."""
     for name, field in section.model_fields.items():
-        inner = _section_of(field.annotation)
+        inner = section_of(field.annotation)
         if inner is not None:
             yield from variables(inner, (*keys, name))
         else:
             yield PREFIX + "__".join((*keys, name)).upper(), (*keys, name)
 
 
-def _section_of(annotation: Any) -> type[Section] | None:
+def section_of(annotation: Any) -> type[Section] | None:
+    """The section that a field of this type is, if it is one."""
     choices = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
     for choice in choices:
         if isinstance(choice, type) and issubclass(choice, Section):
@@ -246,7 +283,7 @@ def _known(location: tuple[int | str, ...]) -> dict[str, object]:
         if isinstance(part, int):
             continue
         annotation = section.model_fields[part].annotation
-        inner = _section_of(annotation) or next(filter(None, map(_section_of, get_args(annotation))), None)
+        inner = section_of(annotation) or next(filter(None, map(section_of, get_args(annotation))), None)
         if inner is not None:
             section = inner
     return dict(section.model_fields)

@@ -11,7 +11,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, SecretStr
 
 from perdure.base.errors import InvalidArgument
-from perdure.server.dynamic import duration_ns
+from perdure.server.dynamic_readers import duration_ns
 
 SHOWN_MAX = 60
 
@@ -117,6 +117,18 @@ def _structure(kind: type, expected: str) -> BeforeValidator:
                 found = value
         if not isinstance(found, kind):
             raise unfit(expected, value)
+        return found
+
+    return BeforeValidator(read)
+
+
+def split(expected: str) -> BeforeValidator:
+    """A list of words, in a variable also parted by commas."""
+
+    def read(value: object) -> object:
+        found = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+        if not isinstance(found, list) or not found:
+            raise unfit(f"a list of {expected}", value)
         return found
 
     return BeforeValidator(read)

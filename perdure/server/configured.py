@@ -1,20 +1,32 @@
 """What a configuration means for a server: its options, with every value checked that only their readers can judge."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence
+from functools import partial
 
 from perdure.base.clock import SECOND_NS
 from perdure.base.errors import InvalidArgument
-from perdure.server.config import Config, NamespaceSection
-from perdure.server.dynamic import Settings, with_values
-from perdure.server.options import ServingOptions, WantedNamespace, check_namespace, search_attribute
+from perdure.cluster.members import Role
+from perdure.server.config import Config, DynamicSection, NamespaceSection
+from perdure.server.dynamic import Dynamic, Settings, checked
+from perdure.server.options import (
+    Listener,
+    ServingOptions,
+    WantedNamespace,
+    check_namespace,
+    search_attribute,
+)
+from perdure.server.security import Security
 from perdure.server.stores import Choice, InCassandra, InFile
+from perdure.server.yaml_files import parse_yaml, read_file
 
 
-def serving_options(config: Config) -> tuple[ServingOptions, list[str]]:
-    """A server's options, and the dynamic keys that are not known here. Raises InvalidArgument, which names the key,
-    and FailedPrecondition if the store's driver isn't installed.
+def serving_options(config: Config, roles: Sequence[str] = ()) -> tuple[ServingOptions, list[str]]:
+    """A server's options, and the dynamic keys that are not known here. `roles`: of this process, instead of those that
+    the configuration names. Raises InvalidArgument, which names the key, and FailedPrecondition if the store's driver
+    isn't installed.
     """
-    settings, unknown = with_values(Settings(), _dynamic_values(config.dynamic))
+    values, unknown = _dynamic(config.dynamic)
+    settings = values.settings
     namespaces = tuple(_wanted(namespace, settings) for namespace in config.namespaces)
     names = [namespace.name for namespace in namespaces]
     for name in names:
@@ -22,20 +34,53 @@ def serving_options(config: Config) -> tuple[ServingOptions, list[str]]:
             raise InvalidArgument(f"namespaces: {name} stands twice")
     options = ServingOptions(
         store=_store(config),
+        roles=_roles(config, roles),
         ip=_address(config.frontend.listen),
         port=config.frontend.port,
+        history=Listener(_address(config.history.listen), config.history.port),
+        matching=Listener(_address(config.matching.listen), config.matching.port),
+        advertise=config.cluster.advertise or "",
+        cluster_name=config.cluster.name,
+        security=partial(Security, config.tls, config.auth, config.audit),
         metrics_ip=_address(config.metrics.listen),
         metrics_port=config.metrics.port,
         namespaces=namespaces,
-        limits=settings.limits,
-        listener=settings.listener,
-        cache_bytes_max=settings.cache_bytes_max,
+        dynamic=config.dynamic.values,
+        dynamic_file=config.dynamic.file or "",
         shards=config.history.shards,
+        auto_split=config.history.auto_split,
         store_wait_s=config.start.store_wait if config.store.cassandra is not None else 0.0,
+        leave_s=config.stop.leave,
         drain_s=config.stop.drain,
         checkpoint_s=config.stop.checkpoint,
     )
     return options, unknown
+
+
+def _roles(config: Config, roles: Sequence[str]) -> tuple[Role, ...]:
+    wanted = set(roles or config.roles)
+    found = tuple(role for role in Role if role in wanted or "all" in wanted)
+    if config.store.sqlite is not None and len(found) < len(Role):
+        raise InvalidArgument("roles: expected all of them: a store in a file is for one process")
+    return found
+
+
+def _dynamic(section: DynamicSection) -> tuple[Dynamic, list[str]]:
+    """The values in force, were a server started now, and keys that are not known here. Raises InvalidArgument."""
+    try:
+        parsed = checked(section.values)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"dynamic: {error.message}") from None
+    unknown = list(parsed.unknown)
+    dynamic = Dynamic()
+    dynamic.apply(parsed)
+    if section.file is not None:
+        found = parse_yaml(section.file, read_file(section.file), "limit.blobSize.error")
+        try:
+            unknown += checked(found).unknown
+        except InvalidArgument as error:
+            raise InvalidArgument(f"{section.file}: {error.message}") from None
+    return dynamic, unknown
 
 
 def _store(config: Config) -> Choice:
@@ -60,20 +105,3 @@ def _wanted(namespace: NamespaceSection, settings: Settings) -> WantedNamespace:
     except InvalidArgument as error:
         raise InvalidArgument(f"namespaces, {namespace.name}: {error.message}") from error
     return WantedNamespace(namespace.name, int(namespace.retention * SECOND_NS), attributes)
-
-
-def _dynamic_values(values: Mapping[str, object]) -> Iterator[tuple[str, object]]:
-    """Keys with their values, written as a value or, as in files for other servers, as a list of `value` with
-    `constraints`; a value for some namespaces only is refused rather than given to all.
-    """
-    for key, value in values.items():
-        if not isinstance(value, list) or not any(isinstance(entry, dict) and "value" in entry for entry in value):
-            yield key, value
-            continue
-        entry = value[0]
-        if len(value) > 1 or not isinstance(entry, dict) or entry.get("constraints") or entry.keys() - _PARTS:
-            raise InvalidArgument(f"dynamic, {key}: expected one value; values with constraints are not there yet")
-        yield key, entry["value"]
-
-
-_PARTS = {"value", "constraints"}

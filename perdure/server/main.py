@@ -13,7 +13,8 @@ from click.core import ParameterSource
 from perdure.base.errors import FailedPrecondition, InvalidArgument
 from perdure.base.limits import Limits
 from perdure.server import logs
-from perdure.server.dynamic import Settings, with_values
+from perdure.server.dynamic import Settings, checked, with_parsed
+from perdure.server.health import health
 from perdure.server.launching import launch
 from perdure.server.options import (
     ServingOptions,
@@ -108,6 +109,7 @@ def server() -> None:
 server.add_command(start)
 main.add_command(config_group)
 main.add_command(schema)
+main.add_command(health)
 
 
 @server.command("start-dev")
@@ -170,7 +172,9 @@ def _run(
         # What is kept would be of a time to come when it is opened again.
         raise click.UsageError(f"--time-skipping is for data in memory: --db-filename {MEMORY}")
     try:
-        settings, unknown = with_values(Settings(limits=rates), [parse_dynamic_value(text) for text in dynamic])
+        values = dict(parse_dynamic_value(text) for text in dynamic)
+        parsed = checked(values)
+        settings = Settings(limits=rates)
         listen = "127.0.0.1" if ip == "localhost" else ip
         options = ServingOptions(
             ip=listen,
@@ -180,16 +184,13 @@ def _run(
             store=store,
             # A write at start whose answer was lost is asked about again: it is no reason not to start.
             store_wait_s=store.options.connect_wait_s if isinstance(store, InCassandra) else 0.0,
-            namespaces=_wanted(namespaces, attributes, retention_ns, settings.limits),
-            limits=settings.limits,
-            listener=settings.listener,
-            cache_bytes_max=settings.cache_bytes_max,
+            namespaces=_wanted(namespaces, attributes, retention_ns, with_parsed(settings, parsed).limits),
+            settings=settings,
+            dynamic=values,
             time_locks=time_locks if time_skipping else None,
         )
     except InvalidArgument as error:
         raise click.UsageError(error.message) from error
-    for key in unknown:
-        log.warning("this configuration key is not known here and has no effect", key=key)
     if ui_port is not None and not headless:
         log.warning("there is no Web UI yet; --ui-port has no effect")
     launch(options)

@@ -1,15 +1,26 @@
 """What a server process is told by its command line or its configuration, checked before anything is opened."""
 
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypeAlias
+
 import msgspec
 import orjson
 from temporalio.api.enums.v1 import IndexedValueType
 
 from perdure.base.errors import InvalidArgument
 from perdure.base.limits import Limits
-from perdure.rpc.server import ServerOptions
-from perdure.server.cluster import CACHE_BYTES_MAX
+from perdure.cluster.members import Role
+from perdure.server.dynamic import Settings
 from perdure.server.stores import Choice, InMemory
 from perdure.visibility.attributes import is_reserved
+
+if TYPE_CHECKING:
+    from perdure.base.clock import Clock
+    from perdure.base.metrics import Metrics
+    from perdure.server.security import Security
+
+# Of a process with this clock and these metrics; the last says how many frontends serve now.
+SecurityMaker: TypeAlias = "Callable[[Clock, Metrics, Callable[[], int]], Security]"
 
 _TYPES = {
     name.removeprefix("INDEXED_VALUE_TYPE_").replace("_", "").lower(): number
@@ -29,25 +40,43 @@ class WantedNamespace(msgspec.Struct, frozen=True):
     search_attributes: dict[str, int] = {}
 
 
+class Listener(msgspec.Struct, frozen=True):
+    """Where a role listens to other hosts; port 0 = any free one."""
+
+    ip: str = "127.0.0.1"
+    port: int = 0
+
+
 class ServingOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a server process needs to know. Times in seconds.
 
+    `roles`: what this process is; `ip`, `port`: the frontend's listener. `advertise`: where other hosts reach this one,
+    "" = to be found out. `settings`: what dynamic configuration begins with; its values, and a file with more.
     `shards`: how many are made in an empty store. `store_wait_s`: how long to ask a store again that can't be reached
-    at start. `drain_s`, `checkpoint_s`: for calls that have begun, and for the last checkpoint, when it stops.
+    at start. `security` None: everything in plain text, and everybody may do everything. `leave_s`, `drain_s`,
+    `checkpoint_s`: for others to take over, for calls that have begun, and for the last checkpoint, when it stops.
     `time_locks`: the locks that the clock of the API's TestService begins with; None = there is no such service.
     """
 
     store: Choice = InMemory()
+    roles: tuple[Role, ...] = tuple(Role)
     ip: str = "127.0.0.1"
     port: int = 7233
+    history: Listener = Listener()
+    matching: Listener = Listener()
+    advertise: str = ""
+    cluster_name: str = "active"
+    security: "SecurityMaker | None" = None
     metrics_ip: str = "127.0.0.1"
     metrics_port: int = 0
     namespaces: tuple[WantedNamespace, ...] = ()
-    limits: Limits = Limits()
-    listener: ServerOptions = ServerOptions()
-    cache_bytes_max: int = CACHE_BYTES_MAX
+    settings: Settings = Settings()
+    dynamic: Mapping[str, object] = {}
+    dynamic_file: str = ""
     shards: int = 1
+    auto_split: bool = False
     store_wait_s: float = 0.0
+    leave_s: float = 2.0
     drain_s: float = 2.0
     # It only shortens the next start: a person who stops a server doesn't wait for a full disk.
     checkpoint_s: float = 2.0

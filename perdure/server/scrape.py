@@ -1,8 +1,9 @@
-"""`/metrics` over HTTP: the one page of this process that isn't gRPC.
+"""`/metrics` over HTTP, and beside it `/live` and `/ready`: for orchestrators that don't speak gRPC, or not its TLS.
 
 A request is a line and headers, of which only the line is read, bounded in bytes and time; every answer closes its
 connection. Invariant: whoever connects costs little and holds nothing; only GET and HEAD of one path get the page.
-Refuses to know what is on it.
+`/live` is answered with 200 by any process whose loop turns; `/ready` with 200 or 503. Refuses to know what is on the
+page, and what makes a process ready.
 """
 
 import asyncio
@@ -12,16 +13,21 @@ from http import HTTPStatus
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 PATH = "/metrics"
+LIVE_PATH = "/live"
+READY_PATH = "/ready"
 REQUEST_BYTES_MAX = 16 * 1024
 _REQUEST_S = 5.0
 _CONNECTIONS_MAX = 64
 
 
 class Scrape:
-    """Serves `page()`, whose parts may take long to make: the loop runs between them."""
+    """Serves `page()`, whose parts may take long to make: the loop runs between them. `is_ready`: whether this is a
+    place for calls.
+    """
 
-    def __init__(self, page: Callable[[], Iterator[bytes]]) -> None:
+    def __init__(self, page: Callable[[], Iterator[bytes]], is_ready: Callable[[], bool] = lambda: True) -> None:
         self._page = page
+        self._is_ready = is_ready
         self._server: asyncio.Server | None = None
         self._open: dict[asyncio.StreamWriter, None] = {}
         self._over = asyncio.Event()
@@ -80,10 +86,15 @@ class Scrape:
         if len(words) != 3 or not words[2].startswith(b"HTTP/1."):
             return _response(HTTPStatus.BAD_REQUEST)
         method, target, _ = words
-        if target.partition(b"?")[0] != PATH.encode():
+        path = target.partition(b"?")[0].decode("latin-1")
+        if path not in (PATH, LIVE_PATH, READY_PATH):
             return _response(HTTPStatus.NOT_FOUND)
         if method not in (b"GET", b"HEAD"):
             return _response(HTTPStatus.METHOD_NOT_ALLOWED, "Allow: GET, HEAD\r\n")
+        if path == LIVE_PATH:
+            return _response(HTTPStatus.OK)
+        if path == READY_PATH:
+            return _response(HTTPStatus.OK if self._is_ready() else HTTPStatus.SERVICE_UNAVAILABLE)
         parts = []
         for part in self._page():
             parts.append(part)

@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 import structlog
 
-from perdure.base.clock import AdvancingClock, Clock, SystemClock
+from perdure.base.clock import SECOND_NS, AdvancingClock, Clock, SystemClock
 from perdure.base.entropy import SystemEntropy, new_id
 from perdure.base.errors import FailedPrecondition, NamespaceAlreadyExists
 from perdure.base.metrics import Metrics
@@ -28,7 +28,10 @@ from perdure.rpc.measured import measured
 from perdure.rpc.server import RpcServer
 from perdure.server.cluster import Options, Roles
 from perdure.server.console import Console, Facts
+from perdure.server.dynamic import Dynamic, checked
+from perdure.server.dynamic_file import DynamicFile
 from perdure.server.http_sender import HttpSender
+from perdure.server.measured import DynamicConfigMeter
 from perdure.server.options import ServingOptions, WantedNamespace
 from perdure.server.process import ProcessMeter, measure_history
 from perdure.server.scrape import PATH, Scrape
@@ -91,7 +94,11 @@ class Server:
         self._entropy, self._metrics = SystemEntropy(), Metrics()
         self._clock: Clock = SystemClock() if options.time_locks is None else AdvancingClock(SystemClock())
         shards = ShardOptions(shards=options.shards, stop_timeout_s=options.checkpoint_s)
-        settings = Options(limits=options.limits, shards=shards, cache_bytes_max=options.cache_bytes_max)
+        self._dynamic = Dynamic(options.settings)
+        self._dynamic.apply(checked(options.dynamic))
+        settings = Options(limits=self._dynamic, shards=shards, cache_bytes_max=self._dynamic.settings.cache_bytes_max)
+        meter = DynamicConfigMeter(self._metrics)
+        self._file = DynamicFile(self._dynamic, options.dynamic, options.dynamic_file, meter)
         self._roles = Roles(store, self._clock, self._entropy, settings, metrics=self._metrics)
         self._sender = self._roles.history.callbacks.sender = HttpSender()
         self._skipping: TimeSkipping | None = None
@@ -101,7 +108,7 @@ class Server:
             store.measure(self._metrics)
         self._process = ProcessMeter(self._metrics, self._roles.namespaces, self._clock)
         measure_history(self._metrics, self._roles.shards, self._roles.executions)
-        self._scrape = Scrape(self._metrics.page)
+        self._scrape = Scrape(self._metrics.page, lambda: all(self._process.serving.values()))
         self._background = Background(_unhealthy)
         self._frontend: Frontend | None = None
         self._rpc: RpcServer | None = None
@@ -112,6 +119,7 @@ class Server:
         """Listen, take the shards, and serve. Raises StoreUnavailable, FailedPrecondition, OSError."""
         roles, options = self._roles, self._options
         patience = Patience(SystemClock(), options.store_wait_s)
+        await self._file.start()
         self._metrics_port = await self._scrape.start(options.metrics_ip, options.metrics_port)
         await patience.until(lambda: make_namespaces(roles.namespaces, options.namespaces, self._entropy))
         await patience.until(roles.namespaces.list)  # those that were made later have metrics of their own, too
@@ -119,7 +127,9 @@ class Server:
         frontend = self._frontend = await patience.until(self._made_frontend)
         served = frontend.methods if self._skipping is None else _skippable(frontend.methods, roles, self._skipping)
         methods = measured(served, self._metrics, self._clock, roles.namespaces, "frontend")
-        rpc = RpcServer(methods, absent=frontend.absent, health_names=[HEALTH_NAME], options=options.listener)
+        rpc = RpcServer(
+            methods, absent=frontend.absent, health_names=[HEALTH_NAME], options=self._dynamic.settings.listener
+        )
         await rpc.set_serving(False)
         self._port = await rpc.start(f"{self._host}:{options.port}")
         self._rpc = rpc
@@ -156,6 +166,9 @@ class Server:
     async def drain(self) -> None:
         """Take no new calls, and let those that have begun end."""
         self._process.serves(False)
+        if self._rpc is not None:
+            await self._rpc.set_serving(False)
+            await asyncio.sleep(self._dynamic.settings.shutdown_pause_ns / SECOND_NS)
         if self._frontend is not None:
             self._frontend.drain()
         rpc, self._rpc = self._rpc, None
@@ -169,6 +182,7 @@ class Server:
         if rpc is not None:
             await rpc.stop(0)
         await self._background.close()
+        await self._file.close()
         await self._scrape.stop()
         self._process.close()
         if self._skipping is not None:
@@ -188,7 +202,7 @@ class Server:
         roles, options = self._roles, self._options
         documents, shards = roles.store.documents, roles.store.shards
         settings = FrontendOptions(
-            limits=options.limits,
+            limits=self._dynamic,
             cluster_id=await cluster_id(documents, self._entropy),
             shards=len(await shards.list_shards()) or options.shards,
             persistence_store=options.store.name,

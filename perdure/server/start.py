@@ -1,13 +1,14 @@
 """The commands that take a configuration: `perdure server start`, `perdure config check` and `show`."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 import structlog
 
 from perdure.base.errors import InvalidArgument, PerdureError
+from perdure.cluster.members import Role
 from perdure.server import logs
 from perdure.server.launching import launch
 from perdure.server.options import ServingOptions
@@ -29,14 +30,26 @@ def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return option(command)
 
 
+def role_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--role NAME`, as often as there are roles."""
+    option = click.option(
+        "--role",
+        "-r",
+        "roles",
+        multiple=True,
+        type=click.Choice([*Role, "all"]),
+        help="What this process is; repeat it for several. Default: what the configuration says, else all.",
+    )
+    return option(command)
+
+
 @click.command("start")
 @config_option
-def start(path: str) -> None:
-    """Run all roles in this process, on the store that a configuration names."""
-    config, options, unknown = _read(path)
+@role_option
+def start(path: str, roles: Sequence[str]) -> None:
+    """Run some roles, or all, in this process, on the store that a configuration names."""
+    config, options, _ = _read(path, roles)
     logs.configure(config.log.level, config.log.format, "perdure")
-    for key in unknown:
-        log.warning("this configuration key is not known here and has no effect", key=key)
     launch(options)
 
 
@@ -47,12 +60,13 @@ def config_group() -> None:
 
 @config_group.command("check")
 @config_option
-def check(path: str) -> None:
+@role_option
+def check(path: str, roles: Sequence[str]) -> None:
     """Say whether a server would take a configuration. Opens no store."""
-    _, options, unknown = _read(path)
+    _, options, unknown = _read(path, roles)
     for key in unknown:
         click.echo(f"dynamic.{key}: not known here, and without effect")
-    click.echo(f"{path} is a configuration. Data: {options.store}.")
+    click.echo(f"{path} is a configuration. Roles: {', '.join(options.roles)}. Data: {options.store}.")
 
 
 @config_group.command("show")
@@ -65,7 +79,7 @@ def show_(path: str) -> None:
     click.echo(show(config), nl=False)
 
 
-def _read(path: str) -> tuple[Any, ServingOptions, list[str]]:
+def _read(path: str, roles: Sequence[str] = ()) -> tuple[Any, ServingOptions, list[str]]:
     """The configuration, what it means, and dynamic keys without effect. Raises ClickException."""
     # Not for those who run `perdure dev`: pydantic takes a while.
     from perdure.server.config import load  # noqa: PLC0415 - as above
@@ -76,6 +90,6 @@ def _read(path: str) -> tuple[Any, ServingOptions, list[str]]:
     except InvalidArgument as error:
         raise click.ClickException(error.message) from None
     try:
-        return config, *serving_options(config)
+        return config, *serving_options(config, roles)
     except PerdureError as error:
         raise click.ClickException(f"{path} can't be used:\n  {error.message}") from None

@@ -8,10 +8,12 @@ import yaml
 
 from perdure.base.clock import SECOND_NS
 from perdure.base.errors import InvalidArgument
-from perdure.server.config import FILE_BYTES_MAX, Config, load, show, variables
+from perdure.server.config import Config, load, show, variables
 from perdure.server.config_cassandra import CassandraSection, TlsSection
 from perdure.server.configured import serving_options
+from perdure.server.dynamic import Settings, checked, with_parsed
 from perdure.server.stores import InCassandra, InFile
+from perdure.server.yaml_files import FILE_BYTES_MAX
 from perdure.store.cassandra.options import CassandraOptions, Tls
 
 SAMPLE = Path(__file__).parents[3] / "docs" / "perdure.yaml"
@@ -69,7 +71,7 @@ def test_every_value_can_be_said_by_the_environment(tmp_path: Path) -> None:
         "PERDURE_START__STORE_WAIT": "2m",
         "PERDURE_HISTORY__SHARDS": "64",
         "PERDURE_NAMESPACES": "[{name: one, retention: 1d, search_attributes: {Kind: Keyword}}]",
-        "PERDURE_DYNAMIC": '{"limit.maxIDLength": 500}',
+        "PERDURE_DYNAMIC__VALUES": '{"limit.maxIDLength": 500}',
         "PERDURE_LOG__LEVEL": "",
     }
     options, _ = serving_options(_load(tmp_path, CASSANDRA, **values))
@@ -87,7 +89,7 @@ def test_every_value_can_be_said_by_the_environment(tmp_path: Path) -> None:
     )
     assert options.shards == 64
     assert [(one.name, one.search_attributes) for one in options.namespaces] == [("one", {"Kind": 2})]
-    assert options.limits.id_bytes_max == 500
+    assert options.dynamic == {"limit.maxIDLength": 500}
     assert {name for name, _ in variables()} >= values.keys()
 
 
@@ -143,7 +145,10 @@ def test_what_is_secret_is_shown_as_stars(tmp_path: Path) -> None:
             "namespaces, a: expected a name, and a type",
         ),
         (FILE + "dynamic: {limit.blobSize.error: ten}", "limit.blobSize.error: expected a whole number"),
-        (FILE + "dynamic: {frontend.rps: [{value: 1, constraints: {namespace: a}}]}", "constraints are not there yet"),
+        (FILE + "dynamic: {frontend.rps: [{value: 1, constraints: {namespace: a}}]}", "its values are for the server"),
+        (FILE + "dynamic: {file: /no/such}", "dynamic.file: expected a file that can be read"),
+        (FILE + "roles: [worker]", "roles.0: expected 'frontend'"),
+        (FILE + "roles: [history]", "roles: expected all of them: a store in a file is for one process"),
         (FILE + "log:\n  level: info\n  level: warn", "the key level stands twice"),
         (FILE + "log: [", "not a YAML file"),
         ("[" * 3000, "nested too deeply"),
@@ -205,15 +210,16 @@ def test_a_dynamic_value_may_be_written_as_for_other_servers(tmp_path: Path) -> 
         "  callback.allowedAddresses: [{Pattern: '*', AllowInsecure: true}]\n"
     )
     options, unknown = serving_options(_load(tmp_path, text))
-    assert options.limits.id_bytes_max == 50
-    assert len(options.limits.callback_addresses) == 1
+    limits = with_parsed(Settings(), checked(options.dynamic)).limits
+    assert limits.id_bytes_max == 50
+    assert len(limits.callback_addresses) == 1
     assert unknown == ["no.such.key"]
 
 
 def test_the_sample_of_the_docs_can_be_used_and_shows_every_key(tmp_path: Path) -> None:
     text = SAMPLE.read_text()
-    for part in ("password", "ca", "cert", "key"):
-        (tmp_path / part).write_text(part)
+    for part in ("password", "ca", "cert", "key", "dynamic.yaml"):
+        (tmp_path / part).write_text("" if part.endswith("yaml") else part)
     text = text.replace("/etc/perdure", str(tmp_path))
     options, unknown = serving_options(_load(tmp_path, text))
     assert isinstance(options.store, InCassandra)

@@ -9,14 +9,15 @@ from perdure.base.clock import SECOND_NS
 from perdure.base.errors import InvalidArgument
 from perdure.base.limits import AddressRule, Limits, RetryDefaults
 from perdure.rpc.server import ServerOptions, channel_arguments
-from perdure.server.dynamic import KEYS, Settings, with_values
+from perdure.server.dynamic import Dynamic, Settings, checked, parse, with_parsed
+from perdure.server.dynamic_keys import ABSENT, KEYS, Scope
 from tests.tidy.sources import ROOT
 
 
 def _set(*values: tuple[str, object]) -> Settings:
-    settings, unknown = with_values(Settings(), values)
-    assert unknown == []
-    return settings
+    parsed = checked(dict(values))
+    assert parsed.unknown == []
+    return with_parsed(Settings(), parsed)
 
 
 def test_keys_are_known_whatever_their_case() -> None:
@@ -25,15 +26,14 @@ def test_keys_are_known_whatever_their_case() -> None:
 
 
 def test_unknown_keys_are_told_and_change_nothing() -> None:
-    values = [("frontend.enableUpdateWorkflowExecution", True), ("limit.maxIDLength", 9)]
-    settings, unknown = with_values(Settings(), values)
-    assert settings == Settings(limits=Limits(id_bytes_max=9))
-    assert unknown == ["frontend.enableUpdateWorkflowExecution"]
+    parsed = parse({"frontend.noSuchThing": True, "limit.maxIDLength": 9})
+    assert with_parsed(Settings(), parsed) == Settings(limits=Limits(id_bytes_max=9))
+    assert parsed.unknown == ["frontend.noSuchThing"]
 
 
 def _example(key: str) -> tuple[Any, Any]:
     """A value that isn't the default, and what becomes of it."""
-    part, field, read = KEYS[key]
+    part, field, read = KEYS[key].part, KEYS[key].field, KEYS[key].read
     default = getattr(getattr(Settings(), part) if part else Settings(), field)
     if isinstance(default, RetryDefaults):
         return {"MaximumAttempts": 3}, RetryDefaults(maximum_attempts=3)
@@ -50,7 +50,7 @@ def _example(key: str) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("key", KEYS)
 def test_a_key_sets_its_field_and_no_other(key: str) -> None:
-    part, field, _ = KEYS[key]
+    part, field = KEYS[key].part, KEYS[key].field
     value, expected = _example(key)
     settings = _set((key, value))
     owner: Any = getattr(settings, part) if part else settings
@@ -60,7 +60,7 @@ def test_a_key_sets_its_field_and_no_other(key: str) -> None:
 
 
 def test_no_two_keys_set_the_same() -> None:
-    targets = [(part, field) for part, field, _ in KEYS.values()]
+    targets = [(key.part, key.field) for key in KEYS.values()]
     assert len(set(targets)) == len(targets)
 
 
@@ -73,7 +73,7 @@ def test_what_a_key_sets_is_read_by_something() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
     }
-    assert {field for _, field, _ in KEYS.values()} <= read
+    assert {key.field for key in KEYS.values()} <= read
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,13 @@ def test_what_a_key_sets_is_read_by_something() -> None:
         ("limit.maxIDLength", True, "a whole number from 1 on"),
         ("limit.maxIDLength", 0, "a whole number from 1 on"),
         ("limit.maxIDLength", 1.5, "a whole number from 1 on"),
-        ("limit.maxIDLength", [{"value": 5}], "a whole number from 1 on"),
+        ("limit.maxIDLength", [{"value": 5, "constraint": {}}], "a list of objects with value and constraints"),
+        ("limit.maxIDLength", [{"value": 5, "constraints": {"namespace": "a"}}], "values are for the server"),
+        ("limit.blobSize.error", [{"value": 5, "constraints": {"taskQueueName": "a"}}], "values are for a namespace"),
+        ("limit.blobSize.error", [{"value": 5, "constraints": {"shardID": 1}}], "there is no 'shardID' here"),
+        ("limit.blobSize.error", [{"value": 5, "constraints": ["a"]}], "constraints: expected names with values"),
+        ("limit.blobSize.error", [{"value": 5, "constraints": {"namespace": [1]}}], "namespace: expected a text"),
+        ("matching.longPollExpirationInterval", [{"value": 5, "constraints": {"taskType": "Nap"}}], "Workflow or Act"),
         ("frontend.namespaceBurstRatio", 0, "a number above 0"),
         ("frontend.namespaceBurstRatio", "2", "a number above 0"),
         ("system.enableActivityEagerExecution", 1, "true or false"),
@@ -145,4 +151,151 @@ def test_keys_of_connections_reach_grpc() -> None:
 def test_no_limit_is_beyond_what_stores_take(key: str, most: int) -> None:
     assert _set((key, most)) != Settings()
     with pytest.raises(InvalidArgument, match=f"{key}: expected at most {most}"):
-        with_values(Settings(), [(key, most + 1)])
+        checked({key: most + 1})
+
+
+# What people set, of the reference's keys: each acts here, or is listed with the reason why not.
+_PEOPLE_SET = [
+    "frontend.ListWorkersEnabled",
+    "frontend.WorkerHeartbeatsEnabled",
+    "frontend.enableCancelWorkerPollsOnShutdown",
+    "frontend.enableServerVersionCheck",
+    "frontend.enableUpdateWorkflowExecution",
+    "frontend.enableUpdateWorkflowExecutionAsyncAccepted",
+    "frontend.globalNamespaceCount",
+    "frontend.globalNamespaceRPS",
+    "frontend.globalNamespaceRPS.visibility",
+    "frontend.globalRPS",
+    "frontend.keepAliveMaxConnectionAge",
+    "frontend.keepAliveMinTime",
+    "frontend.keepAlivePermitWithoutStream",
+    "frontend.namespaceBurstRatio",
+    "frontend.namespaceCount",
+    "frontend.namespaceRPS",
+    "frontend.namespaceRPS.visibility",
+    "frontend.persistenceMaxQPS",
+    "frontend.persistenceNamespaceMaxQPS",
+    "frontend.rps",
+    "frontend.shutdownDrainDuration",
+    "frontend.throttledLogRPS",
+    "frontend.visibilityMaxPageSize",
+    "frontend.workerVersioningDataAPIs",
+    "frontend.workerVersioningRuleAPIs",
+    "frontend.workerVersioningWorkflowAPIs",
+    "history.cacheSizeBasedLimit",
+    "history.defaultActivityRetryPolicy",
+    "history.defaultWorkflowRetryPolicy",
+    "history.defaultWorkflowTaskTimeout",
+    "history.enableCHASMCallbacks",
+    "history.enableChasm",
+    "history.enableTransitionHistory",
+    "history.hostLevelCacheMaxSize",
+    "history.hostLevelCacheMaxSizeBytes",
+    "history.longPollExpirationInterval",
+    "history.maxTotalUpdates",
+    "history.maximumSignalsPerExecution",
+    "history.persistenceGlobalMaxQPS",
+    "history.persistenceMaxQPS",
+    "history.persistencePerShardNamespaceMaxQPS",
+    "history.rps",
+    "limit.blobSize.error",
+    "limit.blobSize.warn",
+    "limit.historyCount.error",
+    "limit.historyCount.suggestContinueAsNew",
+    "limit.historySize.error",
+    "limit.historySize.suggestContinueAsNew",
+    "limit.maxIDLength",
+    "limit.memoSize.warn",
+    "limit.mutableStateSize.error",
+    "limit.numPendingActivities.error",
+    "matching.enableFairness",
+    "matching.longPollExpirationInterval",
+    "matching.numTaskqueueReadPartitions",
+    "matching.numTaskqueueWritePartitions",
+    "matching.persistenceMaxQPS",
+    "matching.priorityLevels",
+    "matching.rps",
+    "system.enableActivityEagerExecution",
+    "system.enableDeploymentVersions",
+    "system.enableEagerWorkflowStart",
+    "system.enableReadFromSecondaryVisibility",
+    "system.forceSearchAttributesCacheRefreshOnRead",
+    "system.secondaryVisibilityWritingMode",
+    "system.transactionSizeLimit",
+    "system.visibilityPersistenceMaxReadQPS",
+    "system.visibilityPersistenceMaxWriteQPS",
+    "worker.perNamespaceWorkerCount",
+    "worker.persistenceMaxQPS",
+    "worker.schedulerNamespaceStartWorkflowRPS",
+]
+
+
+@pytest.mark.parametrize("name", _PEOPLE_SET)
+def test_what_people_set_acts_or_is_listed_as_absent(name: str) -> None:
+    assert (name.lower() in KEYS) != (name in ABSENT)
+    assert name.lower() not in KEYS or KEYS[name.lower()].name == name
+
+
+def _for(value: object, **constraints: str) -> dict[str, object]:
+    return {"value": value, "constraints": constraints}
+
+
+def test_the_most_specific_value_holds_and_of_equals_the_first() -> None:
+    dynamic = Dynamic()
+    dynamic.apply(
+        checked(
+            {
+                "limit.blobSize.error": [_for(1), _for(2), _for(3, namespace="a"), _for(4, Namespace="a")],
+                "matching.longPollExpirationInterval": [
+                    _for("1s"),
+                    _for("2s", namespace="a"),
+                    _for("3s", taskQueueName="q"),
+                    _for("4s", namespace="a", taskQueueName="q"),
+                    _for("5s", namespace="a", taskQueueName="q", taskType="activity"),
+                ],
+            }
+        )
+    )
+    assert [dynamic.of(name).blob_bytes_max for name in ("", "a", "b")] == [1, 3, 1]
+    asked = [("", ""), ("a", ""), ("b", "q"), ("a", "q"), ("a", "p")]
+    assert [dynamic.of(*where, "Workflow").matching_poll_ns // SECOND_NS for where in asked] == [1, 2, 3, 4, 2]
+    assert dynamic.of("a", "q", "Activity").matching_poll_ns == 5 * SECOND_NS
+    assert dynamic.of("a", "q", "Activity").blob_bytes_max == 3
+    assert dynamic.settings.limits.blob_bytes_max == 1
+
+
+def test_limits_are_made_once_for_each_namespace_and_anew_after_a_change() -> None:
+    dynamic = Dynamic()
+    assert dynamic.of("a") is dynamic.of("b")
+    dynamic.apply(checked({"limit.blobSize.error": [_for(3, namespace="a")]}))
+    first = dynamic.of("a")
+    assert dynamic.of("a", "q", "Workflow") is first
+    assert dynamic.apply(checked({"limit.blobSize.error": [_for(4, namespace="a")]})) == ["limit.blobSize.error"]
+    assert dynamic.of("a").blob_bytes_max == 4
+
+
+def test_a_bad_value_leaves_the_former_one_in_force_and_a_key_that_is_gone_its_default() -> None:
+    dynamic = Dynamic(Settings(limits=Limits(blob_bytes_max=50)))
+    dynamic.apply(checked({"limit.blobSize.error": 1, "limit.maxIDLength": 7}))
+    changed = dynamic.apply(parse({"limit.blobSize.error": "many", "frontend.rps": 9}))
+    assert changed == ["frontend.rps", "limit.maxIDLength"]
+    assert (dynamic.of().blob_bytes_max, dynamic.of().id_bytes_max, dynamic.of().host_rps) == (1, 1000, 9)
+    dynamic.apply(parse({}))
+    assert dynamic.settings == Settings(limits=Limits(blob_bytes_max=50))
+
+
+def test_names_of_queues_fill_no_memory() -> None:
+    dynamic = Dynamic()
+    dynamic.apply(checked({"matching.longPollExpirationInterval": [_for("3s", taskQueueName="q")]}))
+    for number in range(20_001):
+        dynamic.of("a", str(number))
+    assert len(dynamic._kept) <= 10_000
+    assert dynamic.of("b", "q").matching_poll_ns == 3 * SECOND_NS
+
+
+def test_a_key_that_stands_twice_in_other_letters_is_a_fault() -> None:
+    assert parse({"frontend.rps": 1, "frontend.RPS": 2}).faults == {"frontend.RPS": "stands twice, in other letters"}
+
+
+def test_keys_of_the_whole_server_take_no_constraints() -> None:
+    assert {key.scope for key in KEYS.values() if key.part != "limits"} == {Scope.GLOBAL}

@@ -115,3 +115,18 @@ async def test_its_end_is_the_end_of_who_says_nothing() -> None:
 async def test_a_port_in_use_is_an_error(port: int) -> None:
     with pytest.raises(OSError, match="address already in use"):
         await Scrape(_page).start("127.0.0.1", port)
+
+
+async def test_an_orchestrator_is_told_what_lives_and_what_is_ready() -> None:
+    ready = False
+    server = Scrape(_page, lambda: ready)
+    port = await server.start("127.0.0.1", 0)
+
+    async def status(path: str) -> str:
+        return (await _answer(port, f"GET {path} HTTP/1.1\r\n\r\n".encode()))[0].splitlines()[0]
+
+    assert await status("/live") == "HTTP/1.1 200 OK"
+    assert await status("/ready") == "HTTP/1.1 503 Service Unavailable"
+    ready = True
+    assert await status("/ready") == "HTTP/1.1 200 OK"
+    await server.stop()
