@@ -84,7 +84,7 @@ class Callers:
             return await self._by_token(header)
         except _Fault as fault:
             if self._logged.take(self._clock.monotonic_ns()):
-                log.warning("a token was refused", reason=str(fault), client=meta.client_name)
+                log.warning("a token was refused", reason=str(fault), client=meta.client_name[:_SUBJECT_MAX])
             raise Unauthorized from fault
 
     def _by_certificate(self, names: Sequence[str]) -> Claims:

@@ -66,6 +66,7 @@ class ServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     connection_idle_ms: int = 120_000
     connection_age_ms: int = 300_000
     connection_grace_ms: int = 70_000
+    handshake_ms: int = 20_000
     reflection: bool = True
 
 
@@ -87,6 +88,8 @@ def channel_arguments(options: ServerOptions) -> list[tuple[str, int]]:
         ("grpc.max_connection_idle_ms", options.connection_idle_ms),
         ("grpc.max_connection_age_ms", options.connection_age_ms),
         ("grpc.max_connection_age_grace_ms", options.connection_grace_ms),
+        # Who connects and says nothing doesn't hold a connection for the two minutes that are gRPC's own.
+        ("grpc.server_handshake_timeout_ms", options.handshake_ms),
         # A second server on the port is a mistake that must show.
         ("grpc.so_reuseport", 0),
     ]

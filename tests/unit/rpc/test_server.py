@@ -271,3 +271,30 @@ def test_clients_may_ping_as_often_as_sdks_do() -> None:
     assert arguments["grpc.http2.min_ping_interval_without_data_ms"] == 5_000
     assert arguments["grpc.http2.max_ping_strikes"] == 0
     assert arguments["grpc.keepalive_permit_without_calls"] == 1
+
+
+def test_connections_end_by_age_and_when_idle_so_that_clients_spread() -> None:
+    arguments = dict(channel_arguments(ServerOptions()))
+    assert arguments["grpc.max_connection_age_ms"] == 300_000  # gRPC makes it up to a tenth more or less
+    assert arguments["grpc.max_connection_age_grace_ms"] == 70_000  # longer than a long poll
+    assert arguments["grpc.max_connection_idle_ms"] == 120_000
+
+
+async def test_a_client_that_makes_new_connections_spreads_over_servers_without_a_failed_call(tmp_path: Path) -> None:
+    """A connection that has reached its age is closed when its calls are over, and the client makes another one."""
+    calls = 0
+
+    async def handler(_request: Any, _meta: CallMeta) -> bytes:
+        nonlocal calls
+        calls += 1
+        return b""
+
+    options = ServerOptions(connection_age_ms=20, connection_grace_ms=10_000)
+    seen: list[grpc.ChannelConnectivity] = []
+    async with serving(handler, tmp_path, options) as (_, channel):
+        while seen.count(grpc.ChannelConnectivity.IDLE) < 3:
+            await invoke(channel, timeout=10)
+            state = channel.get_state(try_to_connect=False)
+            if not seen or seen[-1] is not state:
+                seen.append(state)
+    assert calls >= 3

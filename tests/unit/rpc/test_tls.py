@@ -197,3 +197,13 @@ async def test_reflection_may_be_off(folder: Folder, clock: FakeClock) -> None:
             _answers = [answer async for answer in ask(iter([b""]))]
     assert failed.value.code() is grpc.StatusCode.PERMISSION_DENIED
     assert failed.value.details() == "Request unauthorized."
+
+
+async def test_who_connects_and_says_nothing_is_cut_off(folder: Folder, clock: FakeClock) -> None:
+    options = ServerOptions(handshake_ms=50)
+    async with listening(ServerTls(folder.server("server"), clock), options) as (address, seen):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(address.rpartition(":")[2]))
+        assert await reader.read() == b""
+        writer.close()
+        await call(ChannelTls(folder.channel(), clock).open(address))
+        assert len(seen) == 1
