@@ -62,6 +62,7 @@ def channel_arguments(options: ChannelOptions) -> list[tuple[str, str | int]]:
         ("grpc.keepalive_time_ms", options.ping_ms),
         ("grpc.keepalive_timeout_ms", options.ping_timeout_ms),
         ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.ping_timeout_ms", options.ping_timeout_ms),  # else a ping may take a minute
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.min_reconnect_backoff_ms", options.connect_ms),  # how long an attempt may take, in fact
         ("grpc.initial_reconnect_backoff_ms", min(100, options.backoff_ms_max)),
@@ -174,8 +175,7 @@ class Channel:
                 return DeadlineExceeded(f"no answer from {self.address} before the deadline")
             return Unavailable(f"no answer from {self.address} within {limit_s:g} s")
         if code is _Code.UNAVAILABLE:
-            trailing = error.trailing_metadata()
-            if trailing is not None and all(each in trailing for each in NOT_DONE):
+            if set(NOT_DONE) <= set(error.trailing_metadata() or ()):
                 return HostUnreachable(f"{self.address} is stopping", self.address)
             self._failed(self.address)
             if text.startswith(_NEVER_SENT):

@@ -2,7 +2,7 @@
 
 Invariant: an error of the tree of `perdure.base.errors` arrives as the same class with the same fields, so that its
 status and details are the same. One that this release doesn't know arrives as the nearest of its ancestors that it
-does, or by its status. Tracebacks and causes stay where they are.
+does, or by its status. One that is about the way to a third host arrives as plain Unavailable. Tracebacks and causes stay where they are.
 """
 
 import inspect
@@ -101,6 +101,9 @@ def _sent(error: PerdureError) -> tuple[list[str], int, str, dict[str, Any]]:
     classes = [each.__name__ for each in type(error).__mro__ if issubclass(each, PerdureError)]
     if len(classes) > 1:
         classes.pop()  # the root says nothing
+    if isinstance(error, errors.HostUnreachable):
+        # That is a third host; to who asked this one it would say that nothing was done here.
+        classes = classes[classes.index(errors.Unavailable.__name__) :]
     known = next((_KNOWN[name] for name in classes if name in _KNOWN), None)
     return classes, error.status, error.message, known.fields(error) if known is not None else {}
 
