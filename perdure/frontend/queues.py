@@ -59,20 +59,20 @@ class Queues:
     """The RPCs about task queues."""
 
     def __init__(self, services: Services) -> None:
-        self._directory = services.directory
+        self._routing = services.routing
         self._limits = services.options.limits
 
     @rpc(DescribeTaskQueueRequest)
     async def DescribeTaskQueue(
-        self, request: DescribeTaskQueueRequest, namespace: Namespace, _call: Call
+        self, request: DescribeTaskQueueRequest, namespace: Namespace, call: Call
     ) -> DescribeTaskQueueResponse:
         fill_queue(request, self._limits.of(namespace.name), user_defined=False)
         if request.api_mode == _ENHANCED:
-            return await self._by_version(request, namespace)
+            return await self._by_version(request, namespace, call)
         is_sticky = request.task_queue.kind == _STICKY
         if is_sticky and request.report_stats:
             raise InvalidArgument("DescribeTaskQueue stats are only supported for the root partition")
-        view = await self._view(request, namespace, request.task_queue_type or _WORKFLOW)
+        view = await self._view(request, namespace, request.task_queue_type or _WORKFLOW, call)
         rate = UNLIMITED_RPS if view.rate is None else view.rate
         response = DescribeTaskQueueResponse(pollers=view.pollers)
         response.effective_rate_limit.requests_per_second = rate
@@ -91,7 +91,9 @@ class Queues:
             response.task_queue_status.CopyFrom(status)
         return response
 
-    async def _by_version(self, request: DescribeTaskQueueRequest, namespace: Namespace) -> DescribeTaskQueueResponse:
+    async def _by_version(
+        self, request: DescribeTaskQueueRequest, namespace: Namespace, call: Call
+    ) -> DescribeTaskQueueResponse:
         """The older form. Runs have no versions yet, so everything is of none, and what has none is reachable."""
         if request.task_queue.kind == _STICKY:
             raise InvalidArgument(
@@ -102,7 +104,7 @@ class Queues:
             raise Unimplemented("DescribeTaskQueueRequest.versions.build_ids is not supported yet")
         info = TaskQueueVersionInfo()
         for kind in dict.fromkeys(request.task_queue_types) or (_WORKFLOW, _ACTIVITY):
-            view = await self._view(request, namespace, kind)
+            view = await self._view(request, namespace, kind, call)
             shown = TaskQueueTypeInfo(pollers=view.pollers if request.report_pollers else ())
             if request.report_stats:
                 shown.stats.CopyFrom(_total(view))
@@ -112,10 +114,10 @@ class Queues:
         return DescribeTaskQueueResponse(versions_info={"": info})
 
     async def _view(
-        self, request: DescribeTaskQueueRequest, namespace: Namespace, kind: TaskQueueType.ValueType
+        self, request: DescribeTaskQueueRequest, namespace: Namespace, kind: TaskQueueType.ValueType, call: Call
     ) -> PartitionView:
         partition = QueueKey(namespace.id, request.task_queue.name, _kind(kind))
-        return await self._directory.matching(partition).describe(partition)
+        return await self._routing.on_matching(partition, lambda role: role.describe(partition), call.timeout_ns)
 
     @rpc(ListTaskQueuePartitionsRequest)
     async def ListTaskQueuePartitions(
@@ -128,7 +130,7 @@ class Queues:
 
     @rpc(UpdateTaskQueueConfigRequest)
     async def UpdateTaskQueueConfig(
-        self, request: UpdateTaskQueueConfigRequest, namespace: Namespace, _call: Call
+        self, request: UpdateTaskQueueConfigRequest, namespace: Namespace, call: Call
     ) -> UpdateTaskQueueConfigResponse:
         _check_limits(request, self._limits.of(namespace.name))
         _check_fairness(request.set_fairness_weight_overrides, list(request.unset_fairness_weight_overrides))
@@ -141,7 +143,9 @@ class Queues:
             if any(descriptor.name == field for descriptor, _ in request.ListFields()):
                 raise Unimplemented(f"UpdateTaskQueueConfigRequest.{field} is not supported yet")
         partition = QueueKey(namespace.id, request.task_queue, _kind(request.task_queue_type))
-        config = await self._directory.matching(partition).configure(partition, request)
+        config = await self._routing.on_matching(
+            partition, lambda role: role.configure(partition, request), call.timeout_ns
+        )
         return UpdateTaskQueueConfigResponse(config=TaskQueueConfig.FromString(config))
 
 

@@ -1,27 +1,33 @@
-"""Reaching the owner of a chain, and trying again where that is safe.
+"""Reaching the owner of a chain or of a task-queue partition, and trying again where that is safe.
 
-Invariant: a call that may have taken effect is repeated only if it is a read or its request id makes it idempotent.
-A call that found no owner did nothing and is always repeated. Refuses to wait beyond the caller's deadline.
+Invariant: a call that may have taken effect is repeated only if it is a read or its request id makes it idempotent, and
+a few times. A call that certainly did nothing, for there was no owner, no connection, or another owner, is repeated
+until the caller's time is over. Refuses to wait beyond that, and beyond `FOLLOW_S` for a caller without a deadline.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from perdure.base.clock import SECOND_NS
 from perdure.base.entropy import Entropy
-from perdure.base.errors import Unavailable
+from perdure.base.errors import HostUnreachable, PartitionElsewhere, ShardElsewhere, Unavailable
 from perdure.base.slots import ChainKey
-from perdure.cluster.roles import Call, Directory, HistoryRole
+from perdure.cluster.roles import Call, Directory, HistoryRole, MatchingRole
+from perdure.workflow.tasks import QueueKey
 
 ATTEMPTS_MAX = 8
+# A host that was killed is found dead, and its shards are taken, in less.
+FOLLOW_S = 20.0
 _FIRST_PAUSE_S = 0.02
 _PAUSE_S_MAX = 1.0
 _Answer = TypeVar("_Answer")
+_Role = TypeVar("_Role")
 
 
 class Routing:
-    """Calls to the history role, with bounded repetition while shards move."""
+    """Calls to other roles, with bounded repetition while shards and partitions move."""
 
     def __init__(self, directory: Directory, entropy: Entropy) -> None:
         self._directory = directory
@@ -36,20 +42,49 @@ class Routing:
     ) -> _Answer:
         """`act` on the owner of the chain's slot. Raises Unavailable once attempts or the caller's time are used up."""
         slot = key.slot
+        certain = (ShardElsewhere, HostUnreachable)
+        find = partial(self._directory.history, slot)
+        return await self._repeat(find, act, call.timeout_ns, certain, repeatable=repeatable)
+
+    async def on_matching(
+        self,
+        partition: QueueKey,
+        act: Callable[[MatchingRole], Awaitable[_Answer]],
+        timeout_ns: int,
+        *,
+        repeatable: bool = True,
+    ) -> _Answer:
+        """`act` on the owner of the partition, as `on_history`; within `timeout_ns`, 0 = the caller has no deadline."""
+        certain = (PartitionElsewhere, HostUnreachable)
+        find = partial(self._directory.matching, partition)
+        return await self._repeat(find, act, timeout_ns, certain, repeatable=repeatable)
+
+    async def _repeat(
+        self,
+        find: Callable[[], _Role],
+        act: Callable[[_Role], Awaitable[_Answer]],
+        timeout_ns: int,
+        certain: tuple[type[Unavailable], ...],
+        *,
+        repeatable: bool,
+    ) -> _Answer:
+        """`certain`: errors that say that nothing was done."""
         begun = asyncio.get_running_loop().time()
-        attempt = 1
+        longest_s = timeout_ns / SECOND_NS if timeout_ns else FOLLOW_S
+        attempt = doubtful = 1
         while True:
             reached = False
             try:
-                role = self._directory.history(slot)
+                role = find()
                 reached = True
                 return await act(role)
-            except Unavailable:
-                if (reached and not repeatable) or attempt >= ATTEMPTS_MAX:
-                    raise
-                pause = min(_FIRST_PAUSE_S * 2 ** (attempt - 1), _PAUSE_S_MAX) * (0.5 + self._entropy.fraction())
-                spent = asyncio.get_running_loop().time() - begun
-                if call.timeout_ns and spent + pause >= call.timeout_ns / SECOND_NS:
+            except Unavailable as error:
+                if reached and not isinstance(error, certain):
+                    if not repeatable or doubtful >= ATTEMPTS_MAX:
+                        raise
+                    doubtful += 1
+                pause = min(_FIRST_PAUSE_S * 2 ** min(attempt - 1, 10), _PAUSE_S_MAX) * (0.5 + self._entropy.fraction())
+                if asyncio.get_running_loop().time() - begun + pause >= longest_s:
                     raise
             await asyncio.sleep(pause)
             attempt += 1

@@ -20,10 +20,11 @@ from temporalio.api.workflowservice.v1 import (
     ShutdownWorkerResponse,
 )
 
-from perdure.base.errors import FailedPrecondition, InvalidArgument, Refused, Unimplemented
+from perdure.base.errors import FailedPrecondition, HostUnreachable, InvalidArgument, Refused, Unimplemented
 from perdure.base.slots import ChainKey
 from perdure.cluster.namespaces import Namespace
-from perdure.cluster.roles import Call, Poll, registry_of
+from perdure.cluster.roles import Call, MatchingRole, Poll, registry_of
+from perdure.cluster.routed import Timed
 from perdure.frontend.checks import check_execution, check_identity, fill_queue, refuse_versioned
 from perdure.frontend.failures import failure_within
 from perdure.frontend.methods import Scope, rpc
@@ -106,8 +107,17 @@ class Tasks:
         return await self._poll(poll, call)
 
     async def _poll(self, poll: Poll, call: Call) -> bytes:
-        role = self._services.directory.matching(poll.partition)
-        return await self._polls.wait(lambda: role.poll(poll, call))
+        """Wait at whoever has the partition, and go with it when it moves. A poll that was lost with its host is no
+        other than one that was never made: the task that it may have got will time out.
+        """
+        timed = Timed(call)
+
+        async def wait(role: MatchingRole) -> bytes:
+            rest = timed.poll(poll)
+            return await role.poll(rest, timed.call()) if rest is not None else b""
+
+        routing = self._services.routing
+        return await self._polls.wait(lambda: routing.on_matching(poll.partition, wait, poll.timeout_ns))
 
     @rpc(RespondWorkflowTaskCompletedRequest, Scope.TASK)
     async def RespondWorkflowTaskCompleted(
@@ -144,7 +154,7 @@ class Tasks:
 
     @rpc(RespondQueryTaskCompletedRequest, Scope.QUERY)
     async def RespondQueryTaskCompleted(
-        self, request: RespondQueryTaskCompletedRequest, namespace: Namespace, token: QueryToken, _call: Call
+        self, request: RespondQueryTaskCompletedRequest, namespace: Namespace, token: QueryToken, call: Call
     ) -> RespondQueryTaskCompletedResponse:
         if not token.task_queue or not token.query_id:
             raise InvalidArgument("Invalid TaskToken.")
@@ -158,7 +168,9 @@ class Tasks:
                 ),
             )
         partition = QueueKey(namespace.id, token.task_queue, QueueKind.WORKFLOW)
-        await self._services.directory.matching(partition).answer_query(token, request)
+        await self._services.routing.on_matching(
+            partition, lambda role: role.answer_query(token, request), call.timeout_ns, repeatable=False
+        )
         return RespondQueryTaskCompletedResponse()
 
     @rpc(ResetStickyTaskQueueRequest)
@@ -175,7 +187,7 @@ class Tasks:
 
     @rpc(ShutdownWorkerRequest)
     async def ShutdownWorker(
-        self, request: ShutdownWorkerRequest, namespace: Namespace, _call: Call
+        self, request: ShutdownWorkerRequest, namespace: Namespace, call: Call
     ) -> ShutdownWorkerResponse:
         """Every owner of a partition that the worker may be polling ends its polls."""
         kinds = [QueueKind(kind) for kind in _KINDS.intersection(request.task_queue_types)] or list(QueueKind)
@@ -184,11 +196,14 @@ class Tasks:
             partitions.append(QueueKey(namespace.id, request.sticky_task_queue, QueueKind.WORKFLOW))
         owners = {id(role): role for role in map(self._services.directory.matching, partitions)}
         for role in owners.values():
-            await role.end_polls(namespace.id, request.worker_instance_key, request.sticky_task_queue)
+            with contextlib.suppress(HostUnreachable):  # there are no polls at a host that isn't there
+                await role.end_polls(namespace.id, request.worker_instance_key, request.sticky_task_queue)
         if request.HasField("worker_heartbeat"):
-            registry = self._services.directory.matching(registry_of(namespace.id))
+            last = [request.worker_heartbeat]
             with contextlib.suppress(Refused):  # the worker goes anyway, and is forgotten in time
-                await registry.record_workers(namespace.id, [request.worker_heartbeat])
+                await self._services.routing.on_matching(
+                    registry_of(namespace.id), lambda role: role.record_workers(namespace.id, last), call.timeout_ns
+                )
         return ShutdownWorkerResponse()
 
 

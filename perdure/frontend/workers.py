@@ -39,29 +39,31 @@ class WorkerCalls:
     """The RPCs about workers."""
 
     def __init__(self, services: Services) -> None:
-        self._directory = services.directory
+        self._routing = services.routing
         self._limits = services.options.limits
 
     @rpc(RecordWorkerHeartbeatRequest)
     async def RecordWorkerHeartbeat(
-        self, request: RecordWorkerHeartbeatRequest, namespace: Namespace, _call: Call
+        self, request: RecordWorkerHeartbeatRequest, namespace: Namespace, call: Call
     ) -> RecordWorkerHeartbeatResponse:
         if not self._limits.of(namespace.name).worker_heartbeats:
             raise Unimplemented("method RecordWorkerHeartbeat not supported")
-        role = self._directory.matching(registry_of(namespace.id))
-        await role.record_workers(namespace.id, request.worker_heartbeat)
+        beats = request.worker_heartbeat
+        await self._routing.on_matching(
+            registry_of(namespace.id), lambda role: role.record_workers(namespace.id, beats), call.timeout_ns
+        )
         return RecordWorkerHeartbeatResponse()
 
     @rpc(DescribeWorkerRequest, visibility=True)
     async def DescribeWorker(
-        self, request: DescribeWorkerRequest, namespace: Namespace, _call: Call
+        self, request: DescribeWorkerRequest, namespace: Namespace, call: Call
     ) -> DescribeWorkerResponse:
-        found = await self._find(namespace, WorkerSearch(key=request.worker_instance_key))
+        found = await self._find(namespace, WorkerSearch(key=request.worker_instance_key), call)
         beat = WorkerHeartbeat.FromString(found.heartbeats[0])
         return DescribeWorkerResponse(worker_info=WorkerInfo(worker_heartbeat=beat))
 
     @rpc(ListWorkersRequest, visibility=True)
-    async def ListWorkers(self, request: ListWorkersRequest, namespace: Namespace, _call: Call) -> ListWorkersResponse:
+    async def ListWorkers(self, request: ListWorkersRequest, namespace: Namespace, call: Call) -> ListWorkersResponse:
         """By instance key. Both lists are filled: `workers_info` is the one that older clients read."""
         longest = self._limits.of(namespace.name).list_page_max
         size = request.page_size if 0 < request.page_size <= longest else longest
@@ -71,7 +73,7 @@ class WorkerCalls:
             after=_after(request.next_page_token),
             limit=size,
         )
-        found = await self._find(namespace, search)
+        found = await self._find(namespace, search, call)
         beats = [WorkerHeartbeat.FromString(encoded) for encoded in found.heartbeats]
         response = ListWorkersResponse(
             workers_info=[WorkerInfo(worker_heartbeat=beat) for beat in beats],
@@ -83,15 +85,17 @@ class WorkerCalls:
 
     @rpc(CountWorkersRequest, visibility=True)
     async def CountWorkers(
-        self, request: CountWorkersRequest, namespace: Namespace, _call: Call
+        self, request: CountWorkersRequest, namespace: Namespace, call: Call
     ) -> CountWorkersResponse:
         search = WorkerSearch(query=request.query, internal=request.include_system_workers)
-        return CountWorkersResponse(count=(await self._find(namespace, search)).total)
+        return CountWorkersResponse(count=(await self._find(namespace, search, call)).total)
 
-    async def _find(self, namespace: Namespace, search: WorkerSearch) -> WorkersFound:
+    async def _find(self, namespace: Namespace, search: WorkerSearch, call: Call) -> WorkersFound:
         if not self._limits.of(namespace.name).worker_lists:
             raise Unimplemented("method ListWorkers not supported")
-        return await self._directory.matching(registry_of(namespace.id)).find_workers(namespace.id, search)
+        return await self._routing.on_matching(
+            registry_of(namespace.id), lambda role: role.find_workers(namespace.id, search), call.timeout_ns
+        )
 
 
 def _after(token: bytes) -> str:
