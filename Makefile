@@ -7,7 +7,7 @@ SEEDS ?= 50
 SEED ?= 1
 ARGS ?=
 
-.PHONY: help setup dev cassandra test check lint tidy format sim conformance bench bench-cassandra profile compat dashboards lock clean
+.PHONY: help setup dev cassandra test check lint tidy format sim conformance bench bench-cassandra bench-cluster profile compat dashboards lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -63,6 +63,9 @@ bench: setup ## beside the reference server, as tables; ARGS="--in-flight 50", A
 
 bench-cassandra: setup ## on one node of Cassandra, which it starts (needs Java 17 and Maven); ARGS="--reference-cassandra FOLDER --write"
 	$(BIN)/python -m benchmarks.on_cassandra $(ARGS)
+
+bench-cluster: setup ## roles in processes of their own beside all in one, on a node which it starts; ARGS="--in-flight 50 --write"
+	$(BIN)/python -m benchmarks.on_cluster $(ARGS)
 
 profile: setup ## where a workflow's CPU goes, by call and by room; ARGS="--in-flight 1"
 	$(BIN)/python -m benchmarks.profile $(ARGS)
