@@ -2,7 +2,8 @@
 
 Invariant: an error of the tree of `perdure.base.errors` arrives as the same class with the same fields, so that its
 status and details are the same. One that this release doesn't know arrives as the nearest of its ancestors that it
-does, or by its status. One that is about the way to a third host arrives as plain Unavailable. Tracebacks and causes stay where they are.
+does, or by its status. One that is about the way to a third host arrives as plain Unavailable. Tracebacks and causes
+stay where they are.
 """
 
 import inspect
