@@ -6,8 +6,9 @@ STAMP := $(VENV)/.synced
 SEEDS ?= 50
 SEED ?= 1
 ARGS ?=
+TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/perdure/tools
 
-.PHONY: help setup dev cassandra test check lint tidy format sim conformance bench bench-cassandra bench-cluster profile compat dashboards lock clean
+.PHONY: help setup dev cassandra test check lint tidy format sim conformance bench bench-cassandra bench-cluster profile compat chart dashboards lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -78,6 +79,10 @@ compat: setup ## write docs/{compatibility,metrics,configuration}.md and deploy/
 
 dashboards: setup ## how many queries of Grafana dashboards have data here (needs Prometheus); ARGS=FOLDER
 	$(BIN)/python -m tests.e2e.dashboards $(ARGS)
+
+chart: setup ## lint the Helm chart, run its unit tests, and try the program with what it renders (needs Go)
+	deploy/helm/tools.sh $(TOOLS)
+	$(BIN)/python -m pytest -q tests/deploy $(ARGS)
 
 lock: setup ## bring requirements.lock in line with pyproject.toml; ARGS="--upgrade-package grpcio"
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \

@@ -28,11 +28,13 @@ SERVICE_ERRORS_RESOURCE_EXHAUSTED = counter(
     f"{_RPC} resource_exhausted_cause resource_exhausted_scope",
     "Calls that met a limit.",
 )
-SERVICE_NOT_FOUND = counter("service_errors_entity_not_found", _RPC, "Calls for something that isn't there.")
+# Dashboards ask for the rate of all `service_errors_*` at once: no two may have a series of the same labels.
+_ERROR = f"error_type {_RPC}"
+SERVICE_NOT_FOUND = counter("service_errors_entity_not_found", _ERROR, "Calls for something that isn't there.")
 SERVICE_ALREADY_STARTED = counter(
-    "service_errors_execution_already_started", _RPC, "Starts of a workflow whose id is taken."
+    "service_errors_execution_already_started", _ERROR, "Starts of a workflow whose id is taken."
 )
-SERVICE_UNAUTHORIZED = counter("service_errors_unauthorized", _RPC, "Calls without the permission for it.")
+SERVICE_UNAUTHORIZED = counter("service_errors_unauthorized", _ERROR, "Calls without the permission for it.")
 SERVICE_PANICS = counter("service_panics", _RPC, "Calls that failed by a defect.")
 CLIENT_REQUESTS = counter("client_requests", _CLIENT, "Calls of one role (service_name) to another (service_role).")
 CLIENT_LATENCY = histogram("client_latency", _CLIENT, "Seconds that calls between roles took.")

@@ -31,7 +31,6 @@ _INTERNAL = 13
 # Cancelled, invalid, not found, exists, denied, precondition, out of range, unauthenticated.
 _EXPECTED = frozenset((1, 3, 5, 6, 7, 9, 11, 16))
 _UNAUTHENTICATED = 16
-_STARTS = frozenset(("StartWorkflowExecution", "SignalWithStartWorkflowExecution", "ExecuteMultiOperation"))
 
 
 class Traffic:
@@ -121,18 +120,16 @@ def role_traffic(metrics: Metrics, clock: Clock, caller: str, role: str, operati
 def _service_errors(metrics: Metrics, labels: tuple[str, str, str]) -> Failed:
     # There from the beginning: an alert on a rate needs the zero.
     errors = metrics.family(series.SERVICE_ERRORS).labels(*labels)
-    missing = metrics.family(series.SERVICE_NOT_FOUND).labels(*labels)
-    if labels[1] in _STARTS:
-        metrics.family(series.SERVICE_ALREADY_STARTED).labels(*labels)
+    missing = metrics.family(series.SERVICE_NOT_FOUND).labels("serviceerror_NotFound", *labels)
 
     def failed(error: BaseException) -> None:
         metrics.family(series.SERVICE_ERROR_WITH_TYPE).labels(error_type(error), *labels).inc()
         if isinstance(error, NotFound):
             missing.inc()
         elif isinstance(error, WorkflowAlreadyStarted):
-            metrics.family(series.SERVICE_ALREADY_STARTED).labels(*labels).inc()
+            metrics.family(series.SERVICE_ALREADY_STARTED).labels(error_type(error), *labels).inc()
         elif isinstance(error, PermissionDenied) or getattr(error, "status", 0) == _UNAUTHENTICATED:
-            metrics.family(series.SERVICE_UNAUTHORIZED).labels(*labels).inc()
+            metrics.family(series.SERVICE_UNAUTHORIZED).labels(error_type(error), *labels).inc()
         if is_unexpected(error):
             errors.inc()
         if is_defect(error):

@@ -21,6 +21,7 @@ from temporalio.api.workflowservice.v1 import (
     UpdateWorkflowExecutionResponse,
 )
 
+from perdure.base import series
 from perdure.base.clock import Clock
 from perdure.base.metrics import UNKNOWN, VALUES_MAX, Metrics
 from perdure.base.slots import ChainKey
@@ -87,6 +88,9 @@ class _Link:
         self._is_here = is_here
         # Operation (a name, or a request's class) -> namespace id -> what is counted.
         self._by_operation: dict[str | type, dict[str, Traffic]] = {}
+        if caller:  # there from the beginning: an alert on a rate needs the zero
+            labels = ("serviceerror_Unavailable", UNKNOWN, UNKNOWN, caller, role)
+            metrics.family(series.CLIENT_ERRORS).labels(*labels)
 
     def follow(self, operation: str | type, namespace_id: str, call: Awaitable[T]) -> Coroutine[Any, Any, T]:
         """`call`, counted."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from perdure.base import series
 from perdure.base.clock import SECOND_NS, Clock
-from perdure.base.metrics import Metrics, Reading
+from perdure.base.metrics import UNKNOWN, Metrics, Reading
 from perdure.cluster.namespaces import Namespaces
 from perdure.history.executions import HistoryExecutions
 from perdure.shards.controller import Shards
@@ -43,6 +43,11 @@ class ProcessMeter:
         build = ("", platform.machine(), version("perdure"), "", platform.python_version())
         for service in metrics.services:
             metrics.family(series.RESTARTS).labels(service).inc()
+            # There from the beginning: a rate needs the zero.
+            labels = (UNKNOWN, UNKNOWN, service)
+            metrics.family(series.SERVICE_ERRORS_RESOURCE_EXHAUSTED).labels(*labels, UNKNOWN, UNKNOWN)
+            metrics.family(series.SERVICE_ALREADY_STARTED).labels("serviceerror_WorkflowAlreadyStarted", *labels)
+            metrics.family(series.SERVICE_UNAUTHORIZED).labels("serviceerror_PermissionDenied", *labels)
             metrics.family(series.BUILD_INFORMATION).labels(*build, service).set(1)
         metrics.on_read(self._read)
         gc.callbacks.append(self._collecting)

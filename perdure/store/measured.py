@@ -52,6 +52,8 @@ _LIST_ERRORS: dict[type[BaseException], Definition[Counter]] = {
     NotFound: series.VISIBILITY_NOT_FOUND,
     Unavailable: series.VISIBILITY_UNAVAILABLE,
 }
+# Documents that another role reads than the frontend.
+_OWNERS = {"queue_config": "matching"}
 _LIST_ERROR_ELSE = series.VISIBILITY_INTERNAL
 
 
@@ -292,11 +294,15 @@ class _Documents:
         self._meter = meter
 
     def read_document(self, kind: str, key: str) -> Coroutine[Any, Any, Document | None]:
-        return self._meter.follow(self._documents.read_document(kind, key), f"Get{kind.capitalize()}", "frontend")
+        return self._meter.follow(self._documents.read_document(kind, key), f"Get{kind.capitalize()}", _owner(kind))
 
     def list_documents(self, kind: str) -> Coroutine[Any, Any, list[Document]]:
-        return self._meter.follow(self._documents.list_documents(kind), f"List{kind.capitalize()}s", "frontend")
+        return self._meter.follow(self._documents.list_documents(kind), f"List{kind.capitalize()}s", _owner(kind))
 
     def replace_document(self, document: Document) -> Coroutine[Any, Any, bool]:
         operation = f"Update{document.kind.capitalize()}"
-        return self._meter.follow(self._documents.replace_document(document), operation, "frontend")
+        return self._meter.follow(self._documents.replace_document(document), operation, _owner(document.kind))
+
+
+def _owner(kind: str) -> str:
+    return _OWNERS.get(kind, "frontend")

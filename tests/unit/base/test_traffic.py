@@ -17,7 +17,7 @@ from perdure.base.errors import (
     WorkflowAlreadyStarted,
 )
 from perdure.base.metrics import Cell, Definition, Histogram, Metrics
-from perdure.base.traffic import Traffic, role_traffic, sent_traffic, service_traffic
+from perdure.base.traffic import Traffic, error_type, role_traffic, sent_traffic, service_traffic
 
 LABELS = ("default", "Start", "frontend")
 
@@ -158,6 +158,5 @@ async def test_errors_that_dashboards_name_have_their_own_counters(
     with pytest.raises(type(error)):
         await _traffic(metrics).follow(_raise(error))
     told = (series.SERVICE_NOT_FOUND, series.SERVICE_ALREADY_STARTED, series.SERVICE_UNAUTHORIZED)
-    assert {each.name: _value(metrics, each, *LABELS) for each in told} == {
-        each.name: float(each is definition) for each in told
-    }
+    found = {each.name: _value(metrics, each, error_type(error), *LABELS) for each in told}
+    assert found == {each.name: float(each is definition) for each in told}
