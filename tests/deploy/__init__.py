@@ -1,0 +1,1 @@
+"""What operators deploy with: the Helm chart, the image."""
