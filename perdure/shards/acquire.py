@@ -7,25 +7,29 @@ record means.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 
 import msgspec
 import structlog
 
 from perdure.base.entropy import new_id
 from perdure.base.errors import ShardLost, Unavailable
+from perdure.base.limits import MIB
 from perdure.base.slots import even_ranges
 from perdure.shards.claim import Claim
 from perdure.shards.groups import CorruptLog, base_of, decode_group
 from perdure.shards.log import LogStart, Stretch
 from perdure.shards.options import World
 from perdure.shards.retrying import delay_s, once, settled
-from perdure.store.contract import OutcomeUnknown, SegmentHeader, SegmentId, ShardRow
+from perdure.store.contract import Group, OutcomeUnknown, SegmentHeader, SegmentId, ShardRow
 
 log = structlog.get_logger(__name__)
 
 _GROUPS_A_PAGE = 16
+# So many bytes of a log are read before its end is sealed; the rest afterwards.
+_AHEAD_MAX = 8 * MIB
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -50,37 +54,63 @@ async def create_shards(world: World) -> list[ShardRow]:
 
 
 class Drawn(msgspec.Struct, frozen=True):
-    """An epoch that was drawn for `host`. `over`: done when the former owner answers nothing more, None if there is
-    none.
-    """
+    """An epoch that was drawn for `host`, with its first segment: opened, and linked by nothing yet."""
 
     claim: Claim
     host: str
-    over: "asyncio.Future[None] | None"
+    own: SegmentId
+
+    @property
+    def former(self) -> str:
+        """The other host that may answer for the shard still; "" if none may."""
+        owner = self.claim.row.owner
+        return owner if owner != self.host else ""
+
+
+# Groups of a log that were read before its end was sealed: of each segment those up to a number that was committed.
+Ahead = Mapping[SegmentId, Sequence[Group]]
+_NOTHING: Ahead = MappingProxyType({})
 
 
 async def draw(world: World, shard: str) -> Drawn:
-    """Draw an epoch, and have a living owner let go. Raises Unavailable."""
+    """Draw an epoch: who has the shard goes on, but moves the begin of its log no more. Raises Unavailable."""
     host = world.tenure.host
     if world.store.is_shared and not host:
         raise Unavailable("This host has no lease.")
     claim = await Claim.draw(world, shard)
-    former = claim.row.owner
-    over = world.tenure.outlive(former, shard, claim.row.epoch) if former not in ("", host) else None
-    if over is not None:
-        # It confirms within a renewal's time, and commits until then.
-        await asyncio.wait([over], timeout=world.options.hand_over_s)
-    return Drawn(claim, host, over)
+    return Drawn(claim, host, await _open_own(world, shard, claim.row.epoch))
 
 
-async def take(world: World, drawn: Drawn) -> Taken:
-    """Take a shard from whoever has it. Raises ShardLost (a newer claim), Unavailable, CorruptLog."""
+async def read_ahead(world: World, drawn: Drawn) -> Ahead:
+    """What is in the log while its owner still adds to it: so there is less to read once it may not. Raises
+    StoreUnavailable.
+    """
+    found: dict[SegmentId, Sequence[Group]] = {}
+    at, left = drawn.claim.row.first, _AHEAD_MAX
+    while at is not None and left > 0:
+        header = await settled(world, partial(world.store.log.read_header, at))
+        if header is None:
+            break
+        end = header.end if header.end is not None else header.last
+        groups: list[Group] = []
+        while left > 0 and (not groups or groups[-1].n < end):
+            after = groups[-1].n if groups else 0
+            page = await settled(world, partial(world.store.log.read_groups, at, after, _GROUPS_A_PAGE))
+            # What is beyond the newest that the header told of may not be committed.
+            page = [group for group in page if group.n <= end]
+            if not page:
+                break
+            groups += page
+            left -= sum(len(group.body) for group in page)
+        found[at] = groups
+        at = header.next
+    return found
+
+
+async def take(world: World, drawn: Drawn, ahead: Ahead = _NOTHING) -> Taken:
+    """Take a shard for which nobody answers any more. Raises ShardLost (a newer claim), Unavailable, CorruptLog."""
     claim, shard = drawn.claim, drawn.claim.row.shard
-    taken = await _take_log(world, claim)
-    if drawn.over is not None:
-        await asyncio.wait([drawn.over])
-        if drawn.over.cancelled():
-            raise Unavailable(f"The former owner of shard {shard} is still there.")
+    taken = await _take_log(world, drawn, ahead)
     await claim.answer_as(drawn.host)
     # Whoever saw this host in the row may have taken the shard from it since.
     if world.tenure.host != drawn.host or world.tenure.is_revoked(shard, claim.row.epoch):
@@ -88,15 +118,15 @@ async def take(world: World, drawn: Drawn) -> Taken:
     return taken
 
 
-async def _take_log(world: World, claim: Claim) -> Taken:
+async def _take_log(world: World, drawn: Drawn, ahead: Ahead) -> Taken:
     """Seal and read the log of a shard whose epoch was drawn. Raises as `take`."""
+    claim, own = drawn.claim, drawn.own
     shard, epoch = claim.row.shard, claim.row.epoch
-    own = await _open_own(world, shard, epoch)
     if claim.row.first is None:
         await claim.begin_at(own)
         return Taken(claim, LogStart(own, base_of(epoch), claim.row.after_us), time_ns=claim.row.time_ns)
     chain = await _seal(world, claim, own)
-    stretches, tail = await _read(world, chain)
+    stretches, tail = await _read(world, chain, ahead)
     stamped_us = max(claim.row.after_us, *(header.ceiling_us for _, header in chain))
     start = LogStart(own, base_of(epoch), stamped_us, stretches)
     records = [record for record in tail.records if record[0] >= tail.floor]
@@ -158,7 +188,9 @@ class _Tail:
         self.records: list[tuple[int, bytes]] = []
 
 
-async def _read(world: World, chain: Sequence[tuple[SegmentId, SegmentHeader]]) -> tuple[list[Stretch], _Tail]:
+async def _read(
+    world: World, chain: Sequence[tuple[SegmentId, SegmentHeader]], ahead: Ahead
+) -> tuple[list[Stretch], _Tail]:
     tail = _Tail()
     stretches: list[Stretch] = []
     for index, (segment, header) in enumerate(chain):
@@ -170,17 +202,24 @@ async def _read(world: World, chain: Sequence[tuple[SegmentId, SegmentHeader]]) 
             after = former[1].end
         else:
             after = None
-        stretches.append(await _read_segment(world, segment, after, end, tail))
+        stretches.append(await _read_segment(world, Stretch(segment, end), after, ahead.get(segment, ()), tail))
     return stretches, tail
 
 
-async def _read_segment(world: World, segment: SegmentId, after: int | None, end: int, tail: _Tail) -> Stretch:
-    """Read the groups after `after` (None: from wherever the segment begins) up to `end`. Raises CorruptLog."""
-    stretch = Stretch(segment, end)
+async def _read_segment(
+    world: World, stretch: Stretch, after: int | None, ahead: Sequence[Group], tail: _Tail
+) -> Stretch:
+    """Read the groups after `after` (None: from wherever the segment begins) up to the end, but those that were read
+    `ahead`. Raises CorruptLog.
+    """
+    segment, end = stretch.segment, stretch.last
     last = after
     while last is None or last < end:
         cursor = last or 0
-        groups = await settled(world, partial(world.store.log.read_groups, segment, cursor, _GROUPS_A_PAGE))
+        if ahead:
+            groups, ahead = list(ahead), ()
+        else:
+            groups = await settled(world, partial(world.store.log.read_groups, segment, cursor, _GROUPS_A_PAGE))
         groups = [group for group in groups if group.n <= end]
         if not groups and last is None:
             break

@@ -108,6 +108,7 @@ class Checkpointer:
         self._handle: asyncio.TimerHandle | None = None
         self._work: asyncio.Task[None] | None = None
         self._is_stopped = False
+        self._overtaken_s: float | None = None  # loop time: since when a newer epoch is known of
         self._until = 0.0  # loop time: what is dirty since before then is checkpointed without waiting for its age
         # One thing at a time changes rows: what is read while nobody else writes is what there is.
         self.writing = asyncio.Lock()
@@ -178,6 +179,8 @@ class Checkpointer:
     async def _next(self, *, everything: bool) -> bool:
         """Make one checkpoint; False if there is nothing for one. Raises ShardLost."""
         async with self.writing:
+            if self._parts.log.failure is not None:
+                raise ShardLost(self._parts.log.failure)
             batch = self._take(everything=everything)
             if batch is not None:
                 await self._checkpoint(batch)
@@ -328,8 +331,21 @@ class Checkpointer:
         except StoreUnavailable as error:
             log.warning("log not shortened yet", shard=self._shard.shard_id, error=error.message)
             return
+        except ShardLost:
+            self._overtaken()
+            return
         parts.log.forget(segments)
         await self._drop(segments)
+
+    def _overtaken(self) -> None:
+        """A newer epoch was drawn. The log is this owner's until it is sealed, but for its begin, on which whoever drew
+        counts. If nobody comes, the shard is given up, so that its log can be shortened again. Raises ShardLost.
+        """
+        now_s = asyncio.get_running_loop().time()
+        if self._overtaken_s is None:
+            self._overtaken_s = now_s
+        elif now_s - self._overtaken_s > self._world.options.overtaken_s:
+            raise ShardLost("Another host was going to take the shard, and did not.")
 
     async def _drop(self, segments: Sequence[SegmentId]) -> None:
         """Nothing leads to these any more; one that can't be dropped is garbage, never data."""

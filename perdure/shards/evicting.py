@@ -14,15 +14,13 @@ from perdure.base.clock import SECOND_NS
 from perdure.base.errors import Unavailable
 from perdure.base.tasks import Background
 from perdure.shards.options import World
-from perdure.shards.retrying import delay_s, once, settled
+from perdure.shards.retrying import delay_s, once
 from perdure.store.contract import LeaseRow
 
 log = structlog.get_logger(__name__)
 
 # Two clocks that run for a lease's time differ by less.
 _MARGIN = 1.1
-# Who takes a shard is done with it after so many quarters of a lease's time, or has died.
-_TAKING_LOOKS = 8
 
 
 class _Entry:
@@ -46,7 +44,6 @@ class Evictions:
         self._leases = world.store.leases
         self._background = background
         self._hosts: dict[str, dict[_Revocation, _Entry]] = {}
-        self._watched: dict[str, asyncio.Task[None]] = {}
 
     def outlive(self, host: str, shard: str, epoch: int) -> "asyncio.Future[None]":
         """See `perdure.shards.tenure.Tenure.outlive`."""
@@ -105,55 +102,6 @@ class Evictions:
             await once(self._world, partial(self._leases.replace_lease, wanted))
         elif entries:
             await asyncio.sleep(poll_s)
-
-    async def until_free(self, shard: str, epoch: int, own: str) -> None:
-        """See `perdure.shards.tenure.Tenure.until_free`. `own`: this process's id."""
-        options = self._world.options
-        read = partial(self._world.store.shards.read_shard, shard)
-        gone = {"", own}
-        row = await settled(self._world, read)
-        looks = 0
-        while row is not None:
-            if row.owner not in gone:
-                gone.add(row.owner)
-                watching = self._watched.get(row.owner)
-                if watching is None:
-                    watching = self._watched[row.owner] = self._background.spawn(self._watch(row.owner), "another host")
-                await asyncio.wait([watching])
-            elif row.owner in ("", own) and row.epoch > epoch and looks < _TAKING_LOOKS:
-                # Somebody is taking it from here; only if nothing comes of it, it is free.
-                looks += 1
-                await asyncio.sleep(options.lease_s / 4)
-            else:
-                return
-            before, row = row, await settled(self._world, read)
-            if row != before:
-                looks = 0
-
-    async def _watch(self, host: str) -> None:
-        """Until its lease stands still for a lease's time, or is gone."""
-        options = self._world.options
-        needed_ns = int(options.lease_s * _MARGIN * SECOND_NS)
-        poll_s = options.lease_s * _MARGIN / 2
-        version, still_ns = -1, 0
-        looked_ns = self._world.clock.monotonic_ns()
-        try:
-            while still_ns < needed_ns:
-                try:
-                    row = await once(self._world, partial(self._leases.read_lease, host))
-                except Unavailable:
-                    await asyncio.sleep(poll_s)
-                    continue
-                if row is None:
-                    return
-                now_ns = self._world.clock.monotonic_ns()
-                passed_ns, looked_ns = now_ns - looked_ns, now_ns
-                still_ns = still_ns + min(passed_ns, int(1.5 * poll_s * SECOND_NS)) if row.version == version else 0
-                version = row.version
-                if still_ns < needed_ns:
-                    await asyncio.sleep(poll_s)
-        finally:
-            del self._watched[host]
 
 
 def _end(entries: dict[_Revocation, _Entry], over: list[_Revocation]) -> None:

@@ -36,10 +36,6 @@ class Leased:
         """See `Tenure.outlive`."""
         return self._evictions.outlive(host, shard, epoch)
 
-    async def until_free(self, shard: str, epoch: int) -> None:
-        """See `Tenure.until_free`."""
-        await self._evictions.until_free(shard, epoch, self._lease.host)
-
     async def end(self) -> None:
         """See `Tenure.end`."""
         await self._background.close()

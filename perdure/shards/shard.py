@@ -11,7 +11,7 @@ from functools import partial
 import structlog
 from temporalio.api.enums.v1 import ResourceExhaustedCause, ResourceExhaustedScope
 
-from perdure.base.errors import ResourceExhausted, ShardLost, Unavailable
+from perdure.base.errors import ResourceExhausted, ShardElsewhere, ShardLost, Unavailable
 from perdure.base.slots import SlotRange
 from perdure.base.tasks import Background
 from perdure.shards.acquire import Taken
@@ -58,7 +58,7 @@ class OwnedShard:
         parts = Parts(self.log, taken.claim, homes, self.offers, self.timers, self.effects, strays)
         self.checkpointer = Checkpointer(world, self, parts, self._background)
         self.auditor = Auditor(world, self, parts, self.pump, self.firing, self._background)
-        self._inheriting = Inheriting(world, parts, self.checkpointer)
+        self.inheriting = Inheriting(world, parts, self.checkpointer)
 
     @property
     def shard_id(self) -> str:
@@ -79,6 +79,16 @@ class OwnedShard:
     def is_lost(self) -> bool:
         """Whether nothing will be committed here any more."""
         return self.log.failure is not None
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether nothing new is taken here any more."""
+        return self._refusal is not None
+
+    def check_here(self) -> None:
+        """Raise what `append` would, if nothing new is taken here any more."""
+        if self._refusal is not None:
+            raise self._refusal()
 
     def now_ns(self) -> int:
         """The shard's time: the clock's, but never before what was read or answered here (I3)."""
@@ -163,7 +173,7 @@ class OwnedShard:
         self.firing.schedule()
         self._background.spawn(self._offer_all(), "first offers")
         if self._row.inherits:
-            self._background.spawn(self._inheriting.run(), "inherited rows")
+            self._background.spawn(self.inheriting.run(), "inherited rows")
         self.auditor.start()
 
     async def _offer_all(self) -> None:
@@ -219,7 +229,8 @@ class OwnedShard:
     def failed(self, reason: str) -> None:
         """The log has failed: forget everything."""
         is_released = self._refusal is not None
-        self._refusal = partial(ShardLost, reason)
+        if self._refusal is None:
+            self._refusal = partial(ShardLost, reason)
         self.firing.stop()
         self.auditor.stop()
         (log.info if is_released else log.warning)(
@@ -237,6 +248,20 @@ class OwnedShard:
         """Give the shard up."""
         self.log.fail(reason)
 
+    def refuse(self, refusal: Callable[[], Unavailable]) -> None:
+        """Take nothing new from now on: `append` raises `refusal()` before anything is done. What was appended goes on.
+        Idempotent, and for good: the shard can only be lost after that.
+        """
+        if self._refusal is None:
+            self._refusal = refusal
+            self.firing.stop()
+            self.auditor.stop()
+
+    async def drained(self) -> None:
+        """Wait until all that was appended is durable, and who waited for it has gone on. Raises ShardLost."""
+        await self.log.durable(self.log.next_position - 1)
+        await asyncio.sleep(0)
+
     async def catch_up(self) -> None:
         """Checkpoint what is dirty now, and go on serving. Raises ShardLost."""
         await self.checkpointer.catch_up()
@@ -247,11 +272,8 @@ class OwnedShard:
         nothing is answered any more, and the log is empty, unless this owner `is_last`: nobody will read it. The shard
         must be failed afterwards, in any case. Raises Unavailable.
         """
-        if self._refusal is not None:
-            raise self._refusal()
-        self._refusal = refusal
-        self.firing.stop()
-        self.auditor.stop()
+        self.check_here()
+        self.refuse(refusal)
         try:
             async with asyncio.timeout(self._world.options.stop_timeout_s):
                 await self.checkpointer.finish(is_last=is_last)
@@ -260,16 +282,15 @@ class OwnedShard:
             raise Unavailable("The shard could not be checkpointed in time.") from error
         self._is_frozen = True
 
-    async def stop(self) -> None:
+    async def stop(self, within_s: float | None = None) -> None:
         """Release the shard: take nothing more, checkpoint everything, leave an empty log. Returns when time is over
         too; what is not checkpointed then is in the log.
         """
         if self._refusal is None:
-            self._refusal = partial(ShardLost, "The shard is being released.")
-            self.firing.stop()
-            self.auditor.stop()
+            self.refuse(_released)
+            timeout_s = self._world.options.stop_timeout_s
             try:
-                async with asyncio.timeout(self._world.options.stop_timeout_s):
+                async with asyncio.timeout(timeout_s if within_s is None else within_s):
                     await self.checkpointer.finish()
             except (Unavailable, TimeoutError) as error:
                 log.warning("shard released with a log", shard=self.shard_id, error=str(error))
@@ -279,3 +300,7 @@ class OwnedShard:
     async def close(self) -> None:
         """End everything that still runs for this shard. It must be lost."""
         await self._background.close()
+
+
+def _released() -> ShardElsewhere:
+    return ShardElsewhere("The shard is being released.")

@@ -28,12 +28,6 @@ class Tenure(Protocol):
         """Take the shard from `host`: done when it answers nothing more from what it knew of it before `epoch`."""
         ...
 
-    async def until_free(self, shard: str, epoch: int) -> None:
-        """Wait until no other living process owns the shard, or is taking it: this one drew `epoch` last. Raises
-        Unavailable.
-        """
-        ...
-
     def hurry(self) -> None:
         """A shard was lost: confirm it soon, whoever has taken it waits."""
         ...
@@ -62,9 +56,6 @@ class Sole:
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         over.set_result(None)
         return over
-
-    async def until_free(self, shard: str, epoch: int) -> None:
-        """Nobody else is there."""
 
     def hurry(self) -> None:
         """Nobody waits."""

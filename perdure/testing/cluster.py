@@ -31,7 +31,9 @@ from perdure.frontend.methods import full_name
 from perdure.frontend.services import FrontendOptions
 from perdure.rpc.call import CallMeta
 from perdure.server.cluster import Options, Roles
+from perdure.shards.neighbours import Alone
 from perdure.shards.options import ShardOptions
+from perdure.store.contract import ShardRow
 from perdure.testing.entropy import SeededEntropy
 from perdure.testing.loop import VirtualClock, VirtualLoop
 from perdure.testing.network import Network, NetworkDirectory, RemoteHistory, RemoteMatching
@@ -98,15 +100,16 @@ class Host:
         offset_ns = int((2 * entropy.fraction() - 1) * options.skew_ns / 2)
         self.clock = VirtualClock(cluster.loop, offset_ns)
         store = cluster.store.seen_by(name)
-        shards = msgspec.structs.replace(options.roles.shards, share=(place, options.places))
         self.roles = cluster.build(
             store,
             self.clock,
             entropy,
-            msgspec.structs.replace(options.roles, shards=shards),
+            options.roles,
             lambda _: NetworkDirectory(PlacesDirectory(self, cluster), cluster.network),
         )
         self.roles.history.callbacks.sender = cluster.outside
+        self.roles.shards.neighbours = PlacesNeighbours(self, cluster)
+        self.roles.shards.assign(set(cluster.shard_ids[place :: options.places]), 0)
         settings = FrontendOptions(limits=options.roles.limits, throttled=False, list_throttled=False)
         self.frontend = Frontend(
             self.roles.namespaces, self.roles.directory, store.visibility, self.clock, entropy, settings
@@ -132,6 +135,18 @@ class Host:
             if task.cancelled() and current is not None and not current.cancelling():
                 raise Unavailable("Connection lost.") from error
             raise
+
+
+class PlacesNeighbours(Alone):
+    """A host that has a successor finds out when it has lost a shard to it."""
+
+    def __init__(self, host: Host, cluster: "SimCluster") -> None:
+        self._host = host
+        self._cluster = cluster
+
+    async def refresh(self, view: int) -> None:
+        if self._host.is_abandoned:
+            self._host.roles.shards.assign(set(), 1)
 
 
 class PlacesDirectory:
@@ -211,6 +226,10 @@ class SimCluster:
 
     async def start(self, place: int = 0) -> None:
         """Bring up a host; returns when it answers or has died again."""
+        if not self.shard_ids:
+            ranges = even_ranges(self.options.roles.shards.shards)
+            wanted = [ShardRow(new_id(self.entropy), slots, 0, None) for slots in ranges]
+            self.shard_ids = [row.shard for row in await self.store.shards.initialise(wanted)]
         self._incarnations += 1
         host = Host(f"host-{self._incarnations}", place, self)
         self.log.note(f"{host.name} starts")
@@ -219,8 +238,6 @@ class SimCluster:
         await asyncio.wait((starting,))
         if not host.is_dead and starting.exception() is not None:
             self.crash(host)
-        if not self.shard_ids:
-            self.shard_ids = [row.shard for row in await self.store.shards.list_shards()]
 
     async def start_missing(self) -> None:
         """Bring up a host at every place that has none."""

@@ -8,6 +8,7 @@ import msgspec
 
 from perdure.base.errors import Bug, PerdureError, ShardLost
 from perdure.base.slots import ChainKey
+from perdure.shards.acquire import create_shards
 from perdure.shards.contract import ChainRows, Shard, Transition
 from perdure.shards.controller import Shards
 from perdure.shards.measured import ShardMeters
@@ -238,6 +239,12 @@ class Host:
         self.world = World(self.store, self.role, self.clock, entropy, self.options)
         self.meters = ShardMeters()
         self.shards = Shards(self.store, self.role, self.clock, entropy, self.options, self.meters)
+
+    async def start_with(self, *places: int) -> None:
+        """Take some shards, by their place among all."""
+        rows = await create_shards(self.world)
+        self.shards.assign({rows[place].shard for place in places}, 1)
+        await self.shards.start()
 
     async def start(self) -> OwnedShard:
         """Take everything; the shard of slot 0."""

@@ -6,17 +6,15 @@ import pytest
 
 from perdure.base.errors import PerdureError, Unavailable
 from perdure.base.tasks import Background
-from perdure.shards.options import ShardOptions
-from perdure.store.memory import MemoryStore
 from perdure.testing.entropy import SeededEntropy
-from perdure.testing.loop import VirtualClock, running_loop
+from perdure.testing.loop import running_loop
 from perdure.testing.store_faults import FaultPlan, Faults
+from tests.unit.shards.circle import Circle
 from tests.unit.shards.fakes import Host, key, passes, virtual
 
 STORMY = FaultPlan(
     lost=0.03, done=0.03, late=0.03, raised=0.02, unfinished=0.03, slow=0.2, refused=0.005, slow_s_max=0.3
 )
-OPTIONS = ShardOptions(shards=1, segment_bytes=200, checkpoint_age_s=0.2)
 
 
 class Storm:
@@ -24,9 +22,9 @@ class Storm:
 
     def __init__(self) -> None:
         loop = running_loop()
-        self.store = MemoryStore(VirtualClock(loop), is_shared=True)
         self.faults = Faults(loop.entropy.fork("faults"), STORMY)
         self.chance: SeededEntropy = loop.entropy.fork("storm")
+        self.circle = Circle(faults=self.faults, segment_bytes=200, checkpoint_age_s=0.2)
         self.hosts: list[Host] = []
         self.acknowledged: list[int] = []
         self.tried = 0
@@ -40,8 +38,10 @@ class Storm:
             self.errors.append(repr(error))
 
     async def add_host(self) -> None:
-        host = Host(self.store, f"host-{len(self.hosts)}", OPTIONS, self.faults)
+        name = f"host-{len(self.hosts)}"
+        host = await self.circle.add(name)
         self.hosts.append(host)
+        self.circle.give({0: name}, host)
         self.background.spawn(host.shards.start(), "start")
         self.background.spawn(self.write(host), "writer")
         self.background.spawn(self.look(host), "reader")
@@ -83,7 +83,9 @@ class Storm:
                 self.errors.append(f"{len(ready)} owners at {running_loop().time():.3f} s")
 
     async def rage(self, until_s: float) -> None:
-        """Cut hosts off, stop them in good order, let new ones come."""
+        """Cut hosts off from the store and from one another, stop them in good order, let new ones come, and tell some
+        whose the shard should be.
+        """
         while running_loop().time() < until_s:
             await passes(3 * self.chance.fraction())
             host = self.hosts[self.chance.below(len(self.hosts))]
@@ -97,6 +99,9 @@ class Storm:
                 await self.add_host()
             elif dice < 0.9:
                 self.background.spawn(host.shards.stop(), "stop")
+            elif dice < 0.97:
+                self.circle.give({0: name}, self.hosts[self.chance.below(len(self.hosts))])
+            self.circle.lines[host].is_cut = self.chance.fraction() < 0.3
 
 
 @pytest.mark.parametrize("seed", range(16))
@@ -110,7 +115,10 @@ def test_no_read_is_older_than_what_was_acknowledged_before_it_began(seed: int) 
         await storm.rage(100)
         storm.faults.heal()
         await storm.faults.land()
+        for line in storm.circle.lines.values():
+            line.is_cut = False
         await storm.add_host()
+        storm.circle.give({})
         await passes(30)
         assert sum(len(host.shards.owned()) for host in storm.hosts) == 1
         await storm.background.close()

@@ -172,8 +172,8 @@ def test_an_open_run_is_left_alone_and_the_row_of_one_that_is_gone_is_deleted() 
 def test_runs_of_other_hosts_are_left_alone(which: int) -> None:
     async def work() -> None:
         store = memory()
-        host = Walker(store, options=ShardOptions(shards=2, share=(which, 2)))
-        await host.shards.start()
+        host = Walker(store, options=ShardOptions(shards=2))
+        await host.start_with(which)
         (mine,) = host.shards.owned()
         names = [f"w{n}" for n in range(8)]
         await store.visibility.upsert([row(5, name, n) for n, name in enumerate(names)])

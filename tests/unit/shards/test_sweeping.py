@@ -283,9 +283,9 @@ def test_what_was_just_released_is_no_orphan() -> None:
 def test_shards_of_others_are_left_alone(which: int) -> None:
     async def work() -> None:
         store = memory()
-        options = ShardOptions(shards=2, share=(which, 2), sweep_interval_s=0.5, sweep_page=2)
+        options = ShardOptions(shards=2, sweep_interval_s=0.5, sweep_page=2)
         host = Host(store, options=options)
-        await host.shards.start()
+        await host.start_with(which)
         (mine,) = host.shards.owned()
         other = next(row.shard for row in await store.shards.list_shards() if row.shard != mine.shard_id)
         left = [await _leave(store, shard, 0, number) for shard in (mine.shard_id, other) for number in (0, 1)]
@@ -349,7 +349,7 @@ def test_whatever_goes_wrong_the_log_is_whole_and_in_the_end_nothing_else_is_the
         last = Host(store, "last", SMALL)
         shard = await last.start()
         await last.role.add(shard, key(), 1)
-        await passes(LONG)
+        await passes(2 * LONG)
         assert await _stored(store) == {stretch.segment for stretch in shard.log.segments}
         values = await last.role.values(shard, key())
         assert len(values) == len(set(values))

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from perdure.base.errors import PerdureError, ShardLost, Unavailable
+from perdure.base.errors import PerdureError, ShardElsewhere, ShardLost, Unavailable
 from perdure.shards.acquire import create_shards, draw, take
 from perdure.shards.claim import Claim
 from perdure.shards.options import ShardOptions
@@ -314,7 +314,7 @@ def test_a_released_shard_leaves_nothing_to_replay() -> None:
         for value in range(10):
             await old.role.add(shard, key(str(value)), value)
         await old.shards.stop()
-        with pytest.raises(ShardLost):
+        with pytest.raises(ShardElsewhere):
             old.role.put(shard, key(), 1)
         taken = await take(new.world, await draw(new.world, shard.shard_id))
         assert not taken.records
