@@ -85,6 +85,8 @@ def channel_arguments(options: ServerOptions) -> list[tuple[str, int]]:
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.keepalive_time_ms", options.keepalive_ms),
         ("grpc.keepalive_timeout_ms", options.keepalive_timeout_ms),
+        ("grpc.http2.ping_timeout_ms", options.keepalive_timeout_ms),  # else a ping may take a minute
+        ("grpc.http2.max_pings_without_data", 0),  # else the third in a long poll waits
         ("grpc.max_connection_idle_ms", options.connection_idle_ms),
         ("grpc.max_connection_age_ms", options.connection_age_ms),
         ("grpc.max_connection_age_grace_ms", options.connection_grace_ms),

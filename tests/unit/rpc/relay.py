@@ -7,7 +7,7 @@ from typing import Any
 
 from perdure.rpc.call import RawMethod
 from perdure.rpc.role_handlers import INTERNAL_OPTIONS
-from perdure.rpc.server import RpcServer
+from perdure.rpc.server import RpcServer, ServerOptions
 from perdure.rpc.tls import ServerTls
 
 
@@ -83,10 +83,10 @@ async def relayed(port: int) -> AsyncIterator[Relay]:
 
 @contextlib.asynccontextmanager
 async def hosting(
-    methods: Mapping[str, RawMethod], tls: ServerTls | None = None
+    methods: Mapping[str, RawMethod], tls: ServerTls | None = None, options: ServerOptions = INTERNAL_OPTIONS
 ) -> AsyncIterator[tuple[RpcServer, int]]:
     """A listener for other hosts, and its port."""
-    server = RpcServer(methods, options=INTERNAL_OPTIONS, tls=tls)
+    server = RpcServer(methods, options=options, tls=tls)
     port = await server.start("127.0.0.1:0")
     try:
         yield server, port

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc.aio
+import msgspec
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]  # it ships no annotations
 
@@ -18,7 +19,7 @@ from perdure.cluster.roles import Call, HistoryPage, HistoryRead
 from perdure.rpc.call import CallMeta, RawMethod
 from perdure.rpc.channels import ChannelOptions
 from perdure.rpc.peers import Peers
-from perdure.rpc.role_handlers import history_methods
+from perdure.rpc.role_handlers import INTERNAL_OPTIONS, history_methods
 from perdure.rpc.role_methods import HISTORY, MESSAGE_BYTES_MAX
 from perdure.rpc.status import INTERNAL_MESSAGE
 from perdure.rpc.tls import CHECK_NS, ChannelTls, ServerTls
@@ -109,6 +110,22 @@ async def test_a_host_that_falls_silent_is_noticed_by_its_pings() -> None:
             relay.hold()
         assert type(call.result()) is Unavailable
         assert suspected == [relay.address]
+
+
+async def test_a_caller_that_falls_silent_has_its_call_cancelled() -> None:
+    role = Waiting()
+    soon = msgspec.structs.replace(INTERNAL_OPTIONS, keepalive_ms=200, keepalive_timeout_ms=200)
+    async with (
+        hosting(serving(role), options=soon) as (_, port),
+        relayed(port) as relay,
+        peering(ChannelOptions()) as (peers, _),
+        asyncio.TaskGroup() as calls,
+    ):
+        calls.create_task(outcome(peers.history(relay.address).read_history(KEY, READ, Call())))
+        await role.begun.wait()
+        relay.hold()
+        await role.cancelled.wait()
+        relay.cut()
 
 
 async def test_a_host_that_came_back_is_reached_again() -> None:
