@@ -33,6 +33,10 @@ _ELSEWHERE: dict[Role, type[ShardElsewhere] | type[PartitionElsewhere]] = {
 }
 
 
+def _unheard(moved: Callable[[QueueKey], bool]) -> None:
+    """Nobody wants to know."""
+
+
 class Connections(Protocol):
     """The roles of other hosts, by address."""
 
@@ -51,7 +55,7 @@ class Connections(Protocol):
 
 class RingDirectory:
     """`perdure.cluster.roles.Directory` over the members. `local_*` are set by whoever composes the process, once they
-    exist, for the roles that it has.
+    exist, for the roles that it has; `on_moved` too, where there are shards.
     """
 
     def __init__(self, membership: Watched, shards: ShardMapCache, connections: Connections, clock: Clock) -> None:
@@ -68,6 +72,8 @@ class RingDirectory:
         self._matchings: dict[str, MatchingRole] = {}
         self._overrides: dict[tuple[Role, str], tuple[str, int]] = {}
         self._rings = Rings(membership.view, membership.suspects)
+        # Called with a test for the partitions that have another owner than before.
+        self.on_moved: Callable[[Callable[[QueueKey], bool]], None] = _unheard
         membership.subscribe(self._changed)
 
     # ------------------------------------------------------------------------------------------- the Directory
@@ -216,12 +222,20 @@ class RingDirectory:
         return self._rings.owner(role, key)
 
     def _changed(self, view: View) -> None:
-        self._rings = Rings(view, self._membership.suspects)
+        before = self._rings
+        now = self._rings = Rings(view, self._membership.suspects)
         there = {member.host for member in view.members}
         for known in (self._histories, self._matchings, self._routed_matching):
             for host in [host for host in known if host not in there]:
                 del known[host]
         self._overrides = {at: said for at, said in self._overrides.items() if said[0] in there}
+        if now.hosts(Role.MATCHING) != before.hosts(Role.MATCHING):
+
+            def moved(partition: QueueKey) -> bool:
+                key = partition_key(partition)
+                return before.owner(Role.MATCHING, key) != now.owner(Role.MATCHING, key)
+
+            self.on_moved(moved)
 
     def _address(self, role: Role, host: str) -> str:
         address = self._membership.view.address(host, role)

@@ -13,7 +13,14 @@ from temporalio.api.taskqueue.v1 import TaskQueueConfig
 
 from perdure.base.clock import MS_NS, SECOND_NS, Clock
 from perdure.base.entropy import Entropy
-from perdure.base.errors import DeadlineExceeded, NotFound, PerdureError, StickyUnavailable, Unavailable
+from perdure.base.errors import (
+    DeadlineExceeded,
+    NotFound,
+    PartitionElsewhere,
+    PerdureError,
+    StickyUnavailable,
+    Unavailable,
+)
 from perdure.base.limits import LimitsSource
 from perdure.base.tasks import Background
 from perdure.cluster.queue_configs import QueueConfigs
@@ -73,6 +80,7 @@ class Partition:
         "_limit_timer",
         "_matcher",
         "_meter",
+        "_moved",
         "_polls",
         "_pull_failures",
         "_starter",
@@ -99,6 +107,7 @@ class Partition:
         self._last_ns = now
         self._pull_failures: dict[str, int] = {}
         self._closed = False
+        self._moved: PartitionElsewhere | None = None
         self._meter: QueueMeter | None = None
 
     def was_polled_lately(self, now_ns: int) -> bool:
@@ -203,6 +212,8 @@ class Partition:
                 if not waiter.ended:
                     self._matcher.rejoin(waiter)
                     self.match(from_backlog=True)
+            if (moved := self._moved) is not None:
+                raise PartitionElsewhere(moved.message, moved.host, moved.view)  # each poll has its own
             self._meter_for(waiter.poll.normal_queue).timeouts.inc()
             return b""
         except asyncio.CancelledError:
@@ -238,14 +249,16 @@ class Partition:
         """A worker shut down; it is not shown any more."""
         self._history.remove(identity)
 
-    def unload(self) -> None:
-        """Forget everything; polls get an empty answer, queries fail. Shards offer again what is outstanding."""
-        self._closed = True
+    def unload(self, moved: PartitionElsewhere | None = None) -> None:
+        """Forget everything; polls get an empty answer, queries fail, or both fail with `moved`. Shards offer again
+        what is outstanding.
+        """
+        self._closed, self._moved = True, moved
         pollers, questions = self._matcher.clear()
         for waiter in pollers:
             waiter.end()
         for question in questions:
-            question.fail(StickyUnavailable("The worker of this sticky queue shut down."))
+            question.fail(moved or StickyUnavailable("The worker of this sticky queue shut down."))
         self._forget_timer()
 
     def match(self, *, from_backlog: bool) -> None:

@@ -1,7 +1,8 @@
-"""The matching role in one process: it owns whatever partitions it is asked for.
+"""The matching role in one process: it owns whatever partitions it is asked for, unless it follows a membership.
 
 Invariant: a partition exists while something is held, awaited or lately seen there, and its memory and that of all
-together is bounded. Which process owns which partition, and what a task means, is decided elsewhere.
+together is bounded. One that is another host's is forgotten: its polls and queries go there, and shards offer there.
+Which process owns which partition, and what a task means, is decided elsewhere.
 """
 
 import asyncio
@@ -16,6 +17,8 @@ from perdure.base.entropy import Entropy
 from perdure.base.errors import NotFound, ResourceExhausted, StickyUnavailable
 from perdure.base.limits import LimitsSource
 from perdure.base.tasks import Background
+from perdure.cluster.members import View
+from perdure.cluster.membership import Watched
 from perdure.cluster.queue_configs import QueueConfigs
 from perdure.cluster.roles import (
     Call,
@@ -26,9 +29,11 @@ from perdure.cluster.roles import (
     QueryTask,
     WorkerSearch,
     WorkersFound,
+    registry_of,
 )
 from perdure.matching.bounds import Room
 from perdure.matching.measured import QueueMeters
+from perdure.matching.owning import GUEST_NS, Ownership
 from perdure.matching.partition import Partition, Surroundings
 from perdure.matching.waiting import Question, Waiter
 from perdure.matching.workers import Workers
@@ -74,6 +79,14 @@ class MatchingService:
         self._shut_down: dict[_Instance, int] = {}  # until when, in order
         self._questions: dict[QueryToken, Question] = {}
         self._sweep: asyncio.TimerHandle | None = None
+        self._ownership: Ownership | None = None
+        self._unfollow: Callable[[], None] | None = None
+        self._guests: dict[QueueKey, asyncio.TimerHandle] = {}
+
+    def follow(self, membership: Watched) -> None:
+        """From now on have only the partitions that the members' view gives this host; on its loop."""
+        self._ownership = Ownership(membership, self._clock)
+        self._unfollow = membership.subscribe(self._disown)
 
     @property
     def partitions(self) -> int:
@@ -86,6 +99,7 @@ class MatchingService:
         return len(self._shut_down)
 
     async def offer(self, partition: QueueKey, offers: Sequence[Offer], backlog: Backlog) -> Offered:
+        await self._admit(partition)
         found = self._partitions.get(partition)
         if offers and offers[0].sticky == partition.name and not self._is_polled(found):
             return Offered(0, sticky_unavailable=True)
@@ -99,6 +113,7 @@ class MatchingService:
             found.withdraw(offers, backlog)
 
     async def poll(self, poll: Poll, call: Call) -> bytes:
+        await self._admit(poll.partition)
         namespace_id = poll.partition.namespace_id
         instance = (namespace_id, poll.worker_instance_key)
         if poll.worker_instance_key and self._is_shut_down(instance):
@@ -120,6 +135,7 @@ class MatchingService:
             self._leave(instance, waiter)
 
     async def query(self, partition: QueueKey, task: QueryTask, call: Call) -> RespondQueryTaskCompletedRequest:
+        await self._admit(partition)
         found = self._partitions.get(partition)
         if (task.sticky or (found is not None and found.is_sticky)) and not self._is_polled(found):
             raise StickyUnavailable("Nobody polls this sticky queue.")
@@ -136,14 +152,17 @@ class MatchingService:
     async def answer_query(self, token: QueryToken, answer: RespondQueryTaskCompletedRequest) -> None:
         question = self._questions.get(token)
         if question is None or question.answer.done():
+            await self._admit(QueueKey(token.namespace_id, token.task_queue, QueueKind.WORKFLOW))
             raise NotFound("query task not found, or already expired")
         question.answer.set_result(answer)
 
     async def describe(self, partition: QueueKey) -> PartitionView:
+        await self._admit(partition)
         # One that isn't loaded is not loaded for this: a look takes no room.
         return await (self._partitions.get(partition) or Partition(partition, self._around)).describe()
 
     async def configure(self, partition: QueueKey, update: UpdateTaskQueueConfigRequest) -> bytes:
+        await self._admit(partition)
         config, version = await self.configs.change(partition, update, self._clock)
         found = self._partitions.get(partition)
         if found is not None:
@@ -151,9 +170,11 @@ class MatchingService:
         return config.SerializeToString()
 
     async def record_workers(self, namespace_id: str, heartbeats: Sequence[WorkerHeartbeat]) -> None:
+        await self._admit(registry_of(namespace_id))
         self._workers.record(namespace_id, heartbeats, self._clock.monotonic_ns())
 
     async def find_workers(self, namespace_id: str, search: WorkerSearch) -> WorkersFound:
+        await self._admit(registry_of(namespace_id))
         return self._workers.find(namespace_id, search, self._clock.monotonic_ns())
 
     async def end_polls(self, namespace_id: str, worker_instance_key: str, sticky_queue: str) -> None:
@@ -177,10 +198,41 @@ class MatchingService:
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
+        if self._unfollow is not None:
+            self._unfollow()
+        for timer in self._guests.values():
+            timer.cancel()
+        self._guests.clear()
         for partition in self._partitions.values():
             partition.unload()
         self._partitions.clear()
         await self._background.close()
+
+    async def _admit(self, partition: QueueKey) -> None:
+        """Let a call in, or raise PartitionElsewhere."""
+        ownership = self._ownership
+        if ownership is None or ownership.is_own(partition):
+            return
+        await ownership.admit(partition)
+        if partition not in self._guests and not ownership.is_own(partition):
+            loop = asyncio.get_running_loop()
+            self._guests[partition] = loop.call_later(GUEST_NS / SECOND_NS, self._see_off, partition)
+
+    def _see_off(self, partition: QueueKey) -> None:
+        """Another host's partition was here for as long as it may be."""
+        timer = self._guests.pop(partition, None)
+        if timer is not None:
+            timer.cancel()
+        ownership, found = self._ownership, self._partitions.get(partition)
+        if ownership is not None and found is not None and not ownership.is_own(partition):
+            del self._partitions[partition]
+            found.unload(ownership.elsewhere(partition))
+
+    def _disown(self, view: View) -> None:
+        """There is a new view: what it gives to others goes there."""
+        if self._ownership is not None and self._ownership.renew(view):
+            for partition in [*self._guests, *self._partitions]:
+                self._see_off(partition)
 
     @property
     def _is_full(self) -> bool:

@@ -6,7 +6,7 @@ it is offered later. A pump has a task only while there is something to do.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
@@ -39,6 +39,8 @@ class OfferPump:
         self._left_out: dict[QueueKey, Offer] = {}  # the first that found no room: it and what follows is in the index
         self._withdrawn: dict[QueueKey, list[Offer]] = {}
         self._withdrawing = False
+        self._moved: dict[QueueKey, None] = {}  # partitions whose heads have to be offered to another host
+        self._reoffering = False
         self.failures = 0
 
     def add(self, offer: Offer) -> None:
@@ -73,6 +75,36 @@ class OfferPump:
         offers, backlog = await self._index.page(partition, None, self._world.options.offers_batch)
         if offers:
             await self._world.executions.offer(self._shard, partition, offers, backlog)
+
+    def reoffer(self, moved: Callable[[QueueKey], bool]) -> None:
+        """These partitions have other owners now: offer their heads soon."""
+        self._moved.update(dict.fromkeys(filter(moved, self._index.partitions())))
+        if self._moved and not self._reoffering:
+            self._reoffering = True
+            self._background.spawn(self._reoffer(), "moved partitions")
+
+    async def _reoffer(self) -> None:
+        attempt = 0
+        try:
+            while self._moved:
+                partition = next(iter(self._moved))
+                del self._moved[partition]
+                try:
+                    await self.offer_head(partition)
+                    attempt = 0
+                except ShardLost:
+                    return
+                except Unavailable:
+                    # Its owner isn't there yet, or the next view comes: others first.
+                    self._moved[partition] = None
+                    attempt += 1
+                    await asyncio.sleep(delay_s(self._world, attempt))
+                except Exception:
+                    # The slow re-offer comes back to it.
+                    self.failures += 1
+                    log.exception("offering failed", queue=partition.name)
+        finally:
+            self._reoffering = False
 
     async def _send(self, partition: QueueKey) -> None:
         attempt = 0
