@@ -36,6 +36,7 @@ from perdure.shards.places import Place, Places
 from perdure.shards.shard import OwnedShard
 from perdure.shards.sweeping import Sweeper
 from perdure.store.contract import ShardMap, Store
+from perdure.workflow.tasks import QueueKey
 
 log = structlog.get_logger(__name__)
 
