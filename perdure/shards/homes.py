@@ -99,14 +99,14 @@ class Homes:
 
     def _guessed(self, queue: QueueKey, parts: Sequence[tuple[Home, QueueCount]], own: QueueCount | None) -> QueueCount:
         """By the shard's part of each home's slots, one at least: what counts as empty is not offered."""
-        count = sum(max(1, counted.count * self._common(home) // _size(home)) for home, counted in parts)
+        count = sum(max(1, counted.count * self._shared_slots(home) // _size(home)) for home, counted in parts)
         oldest_ns = min(counted.oldest_ns for _, counted in parts)
         if own is not None:
             # Rows that were written anew already lie under both.
             count, oldest_ns = max(count, own.count), min(oldest_ns, own.oldest_ns)
         return QueueCount(queue, count, oldest_ns)
 
-    def _common(self, home: Home) -> int:
+    def _shared_slots(self, home: Home) -> int:
         own = self.own.slots
         return max(0, min(own.end, home.slots.end) - max(own.first, home.slots.first))
 

@@ -1,8 +1,8 @@
 """Workflows go on while their shards are split and merged: everything happens once, whenever that is."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import pytest
 
@@ -14,6 +14,7 @@ from perdure.store.memory import MemoryStore
 from perdure.testing.entropy import SeededEntropy
 from perdure.testing.loop import run_virtual, running_loop
 from tests.unit.history.house import House, finish, schedule_activity, start_timer
+from tests.unit.shards.fakes import passes
 
 WORKFLOWS = 25
 HISTORY = Counter(
@@ -34,7 +35,7 @@ async def _until_done(call: Callable[[], Awaitable[object]]) -> None:
         try:
             await call()
         except PerdureError:
-            await asyncio.sleep(0.05)
+            await passes(0.05)
         else:
             return
 
@@ -67,21 +68,21 @@ class _Life:
                     commands = [finish()]
                 await self.house.complete(task, *commands)
             except PerdureError:
-                await asyncio.sleep(0.01)
+                await passes(0.01)
 
     async def act(self) -> None:
         while True:
             try:
                 task = await self.house.poll_activity()
                 if task.task_token:
-                    await _until_done(lambda task=task: self.house.complete_activity(task))  # type: ignore[misc]
+                    await _until_done(partial(self.house.complete_activity, task))
             except PerdureError:
-                await asyncio.sleep(0.01)
+                await passes(0.01)
 
     async def reshape(self) -> None:
         """Split or merge whatever is here, now and then."""
         while True:
-            await asyncio.sleep(self.entropy.fraction())
+            await passes(self.entropy.fraction())
             shards = self.house.roles.shards
             owned = shards.owned()
             try:
@@ -109,10 +110,10 @@ def test_everything_happens_once_while_shards_are_split_and_merged(seed: int) ->
             life.background.spawn(job())
         names = [f"wf{number}" for number in range(WORKFLOWS)]
         for name in names:
-            await _until_done(lambda name=name: house.start(name, name))  # type: ignore[misc]
-            await asyncio.sleep(0.2)
-            await _until_done(lambda name=name: house.signal(name, "go"))  # type: ignore[misc]
-        await asyncio.sleep(60)
+            await _until_done(partial(house.start, name, name))
+            await passes(0.2)
+            await _until_done(partial(house.signal, name, "go"))
+        await passes(60)
         await life.background.close()
         assert life.errors == []
         assert min(life.splits, life.merges) > 5

@@ -64,7 +64,7 @@ def test_a_split_goes_on_without_who_asked_for_it() -> None:
         host = Host(memory(), options=ShardOptions(shards=1))
         shard = await host.start()
         asking = running_loop().create_task(host.shards.split(shard.shard_id, 2))
-        await asyncio.sleep(0)
+        await passes(0)
         asking.cancel()
         await asyncio.wait([asking])
         await passes(5)
