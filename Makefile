@@ -87,6 +87,9 @@ chart: setup ## lint the Helm chart, run its unit tests, and try the program wit
 lock: setup ## bring requirements.lock in line with pyproject.toml; ARGS="--upgrade-package grpcio"
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 		--custom-compile-command "make lock" --all-extras --group dev $(ARGS) --output-file requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+		--custom-compile-command "make lock" --all-extras --constraint requirements.lock \
+		--output-file deploy/docker/requirements.lock pyproject.toml
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
