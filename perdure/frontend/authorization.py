@@ -8,7 +8,7 @@ Source of scopes and access: `common/api/metadata.go`. Beyond it, `worker` is en
 """
 
 from collections.abc import Iterable, Iterator
-from enum import Enum, IntFlag
+from enum import Enum
 from typing import Any, Protocol
 
 import msgspec
@@ -19,8 +19,8 @@ from perdure.frontend.inner_names import inner_names
 from perdure.rpc.call import CallMeta
 
 
-class Role(IntFlag):
-    """What a caller may in a namespace, or everywhere."""
+class Role:
+    """What a caller may in a namespace, or everywhere: bits of plain numbers, as flags of an enum are slow to test."""
 
     WORKER = 1
     READ = 2
@@ -48,7 +48,7 @@ class Need(msgspec.Struct, frozen=True):
     """`roles`: any of them is enough. `changes`: the method changes something."""
 
     reach: Reach
-    roles: Role
+    roles: int
     changes: bool = False
 
 
@@ -56,12 +56,12 @@ class Claims(msgspec.Struct, frozen=True):
     """What a caller has proved. `system`: in every namespace, and for the cluster."""
 
     subject: str = ""
-    system: Role = Role(0)
-    namespaces: dict[str, Role] = {}
+    system: int = 0
+    namespaces: dict[str, int] = {}
 
-    def may(self, namespace: str, roles: Role) -> bool:
+    def may(self, namespace: str, roles: int) -> bool:
         """Whether one of `roles` is the caller's in the namespace of this name."""
-        return bool((self.system | self.namespaces.get(namespace, Role(0))) & roles)
+        return bool((self.system | self.namespaces.get(namespace, 0)) & roles)
 
 
 NOBODY = Claims()
@@ -136,7 +136,7 @@ def _table() -> Iterator[tuple[str, Need]]:
         (_READS_OF_CLUSTER, Need(cluster, _READ)),
         (_ADMINS_OF_CLUSTER, Need(cluster, _ADMIN, changes=True)),
         (_READING_ADMINS_OF_CLUSTER, Need(cluster, _ADMIN)),
-        (_OPEN, Need(Reach.OPEN, Role(0))),
+        (_OPEN, Need(Reach.OPEN, 0)),
     ):
         for name in names.split():
             yield name, need
@@ -144,7 +144,7 @@ def _table() -> Iterator[tuple[str, Need]]:
 
 # Every method of the API, by its name.
 NEEDS: dict[str, Need] = dict(_table())
-_FOR_NOBODY = Need(Reach.CLUSTER, Role(0), changes=True)
+_FOR_NOBODY = Need(Reach.CLUSTER, 0, changes=True)
 
 
 def need_of(method: str) -> Need:
@@ -152,11 +152,11 @@ def need_of(method: str) -> Need:
     return NEEDS.get(method, _FOR_NOBODY)
 
 
-def roles_of(permissions: Iterable[str]) -> tuple[Role, dict[str, Role]]:
+def roles_of(permissions: Iterable[str]) -> tuple[int, dict[str, int]]:
     """`<namespace>:<read|write|worker|admin>` as what may be done everywhere (`temporal-system:`), and where. What is
     none of these gives nothing.
     """
-    system, namespaces = Role(0), dict[str, Role]()
+    system, namespaces = 0, dict[str, int]()
     for permission in permissions:
         namespace, separator, name = permission.rpartition(":")
         role = _ROLES.get(name.lower())
@@ -165,7 +165,7 @@ def roles_of(permissions: Iterable[str]) -> tuple[Role, dict[str, Role]]:
         if namespace == SYSTEM:
             system |= role
         else:
-            namespaces[namespace] = namespaces.get(namespace, Role(0)) | role
+            namespaces[namespace] = namespaces.get(namespace, 0) | role
     return system, namespaces
 
 

@@ -17,7 +17,7 @@ from cachetools import LRUCache
 
 from perdure.base.clock import SECOND_NS, Clock
 from perdure.base.errors import Unauthorized
-from perdure.frontend.authorization import NOBODY, Claims, Role, roles_of
+from perdure.frontend.authorization import NOBODY, Claims, roles_of
 from perdure.frontend.authorization_keys import Keys
 from perdure.frontend.rates import Bucket
 from perdure.rpc.call import CallMeta
@@ -149,7 +149,7 @@ class Callers:
         listed = body.get(rules.permissions_claim)
         permissions = [one for one in listed if isinstance(one, str)] if isinstance(listed, list) else []
         system, namespaces = roles_of(permissions)
-        return Claims(f"jwt:{subject}"[:_SUBJECT_MAX], Role(system), namespaces)
+        return Claims(f"jwt:{subject}"[:_SUBJECT_MAX], system, namespaces)
 
 
 def _time_ns(body: dict[str, Any], claim: str, default: int) -> int:

@@ -40,11 +40,11 @@ class Known:
 
 
 CALLERS = Known(
-    reader=Claims("reader", Role(0), {"default": Role.READ}),
-    writer=Claims("writer", Role(0), {"default": Role.WRITE}),
-    worker=Claims("worker", Role(0), {"default": Role.WORKER}),
-    admin=Claims("admin", Role(0), {"default": Role.ADMIN}),
-    stranger=Claims("stranger", Role(0), {"elsewhere": Role.ADMIN}),
+    reader=Claims("reader", 0, {"default": Role.READ}),
+    writer=Claims("writer", 0, {"default": Role.WRITE}),
+    worker=Claims("worker", 0, {"default": Role.WORKER}),
+    admin=Claims("admin", 0, {"default": Role.ADMIN}),
+    stranger=Claims("stranger", 0, {"elsewhere": Role.ADMIN}),
     operator=Claims("operator", Role.ADMIN),
     watcher=Claims("watcher", Role.READ),
     fleet=Claims("fleet", Role.WORKER),
@@ -76,20 +76,20 @@ def test_every_method_of_the_api_says_what_it_needs_and_when_it_goes() -> None:
 
 def test_a_method_that_is_not_in_the_table_is_for_nobody() -> None:
     need = need_of("NewerMethod")
-    assert (need.reach, need.roles) == (Reach.CLUSTER, Role(0))
+    assert (need.reach, need.roles) == (Reach.CLUSTER, 0)
 
 
 @pytest.mark.parametrize(
     ("permissions", "system", "namespaces"),
     [
-        (["a:read", "a:WRITE", "b:worker"], Role(0), {"a": Role.READ | Role.WRITE, "b": Role.WORKER}),
+        (["a:read", "a:WRITE", "b:worker"], 0, {"a": Role.READ | Role.WRITE, "b": Role.WORKER}),
         (["temporal-system:admin"], Role.ADMIN, {}),
-        (["a:owner", "a", ":admin", "", "admin"], Role(0), {}),
-        (["a:b:read"], Role(0), {"a:b": Role.READ}),
-        (["*:admin"], Role(0), {"*": Role.ADMIN}),
+        (["a:owner", "a", ":admin", "", "admin"], 0, {}),
+        (["a:b:read"], 0, {"a:b": Role.READ}),
+        (["*:admin"], 0, {"*": Role.ADMIN}),
     ],
 )
-def test_permissions_are_roles_in_namespaces(permissions: list[str], system: Role, namespaces: dict[str, Role]) -> None:
+def test_permissions_are_roles_in_namespaces(permissions: list[str], system: int, namespaces: dict[str, int]) -> None:
     assert roles_of(permissions) == (system, namespaces)
 
 

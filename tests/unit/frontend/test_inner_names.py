@@ -162,7 +162,7 @@ class Writer:
     """Everybody may write to HOME, and to nothing else."""
 
     async def identify(self, meta: CallMeta) -> Claims:
-        return Claims("writer", Role(0), {HOME.name: Role.WRITE})
+        return Claims("writer", 0, {HOME.name: Role.WRITE})
 
 
 async def outcome(request: Any) -> tuple[Desk, str]:
