@@ -226,7 +226,12 @@ class MatchingService:
         ownership, found = self._ownership, self._partitions.get(partition)
         if ownership is not None and found is not None and not ownership.is_own(partition):
             del self._partitions[partition]
-            found.unload(ownership.elsewhere(partition))
+            elsewhere = ownership.elsewhere(partition)
+            found.unload(elsewhere)
+            # Those that a worker has: its answer would go to the new owner, which knows nothing of them.
+            for token, question in self._questions.items():
+                if (token.namespace_id, token.task_queue) == (partition.namespace_id, partition.name):
+                    question.fail(elsewhere)
 
     def _disown(self, view: View) -> None:
         """There is a new view: what it gives to others goes there."""
