@@ -39,6 +39,7 @@ from perdure.server.stores import open_store
 from perdure.server.time_skipping import TimeSkipping
 from perdure.server.waiting import Patience, ToldToStop, leave_now, stop_signals, unless_stopped
 from perdure.shards.options import ShardOptions
+from perdure.shards.splitting import SplitPolicy
 from perdure.store.contract import Document, Documents, Store
 from perdure.visibility.attributes import type_name
 
@@ -93,7 +94,11 @@ class Server:
         self._options = options
         self._entropy, self._metrics = SystemEntropy(), Metrics()
         self._clock: Clock = SystemClock() if options.time_locks is None else AdvancingClock(SystemClock())
-        shards = ShardOptions(shards=options.shards, stop_timeout_s=options.checkpoint_s)
+        shards = ShardOptions(
+            shards=options.shards,
+            stop_timeout_s=options.checkpoint_s,
+            auto_split=SplitPolicy() if options.auto_split else None,
+        )
         self._dynamic = Dynamic(options.settings)
         self._dynamic.apply(checked(options.dynamic))
         settings = Options(limits=self._dynamic, shards=shards, cache_bytes_max=self._dynamic.settings.cache_bytes_max)
