@@ -155,7 +155,7 @@ class Shards:
         """All shards that are here now."""
         return list(self._places.owned)
 
-    def list_shards(self) -> list[ShardView]:
+    async def list_shards(self) -> list[ShardView]:
         """`perdure.cluster.shard_host.ShardHost`."""
         views = [place.view(is_wanted=self._places.wants(place.shard_id)) for place in self._places]
         return sorted(views, key=lambda view: (view.slots is None, view.slots, view.shard))

@@ -60,6 +60,7 @@ class Leaving:
             try:
                 async with asyncio.timeout(options.hand_over_s * _CHECKPOINT_PART):
                     await shard.catch_up()
+                    await shard.log.commit_empty()  # says from where on it has to be replayed
             except (Unavailable, TimeoutError) as error:
                 log.warning("shard goes without a checkpoint", shard=shard.shard_id, error=str(error))
             begun_ns = clock.monotonic_ns()

@@ -36,6 +36,8 @@ class Line:
             if id_of(other) == host and not (self.is_cut or self._circle.lines[other].is_cut):
                 await self.before()
                 await other.shards.let_go(host, shard, epoch, view)
+                if self._circle.lines[other].is_cut:
+                    await asyncio.get_running_loop().create_future()  # it died meanwhile
                 await self.after()
                 return
         raise HostUnreachable("Connection refused.", host)
@@ -55,6 +57,7 @@ class Circle:
         self.hosts: dict[str, Host] = {}
         self.lines: dict[Host, Line] = {}
         self.version = 0
+        self.map_version = 1
         self.owners: dict[str, str] = {}
         self.rows: list[ShardRow] = []
 
@@ -75,6 +78,7 @@ class Circle:
         self.give(dict.fromkeys(range(len(self.rows)), names[0]))
         for host in self.hosts.values():
             await host.shards.start()
+        self.give({})  # their ids are known from now on
         return list(self.hosts.values())
 
     def give(self, owners: Mapping[int, str], *heard: Host) -> None:
@@ -88,7 +92,7 @@ class Circle:
         """Tell a host what should be."""
         name = next(name for name, other in self.hosts.items() if other is host)
         wanted = {shard for shard, owner in self.owners.items() if owner == name}
-        shards = ShardMap(1, tuple((row.slots.first, row.shard) for row in self.rows))
+        shards = ShardMap(self.map_version, tuple((row.slots.first, row.shard) for row in self.rows))
         owners = {shard: id_of(self.hosts[owner]) for shard, owner in self.owners.items() if owner in self.hosts}
         host.shards.assign(wanted, self.version, shards, lambda shard: owners.get(shard, ""))
 
