@@ -4,14 +4,16 @@ from typing import Any
 
 import pytest
 
-from perdure.base.errors import NotFound, ShardLost, Unavailable
+from perdure.base.errors import HostUnreachable, NotFound, PartitionElsewhere, ShardElsewhere, ShardLost, Unavailable
 from perdure.base.slots import ChainKey
 from perdure.cluster.roles import Call
-from perdure.frontend.routing import ATTEMPTS_MAX, Routing
+from perdure.frontend.routing import ATTEMPTS_MAX, FOLLOW_S, Routing
 from perdure.testing.loop import run_virtual, running_loop
+from perdure.workflow.tasks import QueueKey, QueueKind
 from tests.unit.frontend.fakes import FakeDirectory, FakeEntropy
 
 KEY = ChainKey("namespace", "wf")
+PARTITION = QueueKey("namespace", "queue", QueueKind.WORKFLOW)
 
 
 async def transact(directory: FakeDirectory, *, repeatable: bool, timeout_ns: int = 0) -> Any:
@@ -61,3 +63,52 @@ def test_a_refusal_is_an_answer() -> None:
     with pytest.raises(NotFound):
         run_virtual(transact(directory, repeatable=True))
     assert len(directory.role.asked) == 1
+
+
+@pytest.mark.parametrize("error", [ShardElsewhere("gone", "b", 3), HostUnreachable("refused", "b:1")])
+def test_what_was_certainly_not_done_is_repeated_until_the_callers_time_is_over(error: Exception) -> None:
+    async def measured() -> float:
+        directory = FakeDirectory()
+        directory.role.reply = error
+        with pytest.raises(type(error)):
+            await transact(directory, repeatable=False, timeout_ns=15_000_000_000)
+        assert len(directory.role.asked) > ATTEMPTS_MAX
+        return running_loop().time()
+
+    assert 13 < run_virtual(measured()) < 15
+
+
+def test_without_a_deadline_there_is_a_bound() -> None:
+    async def measured() -> float:
+        directory = FakeDirectory()
+        directory.role.reply = ShardElsewhere("nobody has it")
+        with pytest.raises(ShardElsewhere):
+            await transact(directory, repeatable=False)
+        return running_loop().time()
+
+    assert FOLLOW_S - 2 < run_virtual(measured()) <= FOLLOW_S
+
+
+def test_a_partition_of_another_role_says_nothing_of_what_history_did() -> None:
+    directory = FakeDirectory()
+    directory.role.reply = PartitionElsewhere("a query's worker")
+    with pytest.raises(PartitionElsewhere):
+        run_virtual(transact(directory, repeatable=False))
+    assert len(directory.role.asked) == 1
+
+
+def test_a_partition_is_followed_for_as_long_as_the_poll_may_wait() -> None:
+    async def measured() -> float:
+        asked: list[float] = []
+
+        async def poll(_role: object) -> bytes:
+            asked.append(running_loop().time())
+            if len(asked) < 10:
+                raise PartitionElsewhere("moving")
+            return b"task"
+
+        routing = Routing(FakeDirectory(), FakeEntropy(0.5))  # type: ignore[arg-type]  # a fake has what the test needs
+        assert await routing.on_matching(PARTITION, poll, 60_000_000_000) == b"task"
+        return asked[-1]
+
+    assert run_virtual(measured()) < 6

@@ -56,6 +56,27 @@ def test_a_defect_in_offering_does_not_stop_the_shard_and_the_auditor_comes_back
     virtual(work())
 
 
+def test_partitions_that_moved_are_offered_again_until_somebody_takes_them() -> None:
+    async def work() -> None:
+        host = Host(memory())
+        shard = await host.start()
+        await host.role.add(shard, key(), 1, offer(1), offer(2), offer(3, queue=OTHER))
+        await passes(1)
+        host.role.offered.clear()
+        host.role.fail("offer", *[Unavailable("no owner yet")] * 5)
+        shard.pump.reoffer(lambda partition: partition == QUEUE)
+        shard.pump.reoffer(lambda partition: partition == QUEUE)
+        await passes(3)
+        assert host.role.offered == [offer(1), offer(2)]
+        host.role.fail("offer", Bug("broken"))
+        shard.pump.reoffer(lambda partition: True)
+        await passes(1)
+        assert len(host.role.offered) > 2  # one partition's defect keeps no other from its owner
+        assert not shard.is_lost
+
+    virtual(work())
+
+
 def test_void_offers_are_withdrawn_together() -> None:
     async def work() -> None:
         host = Host(memory())
