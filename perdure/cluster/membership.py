@@ -147,7 +147,8 @@ class Membership:
     def host(self) -> str:
         """See `Watched.host`."""
         host = self._lease.host
-        return host if host in self._placed else ""
+        # Whoever hears of the first view that has it has to find it here; others may remove it for a while.
+        return host if host in self._placed or self.view.member(host) is not None else ""
 
     def subscribe(self, changed: Callable[[View], None]) -> Unsubscribe:
         """See `Watched.subscribe`."""

@@ -71,7 +71,12 @@ class Host:
         self.membership = Membership(self.store.documents, self.store.leases, self.lease, clock, entropy, options)
         self.held: list[asyncio.Handle] | None = None
         self.views: list[View] = []
-        self.membership.subscribe(self.views.append)
+        self.known_as: list[str] = []  # its own id, at each view
+        self.membership.subscribe(self._changed)
+
+    def _changed(self, view: View) -> None:
+        self.views.append(view)
+        self.known_as.append(self.host)
 
     @property
     def host(self) -> str:

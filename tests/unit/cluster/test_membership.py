@@ -159,6 +159,9 @@ def test_a_host_that_stood_still_comes_back_under_another_id() -> None:
         stored = await store.view()
         assert sorted(member.host for member in stored.members) == sorted(host.lease.host for host in hosts)
         assert stopped.host in stored.serving(Role.MATCHING)
+        # Whoever was told of that view knew at once which of the members it was.
+        first = next(index for index, view in enumerate(stopped.views) if view.member(stopped.host) is not None)
+        assert stopped.known_as[first] == stopped.host
 
     virtual(work())
 
