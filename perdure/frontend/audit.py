@@ -64,7 +64,7 @@ class Audit:
         found |= {name: text for name, get in self._getters_of(method, request) if (text := _cut(get(request)))}
         try:
             self._log.info("audit", **found)
-        except OSError:
+        except (OSError, ValueError):  # the call is done: what can't be written doesn't fail it
             self._meter.audited(is_done=False)
         else:
             self._meter.audited(is_done=True)

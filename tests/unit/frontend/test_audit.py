@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from perdure.base.errors import InvalidArgument, NotFound, Unauthorized
+from perdure.base.metrics import Metrics
 from perdure.base.slots import ChainKey
 from perdure.base.tasks import Background
 from perdure.cluster.roles import Call
@@ -163,6 +165,22 @@ async def test_records_are_written_whatever_the_level_of_the_log(capsys: pytest.
     finally:
         structlog.configure(**before)
     assert '"operation": "TerminateWorkflowExecution"' in capsys.readouterr().out
+
+
+async def test_a_record_that_cant_be_written_fails_no_call_and_is_counted(tmp_path: Path) -> None:
+    before = structlog.get_config()
+    with (tmp_path / "closed").open("w") as closed:
+        structlog.configure(
+            processors=[structlog.processors.JSONRenderer()], logger_factory=structlog.PrintLoggerFactory(closed)
+        )
+    metrics = Metrics()
+    try:
+        desk = await open_desk(guards=Guards(audit=Audit(GuardMeter(metrics), workers=True)))
+        desk.history.reply = b""
+        await desk.call(terminate())
+    finally:
+        structlog.configure(**before)
+    assert 'audit_records{outcome="failure",service_name="frontend"} 1.0' in b"".join(metrics.page()).decode()
 
 
 async def test_without_an_audit_nothing_is_recorded() -> None:
