@@ -22,6 +22,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
+from perdure.base.spans import Spans
+
 UNKNOWN = "_unknown_"
 OTHER = "_other_"
 # So many values of one label that callers choose are told apart in one process, and so many series of one metric.
@@ -227,12 +229,13 @@ SERVICES = ("frontend", "history", "matching")
 
 class Metrics:
     """All families of a process, each made when it is first asked for. `registry`: what holds them. `services`: the
-    roles of this process.
+    roles of this process. `spans`: who keeps traces of the calls that are counted, if anybody does.
     """
 
-    def __init__(self, services: tuple[str, ...] = SERVICES) -> None:
+    def __init__(self, services: tuple[str, ...] = SERVICES, spans: Spans | None = None) -> None:
         assert services
         self.services = services
+        self.spans = spans
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library says no types of it
         self.registry = CollectorRegistry()
         self._bounds = _Bounds()

@@ -96,7 +96,12 @@ class _Link:
         """`call`, counted."""
         known = self._by_operation.get(operation)
         traffic = known.get(namespace_id) if known is not None else None
-        return (traffic or self._made(operation, namespace_id)).follow(call)
+        followed = (traffic or self._made(operation, namespace_id)).follow(call)
+        spans = self._metrics.spans
+        if spans is None or not self._caller:
+            return followed
+        name = operation if isinstance(operation, str) else operation.__name__
+        return spans.follow(f"{self._role}.{name}", self._caller, followed)
 
     def _made(self, operation: str | type, namespace_id: str) -> Traffic:
         name = operation if isinstance(operation, str) else _OPERATIONS.get(operation.__name__, operation.__name__)

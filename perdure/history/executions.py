@@ -42,6 +42,7 @@ class HistoryExecutions:
         self._cache_bytes_max = cache_bytes_max
         self._chains: dict[str, ShardChains] = {}
         metrics = metrics or Metrics()
+        self.spans = metrics.spans
         self._lookups = Lookups(metrics)
         self.outcomes = Outcomes(metrics, name_of)
         self.service: Transacting | None = None

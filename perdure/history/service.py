@@ -189,7 +189,8 @@ class HistoryService:
             self._executions.watcher(decision.chain)
         position = entry.position
         try:
-            await shard.durable(position)
+            spans, commit = self._executions.spans, shard.durable(position)
+            await (commit if spans is None else spans.follow("commit", "history", commit))
         except (asyncio.CancelledError, Unavailable):
             if decision.record is None:  # the caller gets no answer, but others wait for what it decided
                 self._background.spawn(self._follow(chains, entry, decision, letters, position))

@@ -23,6 +23,7 @@ class CallMeta(msgspec.Struct, frozen=True):
     client_version: str = ""
     authorization: str = ""
     certificate_names: tuple[str, ...] = ()
+    traceparent: str = ""
 
 
 # `(request, meta)`. The reply is a message, or bytes that are one already. Errors are those of `perdure.base.errors`;

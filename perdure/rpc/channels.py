@@ -39,6 +39,8 @@ _Code = grpc.StatusCode
 # gRPC's own words where it has no connection to send a call on.
 _NEVER_SENT = "failed to connect to all addresses"
 _FAREWELL_S = 75.0
+# What goes with a call besides its body.
+Headers = tuple[tuple[str, str], ...] | None
 
 
 class ChannelOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +98,9 @@ class Channel:
         self._background = background
         self._open: _Open | None = None
 
-    async def call(self, method: RoleMethod, body: bytes, limit_s: float, *, own_limit: bool) -> bytes:
+    async def call(
+        self, method: RoleMethod, body: bytes, limit_s: float, *, own_limit: bool, headers: Headers = None
+    ) -> bytes:
         """The reply's bytes within `limit_s`; `own_limit`: the caller has no deadline. Raises HostUnreachable: it was
         not begun. Raises Unavailable, DeadlineExceeded: nobody knows.
         """
@@ -106,7 +110,8 @@ class Channel:
         with self._used() as opened:
             await self._connect(opened, limit_s)
             try:
-                reply: bytes = await opened.method(method.path)(body, timeout=until - asyncio.get_running_loop().time())
+                left_s = until - asyncio.get_running_loop().time()
+                reply: bytes = await opened.method(method.path)(body, timeout=left_s, metadata=headers)
             except grpc.aio.AioRpcError as error:
                 raise self._meaning(error, limit_s, own_limit=own_limit) from error
             except asyncio.CancelledError:

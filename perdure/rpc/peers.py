@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from perdure.base.errors import HostUnreachable
+from perdure.base.spans import Spans
 from perdure.base.tasks import Background
 from perdure.cluster.roles import HistoryRole, MatchingRole
 from perdure.cluster.shard_host import ShardHost
@@ -24,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 class Peers:
     """The hosts that this one talks to. `suspect`: told of an address that doesn't answer, or no longer; it must not
-    raise and not wait, and may be called for each failed call.
+    raise and not wait, and may be called for each failed call. `spans`: whose traces calls are part of.
     """
 
     def __init__(
@@ -32,10 +33,12 @@ class Peers:
         suspect: Callable[[str], None],
         tls: ChannelTls | None = None,
         options: ChannelOptions = ChannelOptions(),  # noqa: B008 - it is frozen
+        spans: Spans | None = None,
     ) -> None:
         self._suspect = suspect
         self._tls = tls
         self._options = options
+        self._spans = spans
         self._channels: dict[str, Channel] = {}  # the one that was used longest ago comes first
         self._background = Background(lambda error: log.error("closing a connection failed", exc_info=error))
         self._closed = False
@@ -62,7 +65,9 @@ class Peers:
             raise HostUnreachable("this host is stopping", address)
         body = method.write(*arguments)
         limit_s, most_s = limits_s
-        reply = await self._channel(address).call(method, body, limit_s or most_s, own_limit=not limit_s)
+        headers = None if self._spans is None else self._spans.headers()
+        channel = self._channel(address)
+        reply = await channel.call(method, body, limit_s or most_s, own_limit=not limit_s, headers=headers)
         return method.read_reply(reply)
 
     def keep(self, addresses: Collection[str]) -> None:

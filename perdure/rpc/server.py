@@ -26,6 +26,7 @@ from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]  
 from perdure.base.depth import parser
 from perdure.base.errors import UNAUTHORIZED, PerdureError
 from perdure.base.limits import MIB
+from perdure.base.spans import HEADER
 from perdure.rpc.call import CallMeta, Method, RawMethod
 from perdure.rpc.status import INTERNAL_MESSAGE, NOT_DONE, Metadata, headers_of, shortened, status_of
 from perdure.rpc.tls import ServerTls, names_of
@@ -36,7 +37,12 @@ log = structlog.get_logger(__name__)
 _OTHER_SERVICES = frozenset({health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME})
 _FAREWELL_S = 0.2
 _NO_META = CallMeta()
-_HEADERS = {"client-name": "client_name", "client-version": "client_version", "authorization": "authorization"}
+_HEADERS = {
+    "client-name": "client_name",
+    "client-version": "client_version",
+    "authorization": "authorization",
+    HEADER: HEADER,
+}
 
 if TYPE_CHECKING:
     # Generic in the stubs only.

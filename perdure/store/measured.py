@@ -72,7 +72,9 @@ class Meter:
     ) -> Coroutine[Any, Any, T]:
         """`call`, counted."""
         traffic = self._known.get((operation, namespace_id))
-        return (traffic or self._made(operation, service, namespace_id)).follow(call)
+        followed = (traffic or self._made(operation, service, namespace_id)).follow(call)
+        spans = self._metrics.spans
+        return followed if spans is None else spans.follow(f"store.{operation}", service, followed)
 
     def _made(self, operation: str, service: str, namespace_id: str) -> Traffic:
         namespace = self._name_of(namespace_id) if namespace_id else UNKNOWN
