@@ -63,7 +63,7 @@ class ShardOptions(msgspec.Struct, frozen=True, kw_only=True):
     call_timeout_s: float = 5.0
     answer_s: float = 5.0
     checkpoint_timeout_s: float = 30.0
-    acquire_parallel: int = 8
+    acquire_parallel: int = 16
     moves_parallel: int = 4
     moves_per_s: float = 25.0
     leave_parallel: int = 8
