@@ -58,7 +58,7 @@ class Histories:
 
     async def _read(self, key: ChainKey, read: HistoryRead, call: Call) -> bytes:
         page = await self._services.routing.on_history(
-            key, lambda role: role.read_history(key, read, call), call, repeatable=True
+            key, lambda role, rest: role.read_history(key, read, rest), call, repeatable=True
         )
         return encode_page(page)
 

@@ -15,6 +15,7 @@ from perdure.base.entropy import Entropy
 from perdure.base.errors import HostUnreachable, PartitionElsewhere, ShardElsewhere, Unavailable
 from perdure.base.slots import ChainKey
 from perdure.cluster.roles import Call, Directory, HistoryRole, MatchingRole
+from perdure.cluster.routed import Timed
 from perdure.workflow.tasks import QueueKey
 
 ATTEMPTS_MAX = 8
@@ -35,16 +36,22 @@ class Routing:
 
     async def transact(self, key: ChainKey, request: Any, call: Call, *, repeatable: bool) -> Any:
         """Decide `request` on the chain and return its reply. `repeatable`: doing it twice is doing it once."""
-        return await self.on_history(key, lambda role: role.transact(key, request, call), call, repeatable=repeatable)
+        return await self.on_history(
+            key, lambda role, rest: role.transact(key, request, rest), call, repeatable=repeatable
+        )
 
     async def on_history(
-        self, key: ChainKey, act: Callable[[HistoryRole], Awaitable[_Answer]], call: Call, *, repeatable: bool
+        self, key: ChainKey, act: Callable[[HistoryRole, Call], Awaitable[_Answer]], call: Call, *, repeatable: bool
     ) -> _Answer:
-        """`act` on the owner of the chain's slot. Raises Unavailable once attempts or the caller's time are used up."""
-        slot = key.slot
+        """`act` on the owner of the chain's slot, with the time that is left. Raises Unavailable once attempts
+        or the caller's time are used up.
+        """
+        slot, timed = key.slot, Timed(call)
         certain = (ShardElsewhere, HostUnreachable)
         find = partial(self._directory.history, slot)
-        return await self._repeat(find, act, call.timeout_ns, certain, repeatable=repeatable)
+        return await self._repeat(
+            find, lambda role: act(role, timed.call()), call.timeout_ns, certain, repeatable=repeatable
+        )
 
     async def on_matching(
         self,

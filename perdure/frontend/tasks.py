@@ -130,7 +130,7 @@ class Tasks:
         key = ChainKey(namespace.id, token.workflow_id)
         completion = CompleteWorkflowTask(token, request)
         return await self._services.routing.on_history(
-            key, lambda role: role.complete_workflow_task(key, completion, call), call, repeatable=False
+            key, lambda role, rest: role.complete_workflow_task(key, completion, rest), call, repeatable=False
         )
 
     @rpc(RespondWorkflowTaskFailedRequest, Scope.TASK)

@@ -59,7 +59,7 @@ class Updates:
         self._check_update(request, self._limits.of(namespace.name))
         key = ChainKey(namespace.id, request.workflow_execution.workflow_id)
         return await self._services.routing.on_history(
-            key, lambda role: role.update(key, request, call), call, repeatable=True
+            key, lambda role, rest: role.update(key, request, rest), call, repeatable=True
         )
 
     @rpc(PollWorkflowExecutionUpdateRequest)
@@ -74,7 +74,7 @@ class Updates:
         check_run_id(execution.run_id)
         key = ChainKey(namespace.id, execution.workflow_id)
         return await self._services.routing.on_history(
-            key, lambda role: role.poll_update(key, request, call), call, repeatable=True
+            key, lambda role, rest: role.poll_update(key, request, rest), call, repeatable=True
         )
 
     @rpc(ExecuteMultiOperationRequest, begins=True)
@@ -96,7 +96,7 @@ class Updates:
         key = ChainKey(namespace.id, start.workflow_id)
         both = StartWithUpdate(start, update)
         return await self._services.routing.on_history(
-            key, lambda role: role.start_with_update(key, both, call), call, repeatable=True
+            key, lambda role, rest: role.start_with_update(key, both, rest), call, repeatable=True
         )
 
     def _check_update(self, request: UpdateWorkflowExecutionRequest, limits: Limits) -> None:

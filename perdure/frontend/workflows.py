@@ -252,7 +252,7 @@ class Workflows:
         key = ChainKey(namespace.id, request.execution.workflow_id)
         try:
             return await self._services.routing.on_history(
-                key, lambda role: role.query(key, request, call), call, repeatable=True
+                key, lambda role, rest: role.query(key, request, rest), call, repeatable=True
             )
         except DeadlineExceeded as error:
             raise DeadlineExceeded("query timed out before a worker could process it") from error

@@ -11,6 +11,7 @@ from perdure.frontend.routing import ATTEMPTS_MAX, FOLLOW_S, Routing
 from perdure.testing.loop import run_virtual, running_loop
 from perdure.workflow.tasks import QueueKey, QueueKind
 from tests.unit.frontend.fakes import FakeDirectory, FakeEntropy
+from tests.unit.shards.fakes import passes
 
 KEY = ChainKey("namespace", "wf")
 PARTITION = QueueKey("namespace", "queue", QueueKind.WORKFLOW)
@@ -112,3 +113,22 @@ def test_a_partition_is_followed_for_as_long_as_the_poll_may_wait() -> None:
         return asked[-1]
 
     assert run_virtual(measured()) < 6
+
+
+def test_who_is_asked_later_has_less_time() -> None:
+    async def work() -> None:
+        calls: list[Call] = []
+
+        async def read(_role: object, call: Call) -> bytes:
+            calls.append(call)
+            if len(calls) == 1:
+                await passes(25)
+                raise ShardElsewhere("it moved")
+            return b""
+
+        routing = Routing(FakeDirectory(), FakeEntropy(0.5))  # type: ignore[arg-type]  # a fake has what the test needs
+        await routing.on_history(KEY, read, Call(timeout_ns=30_000_000_000), repeatable=True)
+        assert calls[0].timeout_ns == 30_000_000_000
+        assert 4_900_000_000 < calls[1].timeout_ns < 5_000_000_000
+
+    run_virtual(work())
