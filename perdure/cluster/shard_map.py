@@ -6,6 +6,7 @@ Refuses to know who has a shard.
 
 import asyncio
 from bisect import bisect_right
+from collections.abc import Callable
 
 import structlog
 
@@ -37,6 +38,13 @@ class ShardMapCache:
         self._map = ShardMap(-1, ())
         self._firsts: list[int] = []
         self._ids: frozenset[str] = frozenset()
+        # Called when there is a newer map; it must not raise and not wait.
+        self.on_change: Callable[[], None] = _unheard
+
+    @property
+    def map(self) -> ShardMap | None:
+        """The newest map that is known here; None while none is."""
+        return self._map if self._map.version >= 0 else None
 
     @property
     def version(self) -> int:
@@ -90,6 +98,11 @@ class ShardMapCache:
             self._map = found
             self._firsts = [first for first, _ in found.shards]
             self._ids = frozenset(shard for _, shard in found.shards)
+            self.on_change()
+
+
+def _unheard() -> None:
+    """Nobody wants to know."""
 
 
 def _failed(error: BaseException) -> None:

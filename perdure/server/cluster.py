@@ -1,10 +1,11 @@
-"""All roles in one process: plain constructor calls, and the order in which they start and stop.
+"""What roles are made of: plain constructor calls, the same for one process that is all of them and for many.
 
 The simulator builds the same thing with other arguments: a virtual clock, seeded entropy, a faulty store, proxies
 between roles.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import msgspec
 import structlog
@@ -30,6 +31,10 @@ from perdure.workflow.tasks import QueueKey
 
 log = structlog.get_logger(__name__)
 CACHE_BYTES_MAX = 256 << 20
+
+
+def _all_here(role: object) -> bool:
+    return True
 
 
 class LocalDirectory:
@@ -63,11 +68,78 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     cache_bytes_max: int = CACHE_BYTES_MAX
 
 
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What all roles of a process stand on. `store`: with its calls counted, if there are `metrics`; without them
+    nobody reads what is counted, and calls and the store aren't followed.
+    """
+
+    store: Store
+    clock: Clock
+    entropy: Entropy
+    options: Options
+    namespaces: Namespaces
+    metrics: Metrics | None = None
+
+    def seen_by(self, service: str, directory: Directory, is_here: Callable[[object], bool] = _all_here) -> Directory:
+        """The directory as a service uses it, counted."""
+        if self.metrics is None:
+            return directory
+        return MeasuredDirectory(directory, self.metrics, self.clock, self.namespaces.name_of, service, is_here)
+
+    async def retentions(self) -> list[tuple[str, int]]:
+        """How long closed runs stay, by namespace id."""
+        return [(namespace.id, namespace.retention_ns) for namespace in await self.namespaces.list()]
+
+
+def ground(store: Store, clock: Clock, entropy: Entropy, options: Options, metrics: Metrics | None = None) -> Ground:
+    """The ground over a store."""
+    if metrics is None:
+        return Ground(store, clock, entropy, options, Namespaces(store.documents, clock))
+
+    def name_of(namespace_id: str) -> str:
+        return namespaces.name_of(namespace_id)
+
+    plugin = type(store).__name__.removesuffix("Store").lower()
+    store = MeasuredStore(store, Meter(metrics, clock, name_of, plugin))
+    namespaces = Namespaces(store.documents, clock)
+    return Ground(store, clock, entropy, options, namespaces, metrics)
+
+
+class HistoryPart:
+    """The history role of a process: `service`, the `shards` under it, the `executions` in memory."""
+
+    def __init__(self, ground: Ground, directory: Directory) -> None:
+        store, clock, entropy, options = ground.store, ground.clock, ground.entropy, ground.options
+        name_of = ground.namespaces.name_of
+        self.executions = HistoryExecutions(store, directory, options.cache_bytes_max, ground.metrics, name_of)
+        meters = ShardMeters(ground.metrics, name_of)
+        self.shards = Shards(store, self.executions, clock, entropy, options.shards, meters, ground.retentions)
+        settings = HistoryOptions(limits=options.limits)
+        self.service = HistoryService(
+            self.shards, self.executions, ground.namespaces, directory, clock, entropy, settings
+        )
+
+    async def stop(self) -> None:
+        """Release the shards, each with a last checkpoint, and end everything."""
+        await self.service.close()
+        await self.shards.stop()
+
+
+def matching_service(ground: Ground, directory: Directory) -> MatchingService:
+    """The matching role of a process."""
+    meters = QueueMeters(ground.metrics, ground.namespaces.name_of)
+    service = MatchingService(
+        directory, ground.clock, ground.entropy, ground.options.limits, _unexpected, meters=meters
+    )
+    service.configs.open(ground.store.documents)
+    return service
+
+
 class Roles:
-    """The history and matching roles over one store, and what a frontend needs to reach them.
+    """The history and matching roles of one process over one store, and what a frontend needs to reach them.
 
     `wrap` may put something between roles: it gets the directory of real roles and returns the one that all use.
-    `metrics`: where everything is counted; without it nobody reads what is, and calls and the store aren't followed.
     """
 
     def __init__(
@@ -79,36 +151,16 @@ class Roles:
         wrap: Callable[[Directory], Directory] = lambda directory: directory,
         metrics: Metrics | None = None,
     ) -> None:
-        def name_of(namespace_id: str) -> str:
-            return self.namespaces.name_of(namespace_id)
-
-        def seen_by(service: str) -> Directory:
-            return MeasuredDirectory(directory, metrics, clock, name_of, service) if metrics is not None else directory
-
         local = LocalDirectory()
         directory = wrap(local)
-        if metrics is not None:
-            plugin = type(store).__name__.removesuffix("Store").lower()
-            store = MeasuredStore(store, Meter(metrics, clock, name_of, plugin))
-        self.store = store
-        self.directory = seen_by("frontend")
-        self.namespaces = Namespaces(store.documents, clock)
-        self.executions = HistoryExecutions(store, seen_by("history"), options.cache_bytes_max, metrics, name_of)
-        shard_meters = ShardMeters(metrics, name_of)
-        self.shards = Shards(store, self.executions, clock, entropy, options.shards, shard_meters, self._retentions)
-        self.history = HistoryService(
-            self.shards,
-            self.executions,
-            self.namespaces,
-            seen_by("history"),
-            clock,
-            entropy,
-            HistoryOptions(limits=options.limits),
-        )
-        self.matching = MatchingService(
-            seen_by("matching"), clock, entropy, options.limits, _unexpected, meters=QueueMeters(metrics, name_of)
-        )
-        self.matching.configs.open(store.documents)
+        stands = ground(store, clock, entropy, options, metrics)
+        self.ground = stands
+        self.store = stands.store
+        self.namespaces = stands.namespaces
+        self.directory = stands.seen_by("frontend", directory)
+        self.part = HistoryPart(stands, stands.seen_by("history", directory))
+        self.executions, self.shards, self.history = self.part.executions, self.part.shards, self.part.service
+        self.matching = matching_service(stands, stands.seen_by("matching", directory))
         local.history_role = self.history
         local.matching_role = self.matching
 
@@ -116,14 +168,10 @@ class Roles:
         """Take the shards; history answers when this returns."""
         await self.shards.start()
 
-    async def _retentions(self) -> list[tuple[str, int]]:
-        return [(namespace.id, namespace.retention_ns) for namespace in await self.namespaces.list()]
-
     async def stop(self) -> None:
         """Matching first, so that nothing new is started; then the shards with their last checkpoint."""
         await self.matching.close()
-        await self.history.close()
-        await self.shards.stop()
+        await self.part.stop()
 
 
 def _unexpected(error: BaseException) -> None:

@@ -15,13 +15,16 @@ MARGIN = 12
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """What a started server has to say of itself. `metrics`: the page's URL."""
+    """What a started server has to say of itself. `address`: of the frontend, "" if it isn't
+    one. `metrics`: the page's URL.
+    """
 
     version: str
     address: str
     namespaces: tuple[str, ...]
     data: str
     metrics: str
+    roles: tuple[str, ...] = ()
 
 
 class Console:
@@ -41,7 +44,7 @@ class Console:
         """It serves."""
         names = ", ".join(facts.namespaces)
         if not self._terminal:
-            self._line(f"Perdure {facts.version} serves {facts.address}")
+            self._line(f"Perdure {facts.version} serves {facts.address or ', '.join(facts.roles)}")
             self._line(f"Namespaces {names}; data {facts.data}; metrics {facts.metrics}")
             return
         self._line("")

@@ -1,53 +1,58 @@
-"""A whole cluster in one process, on a store, until it is told to stop.
+"""A server, whichever roles it has, on a store, until it is told to stop.
 
-Invariant: health says SERVING from when all shards are here, or were waited for, until the process is told to stop, but
-while there is no shard at all.
+Invariant: health says SERVING from when all that should be here is, or was waited for, until the process is told to
+stop, but while there is no shard at all.
 """
 
 import asyncio
 import gc
-from collections.abc import Mapping
-from functools import partial
 from importlib.metadata import version
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import msgspec
 import structlog
 
 from perdure.base.clock import SECOND_NS, AdvancingClock, Clock, SystemClock
-from perdure.base.entropy import SystemEntropy, new_id
-from perdure.base.errors import FailedPrecondition, NamespaceAlreadyExists
+from perdure.base.entropy import SystemEntropy
+from perdure.base.errors import Unavailable
 from perdure.base.metrics import Metrics
 from perdure.base.tasks import Background
-from perdure.cluster.namespaces import Namespace, Namespaces
+from perdure.cluster.members import Role
 from perdure.frontend.frontend import HEALTH_NAME, Frontend
+from perdure.frontend.guards import Guards
 from perdure.frontend.services import FrontendOptions
 from perdure.frontend.test_service import test_methods
+from perdure.history.executions import HistoryExecutions
 from perdure.rpc.call import Method, MethodTable
 from perdure.rpc.measured import measured
 from perdure.rpc.server import RpcServer
-from perdure.server.cluster import Options, Roles
+from perdure.rpc.traced import traced
+from perdure.server.beginning import cluster_id, make_namespaces
+from perdure.server.cluster import Options, ground
+from perdure.server.composed import composed
 from perdure.server.console import Console, Facts
 from perdure.server.dynamic import Dynamic, checked
 from perdure.server.dynamic_file import DynamicFile
 from perdure.server.http_sender import HttpSender
 from perdure.server.measured import DynamicConfigMeter
-from perdure.server.options import ServingOptions, WantedNamespace
+from perdure.server.options import ServingOptions
 from perdure.server.process import ProcessMeter, measure_history
 from perdure.server.scrape import PATH, Scrape
 from perdure.server.stores import open_store
+from perdure.server.telemetry import open_tracing
 from perdure.server.time_skipping import TimeSkipping
 from perdure.server.waiting import Patience, ToldToStop, leave_now, stop_signals, unless_stopped
 from perdure.shards.options import ShardOptions
 from perdure.shards.splitting import SplitPolicy
-from perdure.store.contract import Document, Documents, Store
-from perdure.visibility.attributes import type_name
+from perdure.store.contract import Store
+
+if TYPE_CHECKING:
+    from perdure.server.security import Security
 
 log = structlog.get_logger(__name__)
 _SHARDS_S = 60.0
+_NAMES_S = 10.0
 _YOUNG_OBJECTS = 20_000
-_CLUSTER = "cluster"
-_CLUSTER_ID = "id"
 
 
 async def serve(options: ServingOptions, console: Console) -> None:
@@ -92,96 +97,133 @@ class Server:
 
     def __init__(self, store: Store, options: ServingOptions) -> None:
         self._options = options
-        self._entropy, self._metrics = SystemEntropy(), Metrics()
+        self._has_frontend = Role.FRONTEND in options.roles
+        services = tuple(map(str, options.roles))
+        self._traces = open_tracing(options.traces, services) if options.traces is not None else None
+        self._entropy, self._metrics = SystemEntropy(), Metrics(services, self._traces)
         self._clock: Clock = SystemClock() if options.time_locks is None else AdvancingClock(SystemClock())
-        shards = ShardOptions(
-            shards=options.shards,
-            stop_timeout_s=options.checkpoint_s,
-            auto_split=SplitPolicy() if options.auto_split else None,
-        )
-        self._dynamic = Dynamic(options.settings)
-        self._dynamic.apply(checked(options.dynamic))
-        settings = Options(limits=self._dynamic, shards=shards, cache_bytes_max=self._dynamic.settings.cache_bytes_max)
-        meter = DynamicConfigMeter(self._metrics)
-        self._file = DynamicFile(self._dynamic, options.dynamic, options.dynamic_file, meter)
-        self._roles = Roles(store, self._clock, self._entropy, settings, metrics=self._metrics)
-        self._sender = self._roles.history.callbacks.sender = HttpSender()
-        self._skipping: TimeSkipping | None = None
-        if isinstance(self._clock, AdvancingClock):
-            self._skipping = TimeSkipping(self._clock, self._roles, options.time_locks or 0)
         if isinstance(store, Measurable):
             store.measure(self._metrics)
-        self._process = ProcessMeter(self._metrics, self._roles.namespaces, self._clock)
-        measure_history(self._metrics, self._roles.shards, self._roles.executions)
+        self._dynamic = Dynamic(options.settings)
+        self._dynamic.apply(checked(options.dynamic))
+        meter = DynamicConfigMeter(self._metrics)
+        self._file = DynamicFile(self._dynamic, options.dynamic, options.dynamic_file, meter)
+        settings = Options(
+            limits=self._dynamic,
+            shards=_shard_options(options),
+            cache_bytes_max=self._dynamic.settings.cache_bytes_max,
+        )
+        self._ground = ground(store, self._clock, self._entropy, settings, self._metrics)
+        self._security: Security | None = None
+        if options.security is not None:
+            self._security = options.security(self._clock, self._metrics, self._frontends)
+        self._roles = composed(self._ground, options, self._security)
+        self._sender = HttpSender()
+        self._skipping: TimeSkipping | None = None
+        self._process = ProcessMeter(self._metrics, self._ground.namespaces, self._clock)
+        if self._roles.history is not None:
+            self._roles.history.service.callbacks.sender = self._sender
+            measure_history(self._metrics, self._roles.history.shards, self._roles.history.executions)
+            if isinstance(self._clock, AdvancingClock):
+                self._skipping = TimeSkipping(self._clock, self._roles.history.shards, options.time_locks or 0)
         self._scrape = Scrape(self._metrics.page, lambda: all(self._process.serving.values()))
         self._background = Background(_unhealthy)
         self._frontend: Frontend | None = None
         self._rpc: RpcServer | None = None
-        self._host = f"[{options.ip}]" if ":" in options.ip else options.ip
+        self._is_stopping = False
         self._port = self._metrics_port = 0
 
     async def start(self, console: Console) -> None:
-        """Listen, take the shards, and serve. Raises StoreUnavailable, FailedPrecondition, OSError."""
-        roles, options = self._roles, self._options
+        """Listen, take the shards, and serve. Raises StoreUnavailable, FailedPrecondition, InvalidArgument, OSError."""
+        options, namespaces = self._options, self._ground.namespaces
         patience = Patience(SystemClock(), options.store_wait_s)
         await self._file.start()
         self._metrics_port = await self._scrape.start(options.metrics_ip, options.metrics_port)
-        await patience.until(lambda: make_namespaces(roles.namespaces, options.namespaces, self._entropy))
-        await patience.until(roles.namespaces.list)  # those that were made later have metrics of their own, too
-        console.step(f"namespaces: {len(roles.namespaces)}")
-        frontend = self._frontend = await patience.until(self._made_frontend)
-        served = frontend.methods if self._skipping is None else _skippable(frontend.methods, roles, self._skipping)
-        methods = measured(served, self._metrics, self._clock, roles.namespaces, "frontend")
-        rpc = RpcServer(
-            methods, absent=frontend.absent, health_names=[HEALTH_NAME], options=self._dynamic.settings.listener
-        )
-        await rpc.set_serving(False)
-        self._port = await rpc.start(f"{self._host}:{options.port}")
-        self._rpc = rpc
-        await patience.until(roles.start)
-        await self._shards_here()
-        console.step(f"shards: {len(roles.shards.owned())}")
+        await patience.until(lambda: make_namespaces(namespaces, options.namespaces, self._entropy))
+        await patience.until(namespaces.list)  # those that were made later have metrics of their own, too
+        console.step(f"namespaces: {len(namespaces)}")
+        if self._has_frontend:
+            await self._listen(patience)
+        else:
+            self._background.spawn(self._keep_names(), "names of namespaces")
+        await self._roles.listen()
+        await patience.until(lambda: self._roles.start(self._port))
+        await self._settle()
+        if self._roles.history is not None:
+            console.step(f"shards: {len(self._roles.history.shards.owned())}")
         if self._skipping is not None:
             self._skipping.start()
         _calm_collector()
-        roles.shards.on_presence = self._shards_came_or_went
-        await self._tell(bool(roles.shards.owned()))
+        self._roles.on_change(self._serving_changed)
+        await self._tell()
 
-    def _shards_came_or_went(self, is_here: bool) -> None:
-        if self._rpc is not None:
-            self._background.spawn(self._tell(is_here), "health")
+    async def _listen(self, patience: Patience) -> None:
+        """The listener for clients and workers."""
+        frontend = self._frontend = await patience.until(self._made_frontend)
+        served: MethodTable = frontend.methods
+        if self._skipping is not None and self._roles.history is not None:
+            served = _skippable(served, self._roles.history.executions, self._skipping)
+        methods = measured(served, self._metrics, self._clock, self._ground.namespaces, "frontend")
+        if self._traces is not None:
+            methods = traced(methods, self._traces, "frontend")
+        listener, security = self._dynamic.settings.listener, self._security
+        if security is not None:
+            listener = msgspec.structs.replace(listener, reflection=security.is_open)
+        rpc = RpcServer(
+            methods,
+            absent=frontend.absent,
+            health_names=[HEALTH_NAME],
+            options=listener,
+            tls=security.frontend if security is not None else None,
+        )
+        await rpc.set_serving(False)
+        self._port = await rpc.start(f"{_bracketed(self._options.ip)}:{self._options.port}")
+        self._rpc = rpc
 
-    async def _tell(self, is_serving: bool) -> None:
+    def _serving_changed(self) -> None:
+        self._background.spawn(self._tell(), "health")
+
+    async def _tell(self) -> None:
         """Health is of a place for calls: a server that stands by, without a shard, is none."""
+        if self._is_stopping:
+            return
+        for role in self._options.roles:
+            self._process.serving[role] = self._roles.serves(role)
+        await self._roles.tell_health()
         if self._rpc is not None:
-            self._process.serves(is_serving)
-            await self._rpc.set_serving(is_serving)
+            await self._rpc.set_serving(self._roles.serves(Role.FRONTEND))
 
     def facts(self) -> Facts:
         """What there is to say of a server that has started."""
-        host = f"[{self._options.metrics_ip}]" if ":" in self._options.metrics_ip else self._options.metrics_ip
+        options = self._options
+        address = f"{_bracketed(options.ip)}:{self._port}" if self._has_frontend else ""
         return Facts(
             version("perdure"),
-            f"{self._host}:{self._port}",
-            tuple(namespace.name for namespace in self._options.namespaces),
-            str(self._options.store),
-            f"http://{host}:{self._metrics_port}{PATH}",
+            address,
+            tuple(namespace.name for namespace in options.namespaces),
+            str(options.store),
+            f"http://{_bracketed(options.metrics_ip)}:{self._metrics_port}{PATH}",
+            tuple(map(str, options.roles)),
         )
 
     async def drain(self) -> None:
-        """Take no new calls, and let those that have begun end."""
+        """Give others what is here, while it serves; then take no new calls, and let those that have begun end."""
+        self._is_stopping = True
         self._process.serves(False)
         if self._rpc is not None:
             await self._rpc.set_serving(False)
             await asyncio.sleep(self._dynamic.settings.shutdown_pause_ns / SECOND_NS)
+        await self._roles.leave()
         if self._frontend is not None:
             self._frontend.drain()
         rpc, self._rpc = self._rpc, None
         if rpc is not None:
             await rpc.stop(self._options.drain_s)
+        await self._roles.drain(self._options.drain_s)
 
     async def stop(self) -> None:
         """Release the shards, each with a last checkpoint, and end everything, started or not. In bounded time."""
+        self._is_stopping = True
         self._process.serves(False)
         rpc, self._rpc = self._rpc, None
         if rpc is not None:
@@ -194,31 +236,69 @@ class Server:
             await self._skipping.close()
         await self._roles.stop()
         await self._sender.close()
+        if self._security is not None:
+            await self._security.close()
+        if self._traces is not None:
+            await self._traces.close()
 
-    async def _shards_here(self) -> None:
-        """Wait for all shards, but not for ever: those that are here should serve."""
+    def _frontends(self) -> int:
+        return self._roles.frontends()
+
+    async def _settle(self) -> None:
+        """Wait for what the start asked for, but not for ever: what is here should serve."""
         try:
             async with asyncio.timeout(_SHARDS_S):
-                await self._roles.shards.settled()
+                await self._roles.settled()
         except TimeoutError:
-            log.warning("serving without some of the shards", shards=len(self._roles.shards.owned()))
+            log.warning("serving, though not all is here that should be", roles=list(self._options.roles))
+
+    async def _keep_names(self) -> None:
+        """Know the names of namespaces that others make: limits and metrics are by them."""
+        while True:
+            await asyncio.sleep(_NAMES_S)
+            try:
+                await self._ground.namespaces.list()
+            except Unavailable as error:
+                log.debug("the namespaces can't be read", error=error.message)
 
     async def _made_frontend(self) -> Frontend:
-        roles, options = self._roles, self._options
-        documents, shards = roles.store.documents, roles.store.shards
+        store, options = self._ground.store, self._options
         settings = FrontendOptions(
             limits=self._dynamic,
-            cluster_id=await cluster_id(documents, self._entropy),
-            shards=len(await shards.list_shards()) or options.shards,
+            cluster_name=options.cluster_name,
+            cluster_id=await cluster_id(store.documents, self._entropy),
+            shards=len(await store.shards.list_shards()) or options.shards,
             persistence_store=options.store.name,
             visibility_store=options.store.name,
         )
-        return Frontend(roles.namespaces, roles.directory, roles.store.visibility, self._clock, self._entropy, settings)
+        guards = self._security.guards if self._security is not None else Guards()
+        return Frontend(
+            self._ground.namespaces,
+            self._roles.directory,
+            store.visibility,
+            self._clock,
+            self._entropy,
+            settings,
+            guards,
+        )
 
 
-def _skippable(methods: MethodTable, roles: Roles, skipping: TimeSkipping) -> dict[str, Method]:
+def _shard_options(options: ServingOptions) -> ShardOptions:
+    return ShardOptions(
+        shards=options.shards,
+        stop_timeout_s=options.checkpoint_s,
+        leave_s=options.leave_s,
+        auto_split=SplitPolicy() if options.auto_split else None,
+    )
+
+
+def _bracketed(ip: str) -> str:
+    return f"[{ip}]" if ":" in ip else ip
+
+
+def _skippable(methods: MethodTable, executions: HistoryExecutions, skipping: TimeSkipping) -> dict[str, Method]:
     """The methods with those that move the clock."""
-    roles.executions.watcher = skipping.changed
+    executions.watcher = skipping.changed
     name = f"/{HEALTH_NAME}/QueryWorkflow"
     return {
         **methods,
@@ -236,35 +316,3 @@ def _calm_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS, 20, 20)
-
-
-async def make_namespaces(namespaces: Namespaces, wanted: tuple[WantedNamespace, ...], entropy: SystemEntropy) -> None:
-    """Register the namespaces that aren't there yet, and the search attributes that they lack."""
-    for want in wanted:
-        attributes = want.search_attributes
-        try:
-            await namespaces.register(
-                Namespace(new_id(entropy), want.name, want.retention_ns, search_attributes=attributes)
-            )
-        except NamespaceAlreadyExists:
-            await namespaces.change(want.name, partial(_merged, attributes))
-
-
-def _merged(wanted: Mapping[str, int], namespace: Namespace) -> Namespace:
-    """The namespace with these search attributes. Raises FailedPrecondition if one is there with another type."""
-    for name, value_type in wanted.items():
-        present = namespace.search_attributes.get(name, value_type)
-        if present != value_type:
-            raise FailedPrecondition(
-                f"Search attribute {name} of namespace {namespace.name} is a {type_name(present)} already, "
-                f"not a {type_name(value_type)}."
-            )
-    return msgspec.structs.replace(namespace, search_attributes={**namespace.search_attributes, **wanted})
-
-
-async def cluster_id(documents: Documents, entropy: SystemEntropy) -> str:
-    """The store's id, drawn at its first use and kept."""
-    fresh = new_id(entropy).encode()
-    await documents.replace_document(Document(_CLUSTER, _CLUSTER_ID, 0, fresh))
-    kept = await documents.read_document(_CLUSTER, _CLUSTER_ID)
-    return (kept.body if kept is not None else fresh).decode()

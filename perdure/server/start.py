@@ -37,7 +37,7 @@ def role_option(command: Callable[..., Any]) -> Callable[..., Any]:
         "-r",
         "roles",
         multiple=True,
-        type=click.Choice([*Role, "all"]),
+        type=click.Choice([*map(str, Role), "all"]),
         help="What this process is; repeat it for several. Default: what the configuration says, else all.",
     )
     return option(command)

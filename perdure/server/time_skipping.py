@@ -23,7 +23,7 @@ from perdure.base.errors import FailedPrecondition, Unavailable
 from perdure.base.slots import ChainKey
 from perdure.base.tasks import Background
 from perdure.rpc.call import CallMeta, Handler
-from perdure.server.cluster import Roles
+from perdure.shards.controller import Shards
 from perdure.shards.shard import OwnedShard
 from perdure.shards.timers import NEVER_NS
 from perdure.workflow.in_progress import is_in_progress
@@ -40,9 +40,9 @@ _LOOK_AGAIN_S = 0.01
 class TimeSkipping:
     """`locks`: what the counter begins with. `start` it, and tell it of every chain that changes."""
 
-    def __init__(self, clock: AdvancingClock, roles: Roles, locks: int = 1) -> None:
+    def __init__(self, clock: AdvancingClock, shards: Shards, locks: int = 1) -> None:
         self._clock = clock
-        self._shards = roles.shards
+        self._shards = shards
         self._locks = locks
         self._calls = 0
         self._busy: set[ChainKey] = set()

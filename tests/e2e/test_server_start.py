@@ -89,7 +89,10 @@ def test_a_configuration_is_checked_and_shown_without_a_store(tmp_path: Path) ->
     assert checked.exit_code == 0, checked.output
     assert checked.output.splitlines() == [
         "dynamic.no.such.key: not known here, and without effect",
-        f"{path} is a configuration. Data: keyspace perdure of Cassandra at nowhere.invalid, port 9042.",
+        (
+            f"{path} is a configuration. Roles: frontend, history, matching. "
+            "Data: keyspace perdure of Cassandra at nowhere.invalid, port 9042."
+        ),
     ]
     shown = _invoked("config", "show", environment={**secret, "PERDURE_CONFIG": path})
     assert shown.exit_code == 0, shown.output

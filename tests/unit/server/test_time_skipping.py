@@ -42,7 +42,7 @@ class Skipped:
         self.house = House(loop, MemoryStore(self.clock))
         options = Options(shards=ShardOptions(shards=3))
         self.house.roles = Roles(self.house.roles.store, self.clock, loop.entropy, options)
-        self.time = TimeSkipping(self.clock, self.house.roles, locks)
+        self.time = TimeSkipping(self.clock, self.house.roles.shards, locks)
         self.house.roles.executions.watcher = self.time.changed
         self._began_ns = self.clock.now_ns()
         self._real_ns = loop.clock.now_ns()

@@ -1,0 +1,236 @@
+"""One process of a cluster, whichever roles it has: its lease and place among the members, its roles, and how it finds
+those of others.
+
+The order of a start is: a place among the members, not serving yet; what is stored is made, if this is the first; then
+it serves, and takes what the ring gives it. Of a stop: it serves no more by the ring, others take what it has while it
+still answers, and at last its place and its lease go. Invariant: whoever is in the rings answers calls.
+
+The simulator builds the same with a virtual clock and a network of its own.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Protocol
+
+import structlog
+
+from perdure.base.tasks import Background
+from perdure.cluster.lease import Lease
+from perdure.cluster.measured import history_for_others, matching_for_others
+from perdure.cluster.members import Member, Role, View
+from perdure.cluster.membership import Membership, MembershipOptions
+from perdure.cluster.membership_meter import MembershipMeter
+from perdure.cluster.ring import Rings
+from perdure.cluster.ring_directory import Connections, RingDirectory
+from perdure.cluster.roles import Directory, HistoryRole, MatchingRole
+from perdure.cluster.shard_host import ShardHost
+from perdure.cluster.shard_map import ShardMapCache
+from perdure.matching.service import MatchingService
+from perdure.server.cluster import Ground, HistoryPart, matching_service
+from perdure.shards.leased import lease_options
+from perdure.workflow.tasks import QueueKey
+
+log = structlog.get_logger(__name__)
+
+
+class ClosableConnections(Connections, Protocol):
+    """Connections to other hosts."""
+
+    async def close(self) -> None:
+        """Close them all."""
+        ...
+
+
+class Host:
+    """`roles`: which it has. `history`, `matching`: None where it hasn't. `directory`: for its frontend, if it is one.
+    `for_others_*`: what its listeners serve.
+    """
+
+    def __init__(
+        self,
+        ground: Ground,
+        roles: Collection[Role],
+        connections: ClosableConnections,
+        membership_options: MembershipOptions | None = None,
+    ) -> None:
+        store, clock, entropy = ground.store, ground.clock, ground.entropy
+        self._ground = ground
+        self._roles = frozenset(roles)
+        self._connections = connections
+        self._map = ShardMapCache(store.shards, clock, entropy)
+        self._background = Background(_failed)
+        # The parts refer to one another: the directory is made once there is a lease, and gets the roles at last.
+        seen = _Later()
+        self.history: HistoryPart | None = None
+        self.matching: MatchingService | None = None
+        if Role.HISTORY in self._roles:
+            self.history = HistoryPart(ground, ground.seen_by("history", seen, _elsewhere))
+        shards = self.history.shards if self.history is not None else None
+        lease = shards.lease if shards is not None else None
+        self._own_lease = lease is None
+        self.lease = lease or Lease(store.leases, clock, entropy, lease_options(ground.options.shards))
+        self.membership = Membership(store.documents, store.leases, self.lease, clock, entropy, membership_options)
+        self.rings = seen.directory = RingDirectory(self.membership, self._map, connections, clock)
+        self.directory = ground.seen_by("frontend", self.rings, _elsewhere)
+        if Role.MATCHING in self._roles:
+            self.matching = matching_service(ground, ground.seen_by("matching", self.rings, _elsewhere))
+            self.matching.follow(self.membership)
+        self._meet()
+
+    def _meet(self) -> None:
+        ground, rings = self._ground, self.rings
+        self.history_for_others: HistoryRole | None = self.history.service if self.history is not None else None
+        self.matching_for_others: MatchingRole | None = self.matching
+        if ground.metrics is not None:
+            names = ground.namespaces.name_of
+            if self.history_for_others is not None:
+                self.history_for_others = history_for_others(
+                    self.history_for_others, ground.metrics, ground.clock, names
+                )
+            if self.matching_for_others is not None:
+                self.matching_for_others = matching_for_others(
+                    self.matching_for_others, ground.metrics, ground.clock, names
+                )
+            self.lease.add_holder(_Losses(MembershipMeter(ground.metrics, self.membership)))
+        rings.local_history, rings.local_matching = self.history_for_others, self.matching_for_others
+        if self.history is not None:
+            shards = self.history.shards
+            rings.local_shard_host = shards
+            rings.on_moved = shards.reoffer
+            shards.neighbours = RingNeighbours(self.membership, rings)
+            self.membership.subscribe(self._assign)
+            self._map.on_change = self._assign_newest
+
+    @property
+    def shard_host(self) -> ShardHost:
+        """What its history listener serves besides the role."""
+        assert self.history is not None
+        return self.history.shards
+
+    async def join(self, member: Member) -> None:
+        """Have a place among the members, and what is stored. Raises StoreUnavailable, Unavailable."""
+        await self.membership.join(member)
+        await self._map.start()
+        if self.history is not None:
+            # Nothing is its own before it serves; what the store lacks is made now.
+            self.history.shards.assign(frozenset(), self.membership.view.version)
+            await self.history.shards.start()
+            await self._map.refresh()
+            self._assign_newest()
+
+    async def serve(self) -> None:
+        """Be in the rings, and take from now on what they give."""
+        await self.membership.serving()
+
+    def is_settled(self) -> bool:
+        """Whether calls have where to go: all roles have hosts, and this one the shards that it should."""
+        rings = Rings(self.membership.view)
+        if not rings.hosts(Role.HISTORY) or not rings.hosts(Role.MATCHING):
+            return False
+        if self.history is None:
+            return self._map.map is not None
+        found = self._wanted(self.membership.view)
+        return found is not None and found <= {shard.shard_id for shard in self.history.shards.owned()}
+
+    def has_shards(self) -> bool:
+        """Whether its history role has a shard, or should have none."""
+        return self.history is None or bool(self.history.shards.owned()) or not self._wanted(self.membership.view)
+
+    async def leave(self) -> None:
+        """Be in the rings no more, and give others the time to take what is here while it still answers."""
+        await self.membership.leaving()
+        if self.history is not None:
+            await self.history.shards.leave()
+
+    async def stop(self) -> None:
+        """End everything, started or not: what nobody took is released. In bounded time."""
+        await self._background.close()
+        await self._map.stop()
+        if self.matching is not None:
+            await self.matching.close()
+        await self.membership.leave()
+        if self.history is not None:
+            await self.history.stop()
+        if self._own_lease:
+            await self.lease.end()
+        await self._connections.close()
+
+    def _assign_newest(self) -> None:
+        self._assign(self.membership.view)
+
+    def _assign(self, view: View) -> None:
+        """Tell the shards whose they are, by the members' document alone: a host that can't be reached just now may
+        still have what is its own.
+        """
+        shards, wanted = self._map.map, self._wanted(view)
+        if self.history is None or shards is None or wanted is None:
+            return
+        rings = Rings(view)
+        self.history.shards.assign(wanted, view.version, shards, lambda shard: rings.owner(Role.HISTORY, shard))
+
+    def _wanted(self, view: View) -> frozenset[str] | None:
+        shards, host = self._map.map, self.membership.host
+        if shards is None:
+            return None
+        rings = Rings(view)
+        return frozenset(shard for _, shard in shards.shards if host and rings.owner(Role.HISTORY, shard) == host)
+
+
+class RingNeighbours:
+    """`perdure.shards.neighbours.Neighbours` by the members."""
+
+    def __init__(self, membership: Membership, rings: RingDirectory) -> None:
+        self._membership = membership
+        self._rings = rings
+
+    def is_member(self, host: str) -> bool:
+        """See `Neighbours.is_member`."""
+        return bool(self._membership.view.address(host, Role.HISTORY)) and host not in self._membership.suspects
+
+    async def ask(self, host: str, shard: str, epoch: int, view: int) -> None:
+        """See `Neighbours.ask`."""
+        await self._rings.shard_host(host).let_go(host, shard, epoch, view)
+
+    async def refresh(self, view: int) -> None:
+        """See `Neighbours.refresh`."""
+        await self._membership.refresh(view)
+
+
+class _Losses:
+    """`perdure.cluster.lease.Holder` that counts."""
+
+    def __init__(self, meter: MembershipMeter) -> None:
+        self._meter = meter
+
+    def revoked(self, epochs: Mapping[str, int]) -> None:
+        """A shard is not the lease."""
+
+    def evicted(self) -> None:
+        self._meter.lease_lost()
+
+
+class _Later:
+    """A directory that is known once all is made."""
+
+    def __init__(self) -> None:
+        self.directory: Directory | None = None
+
+    def history(self, slot: int) -> HistoryRole:
+        assert self.directory is not None
+        return self.directory.history(slot)
+
+    def history_of_shard(self, shard: str) -> HistoryRole:
+        assert self.directory is not None
+        return self.directory.history_of_shard(shard)
+
+    def matching(self, partition: QueueKey) -> MatchingRole:
+        assert self.directory is not None
+        return self.directory.matching(partition)
+
+
+def _elsewhere(role: object) -> bool:
+    """Calls are counted where they arrive, be it here: `history_for_others` and `matching_for_others`."""
+    return False
+
+
+def _failed(error: BaseException) -> None:
+    log.error("unexpected error of a host", exc_info=error)
