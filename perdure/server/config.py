@@ -30,6 +30,7 @@ from perdure.server.config_fields import (
     whole,
 )
 from perdure.server.config_security import AuditSection, AuthSection, TlsSection
+from perdure.server.config_telemetry import TelemetrySection
 from perdure.server.yaml_files import parse_yaml, read_file
 
 PREFIX = "PERDURE_"
@@ -174,6 +175,7 @@ class Config(Section):
     audit: AuditSection = AuditSection()
     metrics: MetricsSection = MetricsSection()
     log: LogSection = LogSection()
+    telemetry: TelemetrySection = TelemetrySection()
     start: StartSection = StartSection()
     stop: StopSection = StopSection()
     namespaces: Annotated[list[NamespaceSection], A_LIST] = Field(default_factory=_one_namespace)

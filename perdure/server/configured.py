@@ -44,6 +44,7 @@ def serving_options(config: Config, roles: Sequence[str] = ()) -> tuple[ServingO
         security=partial(Security, config.tls, config.auth, config.audit),
         metrics_ip=_address(config.metrics.listen),
         metrics_port=config.metrics.port,
+        traces=config.telemetry.traces.options() if config.telemetry.traces is not None else None,
         namespaces=namespaces,
         dynamic=config.dynamic.values,
         dynamic_file=config.dynamic.file or "",

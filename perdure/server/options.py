@@ -12,6 +12,7 @@ from perdure.base.limits import Limits
 from perdure.cluster.members import Role
 from perdure.server.dynamic import Settings
 from perdure.server.stores import Choice, InMemory
+from perdure.server.telemetry import TraceOptions
 from perdure.visibility.attributes import is_reserved
 
 if TYPE_CHECKING:
@@ -53,8 +54,9 @@ class ServingOptions(msgspec.Struct, frozen=True, kw_only=True):
     `roles`: what this process is; `ip`, `port`: the frontend's listener. `advertise`: where other hosts reach this one,
     "" = to be found out. `settings`: what dynamic configuration begins with; its values, and a file with more.
     `shards`: how many are made in an empty store. `store_wait_s`: how long to ask a store again that can't be reached
-    at start. `security` None: everything in plain text, and everybody may do everything. `leave_s`, `drain_s`,
-    `checkpoint_s`: for others to take over, for calls that have begun, and for the last checkpoint, when it stops.
+    at start. `security` None: everything in plain text, and everybody may do everything. `traces`: where they are
+    sent, None = there are none. `leave_s`, `drain_s`, `checkpoint_s`: for others to take over, for calls that have
+    begun, and for the last checkpoint, when it stops.
     `time_locks`: the locks that the clock of the API's TestService begins with; None = there is no such service.
     """
 
@@ -69,6 +71,7 @@ class ServingOptions(msgspec.Struct, frozen=True, kw_only=True):
     security: "SecurityMaker | None" = None
     metrics_ip: str = "127.0.0.1"
     metrics_port: int = 0
+    traces: TraceOptions | None = None
     namespaces: tuple[WantedNamespace, ...] = ()
     settings: Settings = Settings()
     dynamic: Mapping[str, object] = {}
