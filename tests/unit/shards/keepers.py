@@ -81,12 +81,20 @@ class _Named(Sole):
 class Keeper:
     """A host. `acknowledged`: by chain what it was told to add and has said to have."""
 
-    def __init__(self, inner: Store, name: str, acknowledged: dict[ChainKey, list[int]]) -> None:
+    def __init__(
+        self, inner: Store, name: str, acknowledged: dict[ChainKey, list[int]], inherit_interval_s: float = 0.05
+    ) -> None:
         self.faults = Steps()
         self.store = FaultyStore(inner, self.faults, name)
         self.role = AddingRole(self.store)
         loop = running_loop()
-        options = ShardOptions(shards=2, checkpoint_age_s=0.2, audit_interval_s=1e6, retry_max_s=0.05)
+        options = ShardOptions(
+            shards=2,
+            checkpoint_age_s=0.2,
+            audit_interval_s=1e6,
+            retry_max_s=0.05,
+            inherit_interval_s=inherit_interval_s,
+        )
         self.world = World(
             self.store, self.role, VirtualClock(loop), loop.entropy.fork(name), options, tenure=_Named(name)
         )

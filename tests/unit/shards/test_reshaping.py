@@ -21,9 +21,9 @@ CHAINS = [f"wf{number}" for number in range(12)]
 NEVER = 10**18 * 5
 
 
-async def _begun(store: MemoryStore) -> Keeper:
+async def _begun(store: MemoryStore, inherit_interval_s: float = 0.05) -> Keeper:
     """A host with work in all of its shards, some of it checkpointed."""
-    keeper = Keeper(store, "first", {})
+    keeper = Keeper(store, "first", {}, inherit_interval_s)
     await keeper.take_all()
     for number, name in enumerate(CHAINS):
         await keeper.add(key(name), number + 1, offer(1, name, time_ns=number + 1), timer(NEVER + number, name))
@@ -116,10 +116,11 @@ def test_an_index_that_somebody_inherits_stays() -> None:
     virtual(work())
 
 
-def test_what_ends_while_rows_are_inherited_does_not_come_back() -> None:
+@pytest.mark.parametrize("inherit_interval_s", [0.01, 0.3, 2.0])
+def test_what_ends_while_rows_are_inherited_does_not_come_back(inherit_interval_s: float) -> None:
     async def work() -> None:
         store = shared()
-        keeper = await _begun(store)
+        keeper = await _begun(store, inherit_interval_s)
         await passes(1)
         await keeper.merge(list(keeper.owned.values()))
         for number, name in enumerate(CHAINS[:6]):
@@ -127,6 +128,8 @@ def test_what_ends_while_rows_are_inherited_does_not_come_back() -> None:
             await keeper.end(key(name), 50 + number, ended)
             if number % 2:
                 await passes(0.3)
+        assert await _offers(keeper) == sorted(CHAINS[6:])
+        await passes(0.9)
         assert await _offers(keeper) == sorted(CHAINS[6:])
         await keeper.settle()
         assert await _offers(keeper) == sorted(CHAINS[6:])
@@ -343,6 +346,23 @@ def test_whoever_draws_for_a_retired_shard_is_told_and_for_one_that_was_never_ma
         for gone in (first.shard_id, "never", "unknown"):
             with pytest.raises(ShardRetired):
                 await keeper.take(gone)
+        await keeper.stop()
+
+    virtual(work())
+
+
+def test_the_children_of_a_reshaping_that_is_under_way_are_left_alone_until_nothing_can_come_of_it() -> None:
+    async def work() -> None:
+        store = shared()
+        keeper = await _begun(store)
+        standing = await store.shards.read_map()
+        assert standing is not None
+        await store.shards.reshape(-1, (), [ShardRow("child", SlotRange(0, 9), 9, None, reshaping=standing.version)])
+        assert await remove_retired(keeper.world) == 0
+        await store.shards.reshape(standing.version, (), ())
+        assert await remove_retired(keeper.world) == 1
+        assert await store.shards.list_unnamed() == []
+        await _all_there(keeper)
         await keeper.stop()
 
     virtual(work())
