@@ -28,7 +28,9 @@ from perdure.base.errors import (
     Unimplemented,
 )
 from perdure.base.limits import MIB
+from perdure.base.spans import HEADER
 from perdure.base.tasks import Background
+from perdure.rpc.lines import MESSAGE_BYTES, PATH, Late, Line
 from perdure.rpc.role_methods import MESSAGE_BYTES_MAX, RoleMethod
 from perdure.rpc.status import NOT_DONE
 from perdure.rpc.tls import ChannelTls
@@ -45,7 +47,7 @@ Headers = tuple[tuple[str, str], ...] | None
 
 class ChannelOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`ping_ms`: how often a connection is checked, also one without calls; `idle_ms`: after that time without calls it
-    is closed. `backoff_ms_max`: between two attempts to connect.
+    is closed, a line first and then the connection. `backoff_ms_max`: between two attempts to connect.
     """
 
     connect_ms: int = 2_000
@@ -109,11 +111,18 @@ class Channel:
         until = asyncio.get_running_loop().time() + limit_s
         with self._used() as opened:
             await self._connect(opened, limit_s)
+            left_s = until - asyncio.get_running_loop().time()
             try:
-                left_s = until - asyncio.get_running_loop().time()
+                if len(body) <= MESSAGE_BYTES:
+                    line = opened.line or opened.talk(self._line)
+                    return await line.ask(method.path, body, left_s, dict(headers or ()).get(HEADER, ""))
                 reply: bytes = await opened.method(method.path)(body, timeout=left_s, metadata=headers)
+            except Late:
+                raise self._late(limit_s, own_limit=own_limit) from None
             except grpc.aio.AioRpcError as error:
-                raise self._meaning(error, limit_s, own_limit=own_limit) from error
+                if error.code() is _Code.DEADLINE_EXCEEDED:
+                    raise self._late(limit_s, own_limit=own_limit) from error
+                raise self._broken(error) from error
             except asyncio.CancelledError:
                 if opened.closed and not _cancelled():
                     raise Unavailable(f"the connection to {self.address} was closed") from None
@@ -173,12 +182,17 @@ class Channel:
             self._failed(self.address)  # it had its time
         raise HostUnreachable(f"no connection to {self.address}", self.address)
 
-    def _meaning(self, error: grpc.aio.AioRpcError, limit_s: float, *, own_limit: bool) -> PerdureError:
+    def _line(self, stream: Any) -> Line:
+        return Line(stream, self.address, self._background, self._broken, self._options.idle_ms / 1_000)
+
+    def _late(self, limit_s: float, *, own_limit: bool) -> PerdureError:
+        if not own_limit:
+            return DeadlineExceeded(f"no answer from {self.address} before the deadline")
+        return Unavailable(f"no answer from {self.address} within {limit_s:g} s")
+
+    def _broken(self, error: grpc.aio.AioRpcError) -> PerdureError:
+        """What a call or a line that ended so means."""
         code, text = error.code(), error.details() or ""
-        if code is _Code.DEADLINE_EXCEEDED:
-            if not own_limit:
-                return DeadlineExceeded(f"no answer from {self.address} before the deadline")
-            return Unavailable(f"no answer from {self.address} within {limit_s:g} s")
         if code is _Code.UNAVAILABLE:
             if set(NOT_DONE) <= set(error.trailing_metadata() or ()):
                 return HostUnreachable(f"{self.address} is stopping", self.address)
@@ -204,7 +218,19 @@ class _Open:
         self.generation = generation
         self.connecting: asyncio.Task[None] | None = None
         self.closed = False
+        self._line: Line | None = None
         self._methods: dict[str, Any] = {}
+
+    @property
+    def line(self) -> Line | None:
+        """What carries small requests, while it stands."""
+        return self._line if self._line is not None and not self._line.ended else None
+
+    def talk(self, line: Callable[[Any], Line]) -> Line:
+        """Open a line, now that there is a connection."""
+        stream: Any = self.channel.stream_stream(PATH)
+        self._line = line(stream())
+        return self._line
 
     def method(self, path: str) -> Any:
         found = self._methods.get(path)
@@ -222,6 +248,8 @@ class _Open:
 
     async def close(self, grace_s: float) -> None:
         self.closed = True
+        if self._line is not None:
+            await self._line.finish(grace_s)
         await self.channel.close(grace_s)
 
 

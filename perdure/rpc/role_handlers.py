@@ -21,7 +21,7 @@ from perdure.rpc.server import ServerOptions
 from perdure.rpc.status import INTERNAL_MESSAGE
 
 log = structlog.get_logger(__name__)
-_DAY_MS = 86_400_000
+_NEVER_MS = 2**31 - 1  # as gRPC has it
 
 # Of a listener for other hosts. Hosts know when to leave each other, so no connection is ended for its age; they ping
 # each other every few seconds.
@@ -31,8 +31,8 @@ INTERNAL_OPTIONS = ServerOptions(
     ping_interval_ms_min=500,
     keepalive_ms=5_000,
     keepalive_timeout_ms=5_000,
-    connection_idle_ms=_DAY_MS,
-    connection_age_ms=_DAY_MS,
+    connection_idle_ms=_NEVER_MS,
+    connection_age_ms=_NEVER_MS,
     reflection=False,
 )
 

@@ -28,6 +28,7 @@ from perdure.base.errors import UNAUTHORIZED, PerdureError
 from perdure.base.limits import MIB
 from perdure.base.spans import HEADER
 from perdure.rpc.call import CallMeta, Method, RawMethod
+from perdure.rpc.lines import PATH, Switchboard
 from perdure.rpc.status import INTERNAL_MESSAGE, NOT_DONE, Metadata, headers_of, shortened, status_of
 from perdure.rpc.tls import ServerTls, names_of
 
@@ -157,6 +158,7 @@ class RpcServer:
         # A call that has arrived, but wasn't taken up when the listener closes, is cancelled without a word, and
         # clients don't repeat it. While they are told that this is no place for calls, they go away.
         self._routes.closed = True
+        self._routes.lines.close()
         await asyncio.sleep(min(grace_s, _FAREWELL_S))
         await self._server.stop(grace_s)
 
@@ -189,6 +191,10 @@ class _Routes(grpc.GenericRpcHandler):
             name: grpc.unary_unary_rpc_method_handler(_serve(name, method, options.receive_bytes_max, clients))
             for name, method in methods.items()
         }
+        raw = {name: method.handler for name, method in methods.items() if isinstance(method, RawMethod)}
+        self.lines = Switchboard(raw)
+        if raw:
+            self._handlers[PATH] = grpc.stream_stream_rpc_method_handler(_talk(self.lines, clients))
         self._reflection = options.reflection
         for name in absent:
             method = name.rpartition("/")[2]
@@ -234,9 +240,7 @@ def _serve(
             text = f"grpc: received message larger than max ({len(body)} vs. {receive_bytes_max})"
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
         names = () if clients is None else names_of(context)
-        if clients is not None and (why := clients.refuses(names)):
-            log.warning("a caller was refused", operation=name, reason=why, names=names)
-            await context.abort(grpc.StatusCode.PERMISSION_DENIED, UNAUTHORIZED)
+        await _check(clients, names, name, context)
         try:
             request = parse(body)
         except DecodeError as error:
@@ -254,6 +258,22 @@ def _serve(
         raise AssertionError("abort raises")
 
     return serve
+
+
+def _talk(lines: Switchboard, clients: ServerTls | None) -> Callable[[Any, _Context], Awaitable[None]]:
+    async def talk(_asks: Any, context: _Context) -> None:
+        names = () if clients is None else names_of(context)
+        await _check(clients, names, PATH, context)
+        await lines.talk(context, names)
+
+    return talk
+
+
+async def _check(clients: ServerTls | None, names: tuple[str, ...], name: str, context: _Context) -> None:
+    """End the call if its caller's certificate is not one of those that are let in."""
+    if clients is not None and (why := clients.refuses(names)):
+        log.warning("a caller was refused", operation=name, reason=why, names=names)
+        await context.abort(grpc.StatusCode.PERMISSION_DENIED, UNAUTHORIZED)
 
 
 async def _abort(name: str, error: PerdureError, context: _Context) -> None:

@@ -1,0 +1,326 @@
+"""Calls between two hosts over one stream, several in a message: what the caller's end and the other end do.
+
+A call of its own costs gRPC in Python more than all that a role does for it; on a stream the cost is of the message,
+and under load a message carries many. Invariants: answers come in any order and each to its call; a caller that is
+cancelled, late or gone cancels its call, and no other; when a stream ends in order, everything that was begun is
+answered, so whatever has no answer was not begun. A message is about `MESSAGE_BYTES`, or one call. Refuses to know what
+is called.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+import grpc
+import grpc.aio
+import msgspec
+import structlog
+
+from perdure.base.errors import HostUnreachable, PerdureError, Unavailable, Unimplemented
+from perdure.base.limits import MIB
+from perdure.base.tasks import Background
+from perdure.rpc.call import CallMeta, RawHandler
+
+log = structlog.get_logger(__name__)
+PATH = "/perdure.internal.Host/Talk"
+MESSAGE_BYTES = MIB
+CALLS_MAX = 10_000
+_UNSENT_BYTES_MAX = 64 * MIB
+# What reading and writing raise when a stream is over.
+_BROKEN = (grpc.aio.AioRpcError, grpc.aio.BaseError, asyncio.InvalidStateError)
+_ANSWERED, _NOT_BEGUN, _UNKNOWN, _NO_METHOD = range(4)
+
+
+class Late(Exception):
+    """There was no answer in the time that a call had."""
+
+
+class _Ask(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """`path` "" = the call of this number is cancelled. `left_us`: of its time when it was sent. `traceparent`: which
+    trace it is a part of.
+    """
+
+    number: int
+    path: str
+    left_us: int = 0
+    body: bytes = b""
+    traceparent: str = ""
+
+
+class _Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    number: int
+    outcome: int
+    body: bytes = b""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_asks = msgspec.msgpack.Decoder(list[_Ask]).decode
+_answers = msgspec.msgpack.Decoder(list[_Answer]).decode
+
+
+class _Outbox:
+    """What waits to be written to a stream. `emptied`: called when nothing does any more."""
+
+    def __init__(self, write: Callable[[bytes], Awaitable[Any]], emptied: Callable[[], None]) -> None:
+        self._write = write
+        self._emptied = emptied
+        self._news = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._bytes = 0
+        self._writing = False
+        self.waiting: deque[_Ask | _Answer] = deque()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all has been written."""
+        return not self.waiting and not self._writing
+
+    def put(self, item: _Ask | _Answer) -> None:
+        self.waiting.append(item)
+        self._bytes += len(item.body)
+        if self._bytes > _UNSENT_BYTES_MAX:
+            self._room.clear()
+        self._news.set()
+
+    async def wait_room(self) -> None:
+        """Return when the other side has taken enough of it."""
+        await self._room.wait()
+
+    async def run(self) -> None:
+        """Write, until cancelled or the stream has ended: whoever reads it learns how."""
+        try:
+            while True:
+                await self._news.wait()
+                self._news.clear()
+                self._writing = True
+                while self.waiting:
+                    await self._write(_encode(self._next()))
+                self._writing = False
+                self._emptied()
+        except _BROKEN:
+            pass
+
+    def _next(self) -> list[_Ask | _Answer]:
+        """As much as goes into one message, at least one."""
+        taken: list[_Ask | _Answer] = []
+        size = 0
+        while self.waiting and (not taken or size + len(self.waiting[0].body) <= MESSAGE_BYTES):
+            item = self.waiting.popleft()
+            size += len(item.body)
+            taken.append(item)
+        self._bytes -= size
+        if self._bytes <= _UNSENT_BYTES_MAX:
+            self._room.set()
+        return taken
+
+
+class Line:
+    """The caller's end. `meaning`: what a call raises that was sent when the stream ended so. `idle_s`: after that time
+    without calls it ends.
+    """
+
+    def __init__(
+        self,
+        stream: Any,
+        address: str,
+        background: Background,
+        meaning: Callable[[grpc.aio.AioRpcError], PerdureError],
+        idle_s: float,
+    ) -> None:
+        self._stream = stream
+        self._address = address
+        self._meaning = meaning
+        self._calls: dict[int, asyncio.Future[bytes]] = {}
+        self._number = 0
+        self._idle = asyncio.Event()
+        self._idle_s = idle_s
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._outbox = _Outbox(stream.write, lambda: None)
+        self._writer = background.spawn(self._outbox.run())
+        self._writer.add_done_callback(lambda _: stream.cancel())
+        background.spawn(self._listen())
+        self.ended = False
+
+    async def ask(self, path: str, body: bytes, limit_s: float, traceparent: str = "") -> bytes:
+        """The bytes of the answer. Raises Late; HostUnreachable: it was not begun; Unavailable: nobody knows."""
+        loop = asyncio.get_running_loop()
+        self._number += 1
+        number, answer = self._number, loop.create_future()
+        self._calls[number] = answer
+        self._idle.clear()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        self._outbox.put(_Ask(number, path, int(limit_s * 1_000_000), body, traceparent))
+        timer = loop.call_later(limit_s, self._expire, number)
+        try:
+            found: bytes = await answer
+            return found
+        finally:
+            timer.cancel()
+            if self._take(number) is not None:
+                self._outbox.put(_Ask(number, ""))
+
+    async def finish(self, grace_s: float) -> None:
+        """End the stream when nobody waits for an answer any more, or after `grace_s`."""
+        if self._calls and grace_s > 0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), grace_s)
+        self._stream.cancel()
+
+    def _take(self, number: int) -> asyncio.Future[bytes] | None:
+        answer = self._calls.pop(number, None)
+        if not self._calls and answer is not None:
+            self._idle.set()
+            if not self.ended:
+                self._idle_timer = asyncio.get_running_loop().call_later(self._idle_s, self._stream.cancel)
+        return answer
+
+    def _expire(self, number: int) -> None:
+        answer = self._take(number)
+        if answer is not None:
+            self._outbox.put(_Ask(number, ""))
+            if not answer.done():
+                answer.set_exception(Late())
+
+    async def _listen(self) -> None:
+        why: grpc.aio.AioRpcError | None = None
+        in_order = False
+        try:
+            while (message := await self._stream.read()) is not grpc.aio.EOF:
+                for each in _answers(message):
+                    self._settle(each)
+            in_order = True
+        except grpc.aio.AioRpcError as error:
+            why = error
+        except msgspec.MsgspecError as error:
+            log.warning("answers of another host are not readable", address=self._address, reason=str(error))
+            self._stream.cancel()
+        finally:
+            self._end(why, in_order=in_order)
+
+    def _settle(self, found: _Answer) -> None:
+        answer = self._take(found.number)
+        if answer is None or answer.done():
+            return  # its caller is gone
+        if found.outcome == _ANSWERED:
+            answer.set_result(found.body)
+        elif found.outcome == _NOT_BEGUN:
+            answer.set_exception(HostUnreachable(f"{self._address} is stopping, or has too much to do", self._address))
+        elif found.outcome == _NO_METHOD:
+            answer.set_exception(Unimplemented(f"{self._address}: {found.body.decode(errors='replace')}"))
+        else:
+            answer.set_exception(Unavailable(f"{self._address} has cancelled the call"))
+
+    def _end(self, why: grpc.aio.AioRpcError | None, *, in_order: bool) -> None:
+        self.ended = True
+        self._writer.cancel()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        unsent = {item.number for item in self._outbox.waiting}
+        if why is not None and not self._calls:
+            self._meaning(why)  # who watches hosts learns of it
+        for number in list(self._calls):
+            answer = self._take(number)
+            if answer is None or answer.done():
+                continue
+            if in_order or number in unsent:
+                answer.set_exception(HostUnreachable(f"{self._address} has ended the connection", self._address))
+            else:
+                closed = Unavailable(f"the connection to {self._address} was closed")
+                answer.set_exception(closed if why is None else self._meaning(why))
+
+
+class Switchboard:
+    """The other end of all lines of a listener. `handlers`: by path."""
+
+    def __init__(self, handlers: Mapping[str, RawHandler]) -> None:
+        self.handlers = handlers
+        self._talks: set[_Talk] = set()
+
+    async def talk(self, context: Any, names: tuple[str, ...]) -> None:
+        """Serve a stream to its end. `names`: in the caller's certificate."""
+        talk = _Talk(self.handlers, context, names)
+        self._talks.add(talk)
+        try:
+            await talk.run()
+        finally:
+            self._talks.discard(talk)
+
+    def close(self) -> None:
+        """Begin nothing any more, and end each stream when what was begun is answered."""
+        for talk in self._talks:
+            talk.close()
+
+
+class _Talk:
+    """One stream."""
+
+    def __init__(self, handlers: Mapping[str, RawHandler], context: Any, names: tuple[str, ...]) -> None:
+        self._handlers = handlers
+        self._context = context
+        self._names = names
+        self._calls: dict[int, asyncio.Task[None]] = {}
+        self._outbox = _Outbox(context.write, self._check)
+        self._background = Background(lambda error: log.error("a stream of calls failed", exc_info=error))
+        self._over = asyncio.Event()
+        self._closed = False
+        self._in_order = False
+
+    async def run(self) -> None:
+        try:
+            for work in (self._outbox.run(), self._read()):
+                self._background.spawn(work).add_done_callback(lambda _: self._over.set())
+            await self._over.wait()
+            if not self._in_order:
+                # What was begun is cancelled: the caller must not take it for not begun.
+                await self._context.abort(grpc.StatusCode.INTERNAL, "the stream can't go on")
+        finally:
+            await self._background.close()
+
+    def close(self) -> None:
+        self._closed = True
+        self._check()
+
+    def _check(self) -> None:
+        if self._closed and not self._calls and self._outbox.is_empty:
+            self._in_order = True
+            self._over.set()
+
+    async def _read(self) -> None:
+        try:
+            while (message := await self._context.read()) is not grpc.aio.EOF:
+                self._take(_asks(message))
+                await self._outbox.wait_room()
+        except (msgspec.MsgspecError, RecursionError) as error:
+            log.warning("calls of another host are not readable", reason=str(error))
+        except _BROKEN:
+            pass
+
+    def _take(self, asks: Iterable[_Ask]) -> None:
+        for ask in asks:
+            handler = self._handlers.get(ask.path)
+            if not ask.path:
+                call = self._calls.get(ask.number)
+                if call is not None:
+                    call.cancel()
+            elif handler is None:
+                self._outbox.put(_Answer(ask.number, _NO_METHOD, f"unknown method {ask.path[:100]}".encode()))
+            elif self._closed or len(self._calls) >= CALLS_MAX or ask.number in self._calls:
+                self._outbox.put(_Answer(ask.number, _NOT_BEGUN))
+            else:
+                self._calls[ask.number] = self._background.spawn(self._serve(handler, ask))
+
+    async def _serve(self, handler: RawHandler, ask: _Ask) -> None:
+        outcome, body = _UNKNOWN, b""
+        try:
+            meta = CallMeta(
+                timeout_ns=max(1, ask.left_us * 1_000), certificate_names=self._names, traceparent=ask.traceparent
+            )
+            body = await handler(ask.body, meta)
+            outcome = _ANSWERED
+        finally:
+            del self._calls[ask.number]
+            self._outbox.put(_Answer(ask.number, outcome, body))
