@@ -4,8 +4,8 @@ process.
 
 import msgspec
 
-from perdure.base.slots import even_ranges
-from perdure.store.contract import Document, Group, Node, Pointer, SegmentHeader, ShardRow, Snapshot, Store
+from perdure.base.slots import SlotRange, even_ranges
+from perdure.store.contract import Document, Group, Node, Pointer, SegmentHeader, ShardMap, ShardRow, Snapshot, Store
 from perdure.testing.store_contract.suite import (
     HOME,
     StoreSuite,
@@ -48,6 +48,16 @@ class DurabilityContract(StoreSuite):
             again = await self.reopened(store)
             assert await again.shards.list_shards() == [changed, *rows[1:]]
             assert await again.documents.read_document("namespace", document.key) == document
+
+    async def test_a_changed_map_survives_a_restart(self) -> None:
+        async with self.opened(empty=True) as store:
+            rows = await store.shards.initialise([ShardRow(fresh(), slots, 1, None) for slots in even_ranges(2)])
+            whole = ShardRow(fresh(), SlotRange(), 1, None, reshaping=1, after_us=5)
+            assert await store.shards.reshape(0, (), ())
+            assert await store.shards.reshape(1, [row.shard for row in rows], [whole])
+            again = await self.reopened(store)
+            assert await again.shards.list_shards() == [whole]
+            assert await again.shards.read_map() == ShardMap(2, ((0, whole.shard),))
 
     async def test_checkpoints_survive_a_restart(self) -> None:
         async with self.opened() as store:
