@@ -175,8 +175,12 @@ class Line:
         if not self._calls and answer is not None:
             self._idle.set()
             if not self.ended:
-                self._idle_timer = asyncio.get_running_loop().call_later(self._idle_s, self._stream.cancel)
+                self._idle_timer = asyncio.get_running_loop().call_later(self._idle_s, self._retire)
         return answer
+
+    def _retire(self) -> None:
+        self.ended = True
+        self._stream.cancel()
 
     def _expire(self, number: int) -> None:
         answer = self._take(number)
@@ -220,17 +224,18 @@ class Line:
         if self._idle_timer is not None:
             self._idle_timer.cancel()
         unsent = {item.number for item in self._outbox.waiting}
-        if why is not None and not self._calls:
-            self._meaning(why)  # who watches hosts learns of it
+        # Who watches hosts learns of it by `meaning`, whether calls were on their way or not.
+        meanings = [self._meaning(why)] if why is not None else []
         for number in list(self._calls):
             answer = self._take(number)
             if answer is None or answer.done():
                 continue
             if in_order or number in unsent:
                 answer.set_exception(HostUnreachable(f"{self._address} has ended the connection", self._address))
+            elif why is not None:
+                answer.set_exception(meanings.pop() if meanings else self._meaning(why))
             else:
-                closed = Unavailable(f"the connection to {self._address} was closed")
-                answer.set_exception(closed if why is None else self._meaning(why))
+                answer.set_exception(Unavailable(f"the connection to {self._address} was closed"))
 
 
 class Switchboard:
