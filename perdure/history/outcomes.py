@@ -51,11 +51,6 @@ _TIMEOUTS = {
 }
 
 
-def _tags(run: Run) -> dict[str, str]:
-    durable = run.durable
-    return {"namespace_id": durable.namespace_id, "wf_id": durable.workflow_id, "run_id": durable.run_id}
-
-
 class _Sizes:
     """What every transition of a namespace's runs is measured by."""
 
@@ -119,7 +114,7 @@ class Outcomes:
         sizes = self._sizes.get(namespace_id) or self._sizes_of(namespace_id)
         sizes.state.observe(size)
         if before <= self.limits.of(self._name_of(namespace_id)).state_bytes_warn < size:
-            log.warning("mutable state size exceeds warn limit", **_tags(run), size=size)
+            log.warning("mutable state size exceeds warn limit", **self._tags(run), size=size)
 
     def called_back(self, namespace: str, destination: str, outcome: str, took_ns: int) -> None:
         """A completion callback was called. `outcome`: in the reference's words."""
@@ -133,9 +128,14 @@ class Outcomes:
         size_before = former.durable.history_bytes if former is not None else 0
         count_before = former.facts.next_event_id - 1 if former is not None else 0
         if size_before <= limits.history_bytes_warn < size:
-            log.warning("history size exceeds warn limit", **_tags(run), size=size)
+            log.warning("history size exceeds warn limit", **self._tags(run), size=size)
         if count_before <= limits.history_events_warn < count:
-            log.warning("history count exceeds warn limit", **_tags(run), count=count)
+            log.warning("history count exceeds warn limit", **self._tags(run), count=count)
+
+    def _tags(self, run: Run) -> dict[str, str]:
+        durable = run.durable
+        namespace = self._name_of(durable.namespace_id)
+        return {"namespace": namespace, "wf_id": durable.workflow_id, "run_id": durable.run_id}
 
     def _sizes_of(self, namespace_id: str) -> _Sizes:
         sizes = _Sizes(self._metrics, self._name_of(namespace_id))

@@ -245,7 +245,8 @@ class HistoryService:
             if not shard.can_answer:
                 raise Unavailable("This host may have lost the shard; ask again.") from error
             # It fails this request, which has changed nothing; what is in memory may be what is wrong.
-            log.exception("a decision failed", wf_id=entry.key.workflow_id, request=type(request).__name__)
+            about = {"namespace": namespace.name, "wf_id": entry.key.workflow_id, "shard": shard.shard_id}
+            log.exception("a decision failed", **about, request=type(request).__name__)
             chains.distrust()
             raise
         letters = self._updates.address(decision.notices) if decision.notices else []

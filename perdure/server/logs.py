@@ -1,6 +1,7 @@
 """How log records are written: one JSON object a line with `ts level msg service`, or text for people.
 
-Always to stderr; stdout belongs to the lines for people. Invariant: as JSON, whatever writes a record, also through the
+Always to stderr; stdout belongs to the lines for people. `service` is the role whose room writes, where it is a role's.
+Invariant: as JSON, whatever writes a record, also through the
 standard library's `logging` and `warnings`, writes one such line.
 """
 
@@ -15,12 +16,28 @@ from perdure.server.console import wants_colour
 LEVELS = {"debug": 10, "info": 20, "warn": 30, "error": 40, "never": 50}  # nothing of ours is critical
 
 
+# A room under `perdure` -> the role that it is of.
+_SERVICES = {"frontend": "frontend", "history": "history", "shards": "history", "matching": "matching"}
+
+
+class _Lines(structlog.PrintLogger):
+    """Writes lines of one module."""
+
+    def __init__(self, module: str) -> None:
+        super().__init__(sys.stderr)
+        self.service = _SERVICES.get(module.removeprefix("perdure.").partition(".")[0], "")
+
+
+def _lines(*arguments: Any) -> _Lines:
+    return _Lines(str(arguments[0]) if arguments else "")
+
+
 def configure(level: str, log_format: str, service: str) -> None:
-    """Write records of `level` and above as `json` or `text`."""
+    """Write records of `level` and above as `json` or `text`. `service`: whose they are that are no role's."""
     number = LEVELS[level]
 
-    def named(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
-        event.setdefault("service", service)
+    def named(logger: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+        event.setdefault("service", getattr(logger, "service", "") or service)
         return event
 
     shared: list[Any] = [
@@ -35,7 +52,7 @@ def configure(level: str, log_format: str, service: str) -> None:
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=_lines,
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)

@@ -49,7 +49,8 @@ def role_option(command: Callable[..., Any]) -> Callable[..., Any]:
 def start(path: str, roles: Sequence[str]) -> None:
     """Run some roles, or all, in this process, on the store that a configuration names."""
     config, options, _ = _read(path, roles)
-    logs.configure(config.log.level, config.log.format, "perdure")
+    service = str(options.roles[0]) if len(options.roles) == 1 else "perdure"
+    logs.configure(config.log.level, config.log.format, service)
     launch(options)
 
 

@@ -54,11 +54,13 @@ class MapChanges:
         self, parents: Sequence[OwnedShard], ranges: Sequence[SlotRange], outcome: "asyncio.Future[list[str]]"
     ) -> None:
         retired = [parent.shard_id for parent in parents]
+        kind = "Split" if len(parents) == 1 else "Merge"
         try:
             rows = await reshape(self._world, parents, ranges)
         except Exception as error:
             if not isinstance(error, PerdureError):
                 log.exception("reshaping failed", shards=retired)
+            self._world.meters.reshaped(kind, "failed")
             _end(outcome, error if isinstance(error, PerdureError) else Unavailable("The shards were not reshaped."))
             return
         except BaseException:
@@ -66,6 +68,7 @@ class MapChanges:
             raise
         created = [row.shard for row in rows]
         self._places.reshaped(retired, rows)
+        self._world.meters.reshaped(kind, "done")
         try:
             await self._take_now(created)
         finally:
