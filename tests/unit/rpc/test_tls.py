@@ -8,10 +8,13 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import msgspec
 import pytest
 
 from perdure.base.errors import InvalidArgument
-from perdure.rpc.server import ServerOptions
+from perdure.rpc.call import CallMeta, RawMethod
+from perdure.rpc.lines import PATH
+from perdure.rpc.server import RpcServer, ServerOptions
 from perdure.rpc.tls import CHECK_NS, ChannelFiles, ChannelTls, ServerFiles, ServerTls
 from tests.unit.rpc.certificates import METHOD, FakeClock, Folder, call, listening, replace
 
@@ -207,3 +210,32 @@ async def test_who_connects_and_says_nothing_is_cut_off(folder: Folder, clock: F
         writer.close()
         await call(ChannelTls(folder.channel(), clock).open(address))
         assert len(seen) == 1
+
+
+async def test_a_stream_of_calls_is_for_the_same_names(folder: Folder, clock: FakeClock) -> None:
+    done: list[bytes] = []
+
+    async def handler(body: bytes, _meta: CallMeta) -> bytes:
+        done.append(body)
+        return body
+
+    files = folder.server("server", clients=folder.ca, client_names=("dns:role.internal",))
+    server = RpcServer({"/perdure.internal.Test/Do": RawMethod(handler)}, tls=ServerTls(files, clock))
+    address = f"127.0.0.1:{await server.start('127.0.0.1:0')}"
+    try:
+        for name, code in (("worker.example", grpc.StatusCode.PERMISSION_DENIED), ("role.internal", None)):
+            async with ChannelTls(folder.channel("caller", name), clock).open(address) as channel:
+                stream: Any = channel.stream_stream(PATH)()
+                ask = msgspec.msgpack.encode([[1, "/perdure.internal.Test/Do", 0, b"x", ""]])
+                try:
+                    await stream.write(ask)
+                    await stream.read()
+                except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                    pass
+                if code is not None:
+                    assert await stream.code() is code
+                    assert done == []
+                stream.cancel()
+        assert done == [b"x"]
+    finally:
+        await server.stop(0)
