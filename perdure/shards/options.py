@@ -64,7 +64,7 @@ class ShardOptions(msgspec.Struct, frozen=True, kw_only=True):
     answer_s: float = 5.0
     checkpoint_timeout_s: float = 30.0
     acquire_parallel: int = 16
-    moves_parallel: int = 4
+    moves_parallel: int = 2
     moves_per_s: float = 25.0
     leave_parallel: int = 8
     leave_s: float = 20.0
