@@ -7,7 +7,7 @@ positions are never used for anything else; new fields come last and have a defa
 understand each other. Refuses to know methods and connections.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableSequence
 from typing import Any
 
 import msgspec
@@ -29,6 +29,8 @@ _FAULTS = (msgspec.MsgspecError, DecodeError, RecursionError, UnicodeDecodeError
 def _outgoing(value: Any) -> Any:
     if isinstance(value, Message):
         return value.SerializeToString()
+    if isinstance(value, MutableSequence):  # a repeated field of a message
+        return list(value)
     raise TypeError(f"{type(value).__name__} does not travel between hosts")
 
 

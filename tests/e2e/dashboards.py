@@ -7,6 +7,7 @@ to scrape. Queries for metrics that are not exported are told apart from those t
 import argparse
 import asyncio
 import json
+import os
 import sys
 import tempfile
 from collections import Counter
@@ -104,9 +105,10 @@ async def measure(folder: Path, targets: Sequence[str], address: str, options: a
         if address:
             client = await Client.connect(address)
             async with workers(client):
+                run = os.urandom(4).hex()
                 begun, number = asyncio.get_running_loop().time(), 0
                 while asyncio.get_running_loop().time() - begun < options.seconds:
-                    await play(client, f"load-{number}")
+                    await play(client, f"{run}-{number}")
                     number += 1
         await prometheus.scraped(3)
         await tell(prometheus, options.folder)
