@@ -31,6 +31,7 @@ from tests.unit.shards.fakes import passes
 SHARDS = 16
 NAMESPACE = "0a0a0a0a-0000-4000-8000-000000000001"
 QUEUES = [QueueKey(NAMESPACE, f"queue-{number}", QueueKind.WORKFLOW) for number in range(6)]
+_CLUSTER: ContextVar["Cluster | None"] = ContextVar("cluster", default=None)
 _PROCESS: ContextVar["Process | None"] = ContextVar("process", default=None)
 
 
@@ -69,6 +70,7 @@ class Cluster:
         self.store = MemoryStore(VirtualClock(loop), is_shared=True)
         self.faults = Faults(loop.entropy.fork("faults"))
         self.processes: dict[str, Process] = {}
+        _CLUSTER.set(self)
 
     def history(self, address: str) -> Any:
         process = self.processes[address]
@@ -144,6 +146,10 @@ class Process:
         self.held = []
         self.broken.set_result(None)
 
+    def go_on(self) -> None:
+        held, self.held = self.held, None
+        running_loop().go_on(held or [])
+
     def shards(self) -> list[str]:
         assert self.host.history is not None
         return [shard.shard_id for shard in self.host.history.shards.owned()]
@@ -198,7 +204,9 @@ def virtual(work: Any) -> None:
         try:
             await work
         finally:
-            running_loop().holds = lambda context: None
+            cluster = _CLUSTER.get()
+            for process in cluster.processes.values() if cluster is not None else ():
+                process.go_on()  # to be ended
 
     run_virtual(whole())
 
