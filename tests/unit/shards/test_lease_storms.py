@@ -126,6 +126,7 @@ def test_no_read_is_older_than_what_was_acknowledged_before_it_began(seed: int) 
         assert len(storm.acknowledged) > 30
         assert storm.read > 30
         assert storm.refused > 0
+        assert any(line.asked for line in storm.circle.lines.values())
         owner = next(host for host in storm.hosts if host.shards.owned())
         values = await owner.role.values(owner.shards.by_slot(0), key())
         assert set(storm.acknowledged) <= set(values)
