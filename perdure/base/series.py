@@ -204,9 +204,6 @@ AUDIT_RECORDS = counter("audit_records", "outcome service_name", "Lines of the a
 CERTIFICATE_EXPIRY = gauge(
     "certificate_expiry_seconds", "certificate service_name", "Seconds until a certificate in use expires.", min
 )
-CERTIFICATE_RELOADS = counter(
-    "certificate_reloads", "outcome service_name", "Certificates that were read again from their files."
-)
 DYNAMIC_CONFIG_FAULTS = gauge(
     "dynamic_config_faults", "service_name", "Values of the dynamic configuration that can't be read; the former hold."
 )

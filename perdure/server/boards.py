@@ -441,12 +441,11 @@ _ERRORS = Board(
                     ((rate(series.SERVICE_UNAUTHORIZED, "operation"), "{{operation}}"),),
                 ),
                 Panel(
-                    "Keys, audit, certificates",
+                    "Keys and audit log",
                     "none",
                     (
                         (increase(series.JWKS_REFRESHES, "outcome", "5m"), "keys: {{outcome}}"),
                         (increase(series.AUDIT_RECORDS, "outcome", "5m"), "audit: {{outcome}}"),
-                        (increase(series.CERTIFICATE_RELOADS, "outcome", "5m"), "certificates: {{outcome}}"),
                     ),
                 ),
                 Panel(

@@ -43,13 +43,7 @@ class CertificateMeter:
         self._files = dict(files)
         self._ends_ns: dict[str, int] = {}
         self._looked_ns: int | None = None
-        reloads = metrics.family(series.CERTIFICATE_RELOADS)
-        self._reloads = {is_done: reloads.labels(outcome, self._service) for is_done, outcome in _OUTCOMES.items()}
         metrics.on_read(self._read)
-
-    def reloaded(self, *, is_done: bool) -> None:
-        """Files had changed: they were taken, or could not be used."""
-        self._reloads[is_done].inc()
 
     def _read(self) -> Iterator[Reading]:
         now_ns = self._clock.monotonic_ns()

@@ -16,6 +16,7 @@ from perdure.frontend.measured import GuardMeter
 from perdure.rpc.tls import ChannelTls, ServerTls
 from perdure.server.config_security import AuditSection, AuthSection, TlsSection
 from perdure.server.key_source import key_source
+from perdure.server.measured import CertificateMeter
 
 
 class Security:
@@ -38,6 +39,11 @@ class Security:
         self.internode = ServerTls(others.server_files(), clock) if others is not None else None
         self.channels = ChannelTls(others.channel_files(), clock) if others is not None else None
         meter = GuardMeter(metrics)
+        if metrics is not None:
+            used = {"frontend": own, "internode": others}
+            CertificateMeter(
+                metrics, clock, {name: each.certificate for name, each in used.items() if each is not None}
+            )
         self._keys: Keys | None = None
         if auth is not None and auth.keys is not None:
             times = KeyTimes(refresh_ns=int(auth.refresh * SECOND_NS), unknown_ns=int(auth.refresh_unknown * SECOND_NS))
