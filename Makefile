@@ -8,7 +8,7 @@ SEED ?= 1
 ARGS ?=
 TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/perdure/tools
 
-.PHONY: help setup dev cassandra test check lint tidy format sim conformance bench bench-cassandra bench-cluster profile compat chart dashboards lock clean
+.PHONY: help setup dev cassandra test check lint tidy format sim conformance bench bench-cassandra bench-cluster profile compat chart kubernetes dashboards lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -83,6 +83,12 @@ dashboards: setup ## how many queries of Grafana dashboards have data here (need
 chart: setup ## lint the Helm chart, run its unit tests, and try the program with what it renders (needs Go)
 	deploy/helm/tools.sh $(TOOLS)
 	$(BIN)/python -m pytest -q tests/deploy $(ARGS)
+
+kubernetes: setup ## a real Kubernetes here, the chart installed, its pods scaled, rolled and deleted under load (root, Go, half an hour)
+	deploy/helm/tools.sh $(TOOLS)
+	tests/kubernetes/build.sh $(TOOLS)
+	tests/kubernetes/image.sh $(TOOLS)/../kubernetes
+	$(BIN)/python -m tests.kubernetes.run --folder $(TOOLS)/../kubernetes --tools $(TOOLS) $(ARGS)
 
 lock: setup ## bring requirements.lock in line with pyproject.toml; ARGS="--upgrade-package grpcio"
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
