@@ -164,9 +164,9 @@ class Process:
 
     async def poll(self, queue: QueueKey) -> str:
         """The workflow whose task a worker gets, "" if there is none for a while."""
-        asked = Poll(queue, "worker", 10 * SECOND_NS)
+        asked = Poll(queue, "worker", 3 * SECOND_NS)
         answer = await self.routing.on_matching(
-            queue, lambda role: role.poll(asked, Call(timeout_ns=11 * SECOND_NS)), asked.timeout_ns
+            queue, lambda role: role.poll(asked, Call(timeout_ns=4 * SECOND_NS)), asked.timeout_ns
         )
         return PollWorkflowTaskQueueResponse.FromString(answer).workflow_execution.workflow_id if answer else ""
 
@@ -181,14 +181,14 @@ async def cluster_of(*names: str) -> Cluster:
 
 
 async def all_done(cluster: Cluster, count: int, prefix: str) -> None:
-    """Workflows that are started everywhere reach workers that poll anywhere."""
-    living = cluster.living()
-    await asyncio.gather(
-        *(
-            living[number % len(living)].begin(f"{prefix}-{number}", QUEUES[number % len(QUEUES)])
-            for number in range(count)
-        )
-    )
+    """Workflows that are started everywhere, one after the other, reach workers that poll anywhere."""
+
+    async def begin(number: int) -> None:
+        await passes(number / 10)
+        living = cluster.living()
+        await living[number % len(living)].begin(f"{prefix}-{number}", QUEUES[number % len(QUEUES)])
+
+    beginning = asyncio.gather(*(begin(number) for number in range(count)))
     got: set[str] = set()
     wanted = {f"{prefix}-{number}" for number in range(count)}
     until = running_loop().time() + 60
@@ -197,6 +197,7 @@ async def all_done(cluster: Cluster, count: int, prefix: str) -> None:
         living = cluster.living()
         polls = (living[number % len(living)].poll(queue) for number, queue in enumerate(QUEUES))
         got.update(await asyncio.gather(*polls))
+    await beginning
 
 
 def virtual(work: Any) -> None:
