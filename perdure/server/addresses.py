@@ -17,6 +17,11 @@ async def advertised(wanted: str, listens: str) -> str:
     return f"[{found}]" if ":" in found and not found.startswith("[") else found
 
 
+def is_loopback(host: str) -> bool:
+    """Whether this names the machine itself, to itself."""
+    return host.startswith("127.") or host.strip("[]") in ("localhost", "::1")
+
+
 async def _own(*, is_v6: bool) -> str:
     name = socket.gethostname()
     try:

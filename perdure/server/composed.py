@@ -20,10 +20,11 @@ from perdure.rpc.peers import Peers
 from perdure.rpc.role_handlers import INTERNAL_OPTIONS, history_methods, matching_methods
 from perdure.rpc.server import RpcServer
 from perdure.rpc.traced import traced
-from perdure.server.addresses import advertised
+from perdure.server.addresses import advertised, is_loopback
 from perdure.server.cluster import Ground, HistoryPart, LocalDirectory, matching_service
 from perdure.server.host import Host
 from perdure.server.options import Listener, ServingOptions
+from perdure.server.stores import InCassandra
 
 if TYPE_CHECKING:
     from perdure.server.security import Security
@@ -178,6 +179,7 @@ class OfCluster:
         addresses = dict(self._addresses)
         if Role.FRONTEND in self._options.roles:
             addresses[Role.FRONTEND] = f"{await advertised(self._options.advertise, self._options.ip)}:{frontend_port}"
+        self._warn_of_loopback(addresses)
         member = Member(
             host="",
             addresses=addresses,
@@ -187,6 +189,13 @@ class OfCluster:
         )
         await self._host.join(member)
         await self._host.serve()
+
+    def _warn_of_loopback(self, addresses: Mapping[str, str]) -> None:
+        store = self._options.store
+        if not isinstance(store, InCassandra) or any(map(is_loopback, store.options.contact_points)):
+            return
+        if any(is_loopback(address.rpartition(":")[0]) for address in addresses.values()):
+            log.warning("other machines can't reach this one: see listen and cluster.advertise", addresses=addresses)
 
     async def settled(self) -> None:
         while True:

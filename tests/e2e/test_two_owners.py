@@ -118,6 +118,15 @@ async def _proxied(keyspace: Keyspace) -> AsyncIterator[Proxy]:
         await proxy.stop()
 
 
+def _check_passed_on(done: list[bool], written: list[str] | None, others: list[str]) -> None:
+    """What the owner was asked while it stood still, and a little later, it has passed on, once, or refused."""
+    names = [*(f"late-{number}" for number in range(20)), *(f"later-{number}" for number in range(20))]
+    assert written is not None
+    assert len(written) == len(set(written))
+    assert {name for name, is_done in zip(names, done, strict=True) if is_done} <= set(written)
+    assert [name for name in written if name not in names] == others
+
+
 @pytest.mark.timeout(240)
 async def test_an_owner_that_stood_still_for_longer_than_its_lease(keyspace: Keyspace, tmp_path: Path) -> None:
     async with (
@@ -161,13 +170,7 @@ async def test_an_owner_that_stood_still_for_longer_than_its_lease(keyspace: Key
                     assert await _length(old, 1.5) in (None, length)
                 assert all(seen in (None, acknowledged) for seen in await asyncio.gather(*reads))
                 assert all(seen in (None, length) for seen in await asyncio.gather(*counts))
-                # What it was asked in between it has passed on, once, or refused.
-                done = await asyncio.gather(*writes)
-                names = [*(f"late-{number}" for number in range(20)), *(f"later-{number}" for number in range(20))]
-                written = await _signals(new, workflow_id=_WRITTEN) or []
-                assert len(written) == len(set(written))
-                assert {name for name, is_done in zip(names, done, strict=True) if is_done} <= set(written)
-                assert [name for name in written if name not in names] == acknowledged
+                _check_passed_on(await asyncio.gather(*writes), await _signals(new, workflow_id=_WRITTEN), acknowledged)
                 assert await _signals(new) == acknowledged
 
                 # It is a member again, under a new lease, and both have a part.

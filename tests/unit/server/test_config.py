@@ -44,6 +44,26 @@ def test_a_store_is_all_that_has_to_be_said(tmp_path: Path) -> None:
     assert not unknown
 
 
+def test_roles_are_said_by_the_file_the_environment_or_the_command_line(tmp_path: Path) -> None:
+    def roles(text: str, *named: str, **environment: str) -> list[str]:
+        return [str(role) for role in serving_options(_load(tmp_path, text, **environment), named)[0].roles]
+
+    everything = ["frontend", "history", "matching"]
+    assert roles(CASSANDRA) == roles(FILE) == roles(FILE, *everything) == everything
+    assert roles(CASSANDRA + "roles: [matching, history]") == ["history", "matching"]
+    assert roles(CASSANDRA, PERDURE_ROLES="frontend, matching") == ["frontend", "matching"]
+    assert roles(CASSANDRA, "history", PERDURE_ROLES="frontend") == ["history"]
+    assert roles(CASSANDRA, "all", PERDURE_ROLES="frontend") == everything
+    with pytest.raises(InvalidArgument, match="a store in a file is for one process"):
+        roles(FILE, "history")
+
+
+def test_listeners_of_roles_have_their_known_ports(tmp_path: Path) -> None:
+    options, _ = serving_options(_load(tmp_path, CASSANDRA + "history: {listen: 0.0.0.0}"))
+    assert (options.history.ip, options.history.port) == ("0.0.0.0", 7234)
+    assert (options.matching.ip, options.matching.port) == ("127.0.0.1", 7235)
+
+
 def test_cassandra_has_the_defaults_of_its_adapter(tmp_path: Path) -> None:
     options, _ = serving_options(_load(tmp_path, CASSANDRA))
     assert options.store == InCassandra(CassandraOptions(contact_points=("one", "two")), is_dev=False)
