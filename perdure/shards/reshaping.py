@@ -16,7 +16,7 @@ import structlog
 
 from perdure.base.clock import MS_NS
 from perdure.base.entropy import new_id
-from perdure.base.errors import FailedPrecondition, InvalidArgument, ShardElsewhere, Unavailable
+from perdure.base.errors import FailedPrecondition, InvalidArgument, ShardElsewhere, ShardLost, Unavailable
 from perdure.base.slots import SlotRange
 from perdure.shards.options import World
 from perdure.shards.retrying import settled
@@ -55,7 +55,7 @@ async def reshape(world: World, parents: Sequence[OwnedShard], ranges: Sequence[
     """Retire `parents`, all owned here, for shards of these `ranges`; their rows, which nobody has taken yet.
 
     When it returns or raises, the parents have failed, unless it raises before anything was refused: FailedPrecondition
-    if they can't be reshaped now, Unavailable if the store doesn't answer.
+    if they can't be reshaped now, Unavailable if the store doesn't answer, or another host takes one of them.
     """
     for parent in parents:
         _check(parent)
@@ -64,6 +64,7 @@ async def reshape(world: World, parents: Sequence[OwnedShard], ranges: Sequence[
         raise FailedPrecondition(f"There are {len(standing.shards)} shards; the limit is {SHARDS_MAX}.")
     await _all(parent.catch_up() for parent in parents)
     for parent in parents:
+        await _check_claim(parent)
         _check(parent)
     begun_ns = world.clock.monotonic_ns()
     reason = "The shard was not split or merged."
@@ -96,6 +97,17 @@ def _check(parent: OwnedShard) -> None:
     if parent.checkpointer.blocked:
         names = ", ".join(sorted(key.workflow_id for key in parent.checkpointer.blocked)[:3])
         raise FailedPrecondition(f"The shard {parent.shard_id} has workflow ids that can't be checkpointed: {names}.")
+
+
+async def _check_claim(parent: OwnedShard) -> None:
+    """Raises Unavailable if a newer epoch was drawn. The shard is given up then: if nobody comes who drew it, it can be
+    taken here again, and reshaped.
+    """
+    try:
+        await parent.claim.check()
+    except ShardLost as error:
+        parent.fail(error.message)
+        raise Unavailable("The shard is being taken; ask again.") from error
 
 
 async def _all(work: Iterable[Awaitable[None]]) -> None:
