@@ -31,6 +31,9 @@ VALUES_MAX = 500
 SERIES_MAX = 1_000
 HISTOGRAM_SERIES_MAX = 250
 
+# Samples of a metric that are written at once, in some 10 ms.
+_PART = 500
+
 _WORD = frozenset("_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 # `generate_latest` heads a counter by this name, whatever its samples are called. No name of ours ends so.
 _TOTAL = re.compile(rb"^(# (?:HELP|TYPE) \w+)_total ", re.MULTILINE)
@@ -264,11 +267,17 @@ class Metrics:
         self._scraped.sources.append(source)
 
     def page(self) -> Iterator[bytes]:
-        """Everything, in Prometheus's text format 0.0.4: a part for each metric, so that whoever writes a large page
-        can let others run in between.
+        """Everything, in Prometheus's text format 0.0.4: a part for each metric, and several for one of many series, so
+        that whoever writes a large page can let others run in between.
         """
         for metric in self.registry.collect():
+            samples = metric.samples
+            metric.samples = samples[:_PART]
             yield _TOTAL.sub(rb"\1 ", generate_latest(_One(metric)))
+            for first in range(_PART, len(samples), _PART):
+                metric.samples = samples[first : first + _PART]
+                # Without the two lines at its head, which are there already.
+                yield generate_latest(_One(metric)).split(b"\n", 2)[2]
 
 
 def clean_value(value: str) -> str:

@@ -202,3 +202,18 @@ def test_nothing_measured_is_an_empty_page() -> None:
 def test_what_a_role_does_elsewhere_counts_for_the_process_that_does_it() -> None:
     assert Metrics().home("history") == "history"
     assert Metrics(("matching",)).home("history") == "matching"
+
+
+def test_a_metric_of_many_series_is_written_in_parts_that_add_up() -> None:
+    metrics = Metrics()
+    for number in range(SERIES_MAX // 2):
+        metrics.family(QUEUES).labels("default", f"q{number}", "matching").inc(number)
+        metrics.family(LATENCY).labels(f"q{number}", "matching").observe(1)
+    parts = list(metrics.page())
+    assert len(parts) > 10
+    assert max(map(len, parts)) < 100_000
+    text = b"".join(parts).decode()
+    assert text.count("# TYPE polls counter\n") == text.count("# HELP polls ") == 1
+    found = samples(metrics)
+    assert sum(value for (name, _), value in found.items() if name == "polls") == sum(range(SERIES_MAX // 2))
+    assert sum(value for (name, _), value in found.items() if name == "latency_count") == SERIES_MAX // 2
