@@ -48,7 +48,7 @@ class WorkerCalls:
     ) -> RecordWorkerHeartbeatResponse:
         if not self._limits.of(namespace.name).worker_heartbeats:
             raise Unimplemented("method RecordWorkerHeartbeat not supported")
-        beats = request.worker_heartbeat
+        beats = list(request.worker_heartbeat)  # the message's own container is of this process
         await self._routing.on_matching(
             registry_of(namespace.id), lambda role: role.record_workers(namespace.id, beats), call.timeout_ns
         )
