@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
+from perdure.base.errors import InvalidArgument
 from perdure.base.spans import Spans
 from perdure.cluster.members import Member, Role
 from perdure.cluster.roles import Directory
@@ -178,7 +179,7 @@ class OfCluster:
     async def start(self, frontend_port: int) -> None:
         addresses = dict(self._addresses)
         if Role.FRONTEND in self._options.roles:
-            addresses[Role.FRONTEND] = f"{await advertised(self._options.advertise, self._options.ip)}:{frontend_port}"
+            addresses[Role.FRONTEND] = f"{await self._frontend_host()}:{frontend_port}"
         self._warn_of_loopback(addresses)
         member = Member(
             host="",
@@ -189,6 +190,13 @@ class OfCluster:
         )
         await self._host.join(member)
         await self._host.serve()
+
+    async def _frontend_host(self) -> str:
+        """For people: no other host calls a frontend."""
+        try:
+            return await advertised(self._options.advertise, self._options.ip)
+        except InvalidArgument:
+            return self._options.ip
 
     def _warn_of_loopback(self, addresses: Mapping[str, str]) -> None:
         store = self._options.store

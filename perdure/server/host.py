@@ -11,9 +11,6 @@ The simulator builds the same with a virtual clock and a network of its own.
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
-import structlog
-
-from perdure.base.tasks import Background
 from perdure.cluster.lease import Lease
 from perdure.cluster.measured import history_for_others, matching_for_others
 from perdure.cluster.members import Member, Role, View
@@ -28,8 +25,6 @@ from perdure.matching.service import MatchingService
 from perdure.server.cluster import Ground, HistoryPart, matching_service
 from perdure.shards.leased import lease_options
 from perdure.workflow.tasks import QueueKey
-
-log = structlog.get_logger(__name__)
 
 
 class ClosableConnections(Connections, Protocol):
@@ -57,7 +52,7 @@ class Host:
         self._roles = frozenset(roles)
         self._connections = connections
         self._map = ShardMapCache(store.shards, clock, entropy)
-        self._background = Background(_failed)
+        self._is_member = False
         # The parts refer to one another: the directory is made once there is a lease, and gets the roles at last.
         seen = _Later()
         self.history: HistoryPart | None = None
@@ -107,9 +102,11 @@ class Host:
         return self.history.shards
 
     async def join(self, member: Member) -> None:
-        """Have a place among the members, and what is stored. Raises StoreUnavailable, Unavailable."""
-        await self.membership.join(member)
-        await self._map.start()
+        """Have a place among the members, and what is stored. Raises StoreUnavailable, Unavailable: ask again."""
+        if not self._is_member:
+            await self.membership.join(member)
+            self._is_member = True
+            await self._map.start()
         if self.history is not None:
             # Nothing is its own before it serves; what the store lacks is made now.
             self.history.shards.assign(frozenset(), self.membership.view.version)
@@ -143,11 +140,11 @@ class Host:
 
     async def stop(self) -> None:
         """End everything, started or not: what nobody took is released. In bounded time."""
-        await self._background.close()
         await self._map.stop()
         if self.matching is not None:
             await self.matching.close()
-        await self.membership.leave()
+        if self._is_member:
+            await self.membership.leave()
         if self.history is not None:
             await self.history.stop()
         if self._own_lease:
@@ -230,7 +227,3 @@ class _Later:
 def _elsewhere(role: object) -> bool:
     """Calls are counted where they arrive, be it here: `history_for_others` and `matching_for_others`."""
     return False
-
-
-def _failed(error: BaseException) -> None:
-    log.error("unexpected error of a host", exc_info=error)

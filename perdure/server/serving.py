@@ -217,9 +217,9 @@ class Server:
         if self._frontend is not None:
             self._frontend.drain()
         rpc, self._rpc = self._rpc, None
-        if rpc is not None:
-            await rpc.stop(self._options.drain_s)
-        await self._roles.drain(self._options.drain_s)
+        drain_s = self._options.drain_s
+        ending = [rpc.stop(drain_s)] if rpc is not None else []
+        await asyncio.gather(*ending, self._roles.drain(drain_s))
 
     async def stop(self) -> None:
         """Release the shards, each with a last checkpoint, and end everything, started or not. In bounded time."""
