@@ -49,16 +49,17 @@ class Installation:
     async def helm(self, *arguments: str) -> str:
         return await command(self._tools / "helm", "--kubeconfig", str(self._kubeconfig), "-n", NAMESPACE, *arguments)
 
-    async def upgrade(self, *changes: str) -> None:
-        """Install, or change, and wait until all pods are as they should be."""
+    async def upgrade(self, *changes: str, more: Path | None = None) -> None:
+        """Install, or change, and wait until all pods are as they should be. `more`: values over the usual ones."""
+        files = [self._values] if more is None else [self._values, more]
+        named = [part for path in files for part in ("--values", str(path))]
         options = [part for change in changes for part in ("--set", change)]
         await self.helm(
             "upgrade",
             "--install",
             RELEASE,
             str(CHART),
-            "--values",
-            str(self._values),
+            *named,
             *options,
             "--wait",
             "--timeout",

@@ -49,7 +49,8 @@ class Load:
     was begun is over.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, name: str) -> None:
+        self._name = name
         self.tally = Tally()
         self._client = client
         self._ending = asyncio.Event()
@@ -80,7 +81,9 @@ class Load:
             self.tally.begun += 1
             number = self.tally.begun
             try:
-                result = await self._client.execute_workflow(Order.run, number, id=f"order-{number}", task_queue=QUEUE)
+                result = await self._client.execute_workflow(
+                    Order.run, number, id=f"{self._name}-{number}", task_queue=QUEUE
+                )
             except Exception as error:  # noqa: BLE001 - whatever a client sees is what is asked here
                 self.tally.errors[f"{type(error).__name__}: {error}"] += 1
                 continue

@@ -17,6 +17,7 @@ import yaml
 from temporalio.client import Client
 
 from tests.cassandra.cluster import CassandraCluster
+from tests.kubernetes import secrets
 from tests.kubernetes.installation import CHART, NAMESPACE, RELEASE, ROLES, Installation, command
 from tests.kubernetes.names import Names
 from tests.kubernetes.orders import Load
@@ -84,7 +85,7 @@ async def validated(place: Installation, tools: Path) -> None:
 async def exercised(place: Installation) -> bool:
     """Whether every workflow finished while pods came and went."""
     client = await Client.connect(await place.address())
-    async with Load(client) as load:
+    async with Load(client, "order") as load:
         await load.finished(20)
         for count in (3, 1):
             for role in ROLES:
@@ -111,6 +112,28 @@ async def exercised(place: Installation) -> bool:
         say("a dynamic value changed: no pod rolled")
     say(f"in all: {load.tally}")
     return load.tally.right == load.tally.begun
+
+
+async def secured(place: Installation, folder: Path) -> bool:
+    """The same with certificates on every connection: installed anew, tested, rolled under load."""
+    await place.helm("uninstall", RELEASE, "--wait")
+    tls = await secrets.made(place)
+    values = folder / "tls.yaml"
+    values.write_text(yaml.safe_dump(secrets.VALUES))
+    await place.upgrade(more=values)
+    await tested(place)
+    client = await Client.connect(await place.address(), tls=tls)
+    async with Load(client, "secured") as load:
+        await load.finished(20)
+        await place.upgrade("server.config.log.level=warn", more=values)
+        await load.finished(20)
+    say(f"with TLS everywhere, rolled: {load.tally}")
+    return load.tally.right == load.tally.begun
+
+
+async def tested(place: Installation) -> None:
+    """`helm test`."""
+    say(next(line for line in (await place.helm("test", RELEASE)).splitlines() if "Phase" in line))
 
 
 @asynccontextmanager
@@ -153,8 +176,8 @@ async def main(folder: Path, tools: Path) -> int:
         async with cassandra(folder):
             await place.upgrade()
             say("installed")
-            say(next(line for line in (await place.helm("test", RELEASE)).splitlines() if "Phase" in line))
-            is_right = await exercised(place)
+            await tested(place)
+            is_right = await exercised(place) and await secured(place, folder)
     finally:
         await command("env", f"KUBE_BIN={tools}", HERE / "cluster.sh", "down", folder)
     return 0 if is_right else 1
