@@ -198,7 +198,7 @@ class Tasks:
         for role in owners.values():
             with contextlib.suppress(HostUnreachable):  # there are no polls at a host that isn't there
                 await role.end_polls(namespace.id, request.worker_instance_key, request.sticky_task_queue)
-        if request.HasField("worker_heartbeat"):
+        if request.HasField("worker_heartbeat") and self._limits.of(namespace.name).worker_heartbeats:
             last = [request.worker_heartbeat]
             with contextlib.suppress(Refused):  # the worker goes anyway, and is forgotten in time
                 await self._services.routing.on_matching(
