@@ -11,6 +11,7 @@ import msgspec
 from temporalio.api.enums.v1 import WorkflowIdConflictPolicy, WorkflowIdReusePolicy
 
 from perdure.base.clock import MS_NS
+from perdure.cluster.members import Role
 from perdure.server.cluster import Options
 from perdure.shards.options import ShardOptions
 from perdure.testing.client import Errand
@@ -44,6 +45,20 @@ _Reuse = WorkflowIdReusePolicy
 _Conflict = WorkflowIdConflictPolicy
 
 
+_MARKS_OF_PROCESSES = (
+    "before let_go",
+    "after let_go",
+    "before reshape",
+    "after reshape",
+    "before replace_shard",
+    "after replace_shard",
+    "before replace_document",
+    "after replace_document",
+    "before drop_index",
+    "after initialise",
+)
+
+
 class HostTrouble(StrEnum):
     """What may befall a host."""
 
@@ -59,6 +74,38 @@ class HostTrouble(StrEnum):
     """Its wall clock jumps, within what clocks may differ."""
     PAUSE = "pause"
     """It stands still for longer than its lease, and goes on beside its successor. On a shared store only."""
+    # Where each host is a process that finds the others:
+    APART = "apart"
+    """It and another don't reach one another for a while."""
+    ONE_WAY = "one way"
+    """It doesn't reach another, which reaches it."""
+    ALONE = "alone"
+    """It reaches nobody but the store."""
+    JOIN = "join"
+    """One more comes."""
+    MOVE = "move"
+    """An operator moves a shard to it."""
+    SPLIT = "split"
+    """A shard is split."""
+    MERGE = "merge"
+    """Two shards are merged."""
+
+
+# Each may come twice.
+_OF_PROCESSES = (
+    (HostTrouble.CRASH, 0.5),
+    (HostTrouble.RELEASE, 0.5),
+    (HostTrouble.PAUSE, 0.25),
+    (HostTrouble.CUT, 0.25),
+    (HostTrouble.CLOCK, 0.15),
+    (HostTrouble.APART, 0.25),
+    (HostTrouble.ONE_WAY, 0.25),
+    (HostTrouble.ALONE, 0.2),
+    (HostTrouble.JOIN, 0.3),
+    (HostTrouble.MOVE, 0.5),
+    (HostTrouble.SPLIT, 0.4),
+    (HostTrouble.MERGE, 0.4),
+)
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,7 +132,7 @@ def draw_scenario(seed: int) -> Scenario:
     """The scenario of a seed."""
     entropy = SeededEntropy(seed).fork("scenario")
     heal_s = 10 + 15 * entropy.fraction()
-    return _shared(seed, _unshared(seed, entropy, heal_s))
+    return of_processes(seed, _shared(seed, _unshared(seed, entropy, heal_s)))
 
 
 def _shared(seed: int, scenario: Scenario) -> Scenario:
@@ -120,10 +167,49 @@ def _shared(seed: int, scenario: Scenario) -> Scenario:
     )
 
 
+def of_processes(seed: int, scenario: Scenario) -> Scenario:
+    """The scenario, on a shared store in half of the seeds with each role in processes of its own."""
+    entropy = SeededEntropy(seed).fork("processes")
+    if not scenario.cluster.is_shared or entropy.fraction() < 0.5:
+        return scenario
+    cluster = scenario.cluster
+    lease_s = max(2.0, cluster.roles.shards.lease_s)
+    shards = msgspec.structs.replace(
+        cluster.roles.shards,
+        lease_s=lease_s,
+        lease_renewal_s=lease_s / 3,
+        lease_poll_s=lease_s / 20,
+        hand_over_s=lease_s / 2,
+        sweep_interval_s=5.0,
+    )
+    processes = _processes(entropy)
+    heal_s = 26 + 8 * entropy.fraction()
+    kinds = [kind for kind, chance in _OF_PROCESSES for _ in range(2) if entropy.fraction() < chance]
+    marks = tuple((_one_of(entropy, _MARKS_OF_PROCESSES), 1 + entropy.below(6)) for _ in range(entropy.below(3)))
+    return msgspec.structs.replace(
+        scenario,
+        cluster=msgspec.structs.replace(
+            cluster,
+            places=len(processes),
+            processes=processes,
+            roles=msgspec.structs.replace(cluster.roles, shards=shards),
+        ),
+        marks=scenario.marks[:1] + marks,
+        troubles=tuple(sorted((2 + entropy.fraction() * (heal_s - 6), kind) for kind in kinds)),
+        heal_s=heal_s,
+    )
+
+
+def _processes(entropy: SeededEntropy) -> tuple[tuple[Role, ...], ...]:
+    if entropy.fraction() < 0.2:
+        return (tuple(Role),) * (1 + entropy.below(3))
+    return tuple((role,) for role in Role for _ in range(1 + entropy.below(3)))
+
+
 def _unshared(seed: int, entropy: SeededEntropy, heal_s: float) -> Scenario:
     return Scenario(
         cluster=_cluster(entropy),
-        errands=_updated(seed, tuple(_errand(entropy, index) for index in range(11 + entropy.below(6)))),
+        errands=_updated(seed, tuple(draw_errand(entropy, index) for index in range(11 + entropy.below(6)))),
         habits=Habits(
             sticky=entropy.fraction() < 0.7,
             slow=_some(entropy, 0.08),
@@ -156,7 +242,7 @@ def _updated(seed: int, errands: tuple[tuple[str, Errand], ...]) -> tuple[tuple[
 
 def _troubles(entropy: SeededEntropy, heal_s: float) -> tuple[tuple[float, HostTrouble], ...]:
     kinds = [HostTrouble.CRASH] * entropy.below(4)
-    others = [kind for kind in HostTrouble if kind not in (HostTrouble.CRASH, HostTrouble.PAUSE)]
+    others = [HostTrouble.ZOMBIE, HostTrouble.RELEASE, HostTrouble.CUT, HostTrouble.CLOCK]
     kinds += [kind for kind in others if entropy.fraction() < 0.3]
     return tuple(sorted((1 + entropy.fraction() * (heal_s - 2), kind) for kind in kinds))
 
@@ -186,7 +272,8 @@ def _cluster(entropy: SeededEntropy) -> ClusterOptions:
     return ClusterOptions(places=1 + entropy.below(2), roles=roles, skew_ns=skew_ns)
 
 
-def _errand(entropy: SeededEntropy, index: int) -> tuple[str, Errand]:
+def draw_errand(entropy: SeededEntropy, index: int) -> tuple[str, Errand]:
+    """A namespace, and what a client is to do there; some share a workflow id."""
     namespace = "one" if entropy.fraction() < 0.7 else "two"
     chance = entropy.fraction()
     ends_it = "cancel" if chance < 0.12 else "terminate" if chance < 0.24 else "timeout" if chance < 0.3 else ""

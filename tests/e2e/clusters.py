@@ -10,6 +10,7 @@ import sys
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
@@ -23,13 +24,31 @@ _START_S = 60.0
 _STOP_S = 60.0
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a process runs, and how. `host`: the address that it listens on. `through`: the beginning of its command
+    line, a program that runs the rest of it. `program`: what Python is told to run.
+    """
+
+    host: str = "127.0.0.1"
+    through: tuple[str, ...] = ()
+    program: tuple[str, ...] = ("-m", "perdure.server.main")
+
+
 class RoleProcess:
     """One process: `roles`, and a name. `settings`: of its configuration, besides those that it needs to run here."""
 
     def __init__(
-        self, name: str, roles: Sequence[str], keyspace: Keyspace, folder: Path, settings: dict[str, object]
+        self,
+        name: str,
+        roles: Sequence[str],
+        keyspace: Keyspace,
+        folder: Path,
+        settings: dict[str, object],
+        place: Place = Place(),
     ) -> None:
         self.name = name
+        self.place = place
         self.roles = tuple(roles)
         self.ports = {role: free_port() for role in ("frontend", "history", "matching", "metrics")}
         self._folder = folder
@@ -46,14 +65,18 @@ class RoleProcess:
         for role, port in self.ports.items():
             section = sections.get(role, {})
             assert isinstance(section, dict)
-            sections[role] = {"port": port, **section}
+            sections[role] = {"listen": place.host, "port": port, **section}
         self._config = folder / "perdure.yaml"
         self._config.write_bytes(orjson.dumps(sections))  # JSON is YAML
 
     @property
     def address(self) -> str:
         """host:port of its frontend."""
-        return f"127.0.0.1:{self.ports['frontend']}"
+        return self.address_of("frontend")
+
+    def address_of(self, role: str) -> str:
+        """host:port of one of its roles."""
+        return f"{self.place.host}:{self.ports[role]}"
 
     @property
     def errors(self) -> str:
@@ -69,7 +92,8 @@ class RoleProcess:
         """Start a process, which may not serve yet."""
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "perdure.server.main", "server", "start", "--config", str(self._config),
+                *self.place.through, sys.executable, *self.place.program,
+                "server", "start", "--config", str(self._config),
                 stdin=DEVNULL, stdout=DEVNULL, stderr=log,
             )  # fmt: skip
 
@@ -77,7 +101,7 @@ class RoleProcess:
         """Return when each of its roles is a place for calls. Raises AssertionError if its process has ended."""
         async with asyncio.timeout(_START_S):
             for role in self.roles:
-                while await health(self.ports[role], HEALTH_NAMES[role]) != "SERVING":
+                while await health(self.ports[role], HEALTH_NAMES[role], self.place.host) != "SERVING":
                     assert self._running().returncode is None, f"{self.name} has ended:\n{self.errors[-4000:]}"
                     await _passes(_LOOK_S)
 

@@ -13,9 +13,9 @@ HEALTH_NAMES = {
 }
 
 
-async def health(port: int, service: str = HEALTH_NAMES["frontend"]) -> str:
+async def health(port: int, service: str = HEALTH_NAMES["frontend"], host: str = "127.0.0.1") -> str:
     """What health checks of a service are told; `away` if nobody listens."""
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    async with grpc.aio.insecure_channel(f"{host}:{port}") as channel:
         check: Any = channel.unary_unary("/grpc.health.v1.Health/Check")
         request = health_pb2.HealthCheckRequest(service=service)
         try:

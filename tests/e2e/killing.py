@@ -9,7 +9,7 @@ import asyncio
 import random
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -68,6 +68,19 @@ def _order(number: int, chance: random.Random) -> Order:
     rounds = 0 if retried else chance.choice((0, 0, 1, 2))
     signals = 0 if retried else chance.randrange(4)
     return Order(number, chance.randrange(4), signals, chance.random() < 0.2, rounds, retried)
+
+
+def expected_receipt(order: Order, receipt: Receipt, acknowledged: Iterable[str]) -> Receipt:
+    """What the order should have returned; only an activity's attempts may be more than planned."""
+    return Receipt(
+        order.number,
+        max(receipt.attempts, order.failures + 1),
+        sorted(acknowledged),
+        f"refunded {order.number}" if order.cancelled else "completed",
+        [f"packed {order.number}"],
+        f"parcel {order.number}",
+        order.retried + 1,
+    )
 
 
 class Campaign:
@@ -180,15 +193,7 @@ class Campaign:
     def _judge(self, order: Order) -> Iterator[str]:
         """What is wrong with an order's receipt."""
         receipt = self.receipts[order.number]
-        expected = Receipt(
-            order.number,
-            max(receipt.attempts, order.failures + 1),
-            sorted(self.acknowledged.get(order.number, [])),
-            f"refunded {order.number}" if order.cancelled else "completed",
-            [f"packed {order.number}"],
-            f"parcel {order.number}",
-            order.retried + 1,
-        )
+        expected = expected_receipt(order, receipt, self.acknowledged.get(order.number, []))
         if receipt != expected:
             yield f"{receipt} instead of {expected}"
 

@@ -121,6 +121,12 @@ class OrderWorkflow:
         if text not in self.received:
             self.received.append(text)
 
+    @workflow.update
+    def amend(self, text: str) -> str:
+        """As `note`; says so."""
+        self.note(text)
+        return f"amended {text}"
+
     @workflow.signal
     def pack(self, text: str) -> None:
         """Remember what a parcel says, as often as it comes."""
