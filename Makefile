@@ -6,7 +6,8 @@ STAMP := $(VENV)/.synced
 SEEDS ?= 50
 SEED ?= 1
 ARGS ?=
-TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/perdure/tools
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/perdure
+TOOLS := $(CACHE)/tools
 
 .PHONY: help setup dev cassandra test check lint tidy format sim conformance bench bench-cassandra bench-cluster profile compat chart kubernetes dashboards lock clean
 .DEFAULT_GOAL := help
@@ -87,8 +88,8 @@ chart: setup ## lint the Helm chart, run its unit tests, and try the program wit
 kubernetes: setup ## a real Kubernetes here, the chart installed, its pods scaled, rolled and deleted under load (root, Go, half an hour)
 	deploy/helm/tools.sh $(TOOLS)
 	tests/kubernetes/build.sh $(TOOLS)
-	tests/kubernetes/image.sh $(TOOLS)/../kubernetes
-	$(BIN)/python -m tests.kubernetes.run --folder $(TOOLS)/../kubernetes --tools $(TOOLS) $(ARGS)
+	tests/kubernetes/image.sh $(CACHE)/kubernetes
+	$(BIN)/python -m tests.kubernetes.run --folder $(CACHE)/kubernetes --tools $(TOOLS) $(ARGS)
 
 lock: setup ## bring requirements.lock in line with pyproject.toml; ARGS="--upgrade-package grpcio"
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
