@@ -272,7 +272,7 @@ class Server:
             visibility_store=options.store.name,
         )
         guards = self._security.guards if self._security is not None else Guards()
-        return Frontend(
+        frontend = Frontend(
             self._ground.namespaces,
             self._roles.directory,
             store.visibility,
@@ -281,6 +281,8 @@ class Server:
             settings,
             guards,
         )
+        frontend.administer(self._roles.operations)
+        return frontend
 
 
 def _shard_options(options: ServingOptions) -> ShardOptions:
