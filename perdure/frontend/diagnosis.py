@@ -107,6 +107,8 @@ def diagnose(facts: Facts) -> list[Reason]:
         if not found:
             found.append(Reason("unknown", f"The workflow can't be read: {facts.error}", "Ask again."))
         return found
+    # It could be read, so that somebody serves it.
+    found = [msgspec.structs.replace(reason, blocks=False) for reason in found]
     info = facts.described.workflow_execution_info
     if info.status not in (_RUNNING, _PAUSED):
         return [*found, *_of_closed(facts)]
@@ -279,7 +281,7 @@ def _of_waits(facts: Facts) -> Iterator[Reason]:
 
 
 def _of_idle(facts: Facts, found: list[Reason]) -> Iterator[Reason]:
-    if any(reason.kind.startswith(("waits_for", "update")) for reason in found):
+    if any(reason.kind in ("waits_for_child", "waits_for_timer", "update_waits") for reason in found):
         return
     more = "" if facts.tail.is_whole else ", or for a timer that is older than the events looked at"
     yield Reason("idle", f"Nothing is pending: it waits for a signal or an update{more}.",
