@@ -144,6 +144,9 @@ class OfCluster:
         channels = security.channels if security is not None else None
         peers = Peers(self._suspect, channels, spans=_spans(ground))
         self._host = Host(ground, options.roles, peers)
+        self.membership = self._host.membership
+        # Hosts that are gone don't come back under their addresses: pods get new ones.
+        self.membership.subscribe(lambda view: peers.keep(view.addresses()))
         self._servers: dict[Role, RpcServer] = {}
         self._addresses: dict[str, str] = {}
         self._told: dict[Role, bool] = {}
