@@ -9,7 +9,7 @@ ARGS ?=
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/perdure
 TOOLS := $(CACHE)/tools
 
-.PHONY: help setup dev cassandra cluster test check lint tidy format sim conformance bench bench-cassandra bench-cluster profile compat chart kubernetes dashboards lock clean
+.PHONY: help setup dev cassandra cluster test check lint tidy format sim chaos conformance bench bench-cassandra bench-cluster profile compat chart kubernetes dashboards lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -55,6 +55,9 @@ format: setup ## fix what ruff can fix
 
 sim: setup ## whole clusters on virtual time under faults; SEEDS=500
 	$(BIN)/python -m perdure.testing.sim --seeds $(SEEDS) $(ARGS)
+
+chaos: setup ## a cluster of processes on three Cassandra nodes under faults, judged after; SEED=1 ARGS="--minutes 3 --apart"
+	$(BIN)/python -m tests.chaos --seed $(SEED) $(ARGS)
 
 conformance: setup ## Perdure beside the reference server; N=2000 SEED=7 compares so many generated cases instead
 ifdef N

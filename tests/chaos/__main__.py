@@ -26,7 +26,7 @@ from tests.chaos.parties import Parties
 from tests.chaos.plan import CUTS, Kind, drawn
 from tests.chaos.reached import Reached
 from tests.chaos.shards import shards_of
-from tests.chaos.shop import Shop
+from tests.chaos.shop import Shop, quiet
 from tests.chaos.wires import WiresMissing
 from tests.e2e.probing import PASSING, Probe
 
@@ -153,6 +153,7 @@ def main() -> None:
     parser.add_argument("--apart", action="store_true", help="each process in a network of its own, cut off at times")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where logs are kept")
     given = parser.parse_args()
+    quiet()
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     try:
         outcome = asyncio.run(run(given, folder))

@@ -17,7 +17,7 @@ from tests.chaos.lamps import Lamps
 from tests.chaos.layout import Counts, Site, site_of
 from tests.chaos.pulse import Phase, Pulse
 from tests.chaos.shards import Shards, shards_of
-from tests.chaos.shop import Shop
+from tests.chaos.shop import Shop, quiet
 
 _BEGUN = time.monotonic()
 _LAMPS = 32
@@ -96,6 +96,7 @@ def measure(work: Callable[[Bench, argparse.Namespace], Awaitable[None]], parser
     parser.add_argument("--load", type=int, default=4, help="so many orders at a time")
     parser.add_argument("--quiet", type=float, default=20.0, help="seconds before anything happens")
     given = parser.parse_args()
+    quiet()
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
 
     async def go() -> list[str]:

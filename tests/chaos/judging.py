@@ -67,7 +67,7 @@ def defects_told(name: str, errors: str) -> list[str]:
         except orjson.JSONDecodeError:
             continue
         if isinstance(record, dict) and record.get("level") in ("error", "critical"):
-            found[str(record.get("event"))] += 1
+            found[str(record.get("msg"))] += 1
     if _TRACE.search(errors):
         found["a trace"] += len(_TRACE.findall(errors))
     return [f"{name} logs {event!r} {count} times" for event, count in found.items()]
