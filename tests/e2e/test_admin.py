@@ -2,19 +2,25 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import orjson
 import pytest
 import pytest_asyncio
 from click.testing import CliRunner
+from temporalio import activity, workflow
 from temporalio.api.workflowservice.v1 import request_response_pb2 as ws
+from temporalio.client import Client as SdkClient
+from temporalio.common import RetryPolicy
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from perdure.server.main import main
 from tests.conformance.harness.rpc import Client
 from tests.e2e.commands import Running, running
 from tests.e2e.processes import free_port
 
+_SLOWLY = RetryPolicy(initial_interval=timedelta(minutes=1))
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
@@ -76,6 +82,44 @@ async def test_a_workflow_that_waits_for_a_worker(operator: Operator) -> None:
     for command in ("queues", "tasks"):
         code, output = await operator.run(command, "q")
         assert code == 0, output
+
+
+@workflow.defn(name="Stuck")
+class Stuck:
+    """Whose tasks fail, or that waits for an activity that fails."""
+
+    @workflow.run
+    async def run(self, fails: bool) -> None:
+        if fails:
+            raise RuntimeError("no such thing")
+        await workflow.execute_activity("refuse", start_to_close_timeout=timedelta(seconds=5), retry_policy=_SLOWLY)
+
+
+@activity.defn(name="refuse")
+async def refuse() -> None:
+    raise ValueError("not today")
+
+
+async def test_workflows_whose_worker_fails(operator: Operator) -> None:
+    client = await SdkClient.connect(operator.server.address)
+    runner = UnsandboxedWorkflowRunner()
+
+    async def waits_for(workflow_id: str, kind: str) -> str:
+        async with asyncio.timeout(20):
+            while True:
+                told = await operator.told("diagnose", workflow_id)
+                for reason in told["reasons"]:
+                    if reason["kind"] == kind:
+                        return str(reason["text"])
+
+    async with Worker(client, task_queue="sdk", workflows=[Stuck], activities=[refuse], workflow_runner=runner):
+        await client.start_workflow(Stuck.run, True, id="failing", task_queue="sdk")
+        await client.start_workflow(Stuck.run, False, id="backoff", task_queue="sdk")
+        failing = await waits_for("failing", "workflow_task_failing")
+        assert "no such thing" in failing
+        backoff = await waits_for("backoff", "activity_backoff")
+        assert "(refuse), attempt 2, is in backoff until" in backoff
+        assert "not today" in backoff
 
 
 async def test_there_is_no_such_workflow(operator: Operator) -> None:
