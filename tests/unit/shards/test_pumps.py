@@ -163,6 +163,22 @@ def test_the_auditor_reminds_matching_of_every_queue_also_where_one_is_not_taken
     virtual(work())
 
 
+def test_matching_that_forgot_is_reminded_within_half_a_minute() -> None:
+    async def work() -> None:
+        host = Host(memory())
+        shard = await host.start()
+        for number in range(1, 20):
+            await host.role.add(shard, key(), 1, offer(number, time_ns=host.clock.now_ns()))
+            await passes(0.1)
+            host.role.offered.clear()
+            await passes(29)
+            assert host.role.offered, number
+            await shard.durable(host.role.put(shard, key(), 1, removed=list(host.role.offered[:1])))
+            await passes(number / 2)
+
+    virtual(work())
+
+
 def test_the_newest_effect_of_a_run_speaks_for_the_older_ones() -> None:
     async def work() -> None:
         host = Host(memory())
