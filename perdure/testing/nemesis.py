@@ -72,14 +72,15 @@ class Nemesis:
 
     async def _release(self) -> None:
         """In half of the cases all of them, one after the other."""
-        places = [(await self._victim()).place]
         if self._chance.fraction() < 0.5:
-            places = [process.place for process in self._cluster.processes]
-        for place in places:
-            host = self._cluster.hosts[place]
-            if host is not None and host.held is None:
-                await self._cluster.release(host)
+            for place in [process.place for process in self._cluster.processes]:
+                await self._cluster.release(self._cluster.hosts[place])
                 await asyncio.sleep(self._chance.fraction())
+        before = self._cluster.fired["release"]
+        for _ in range(_TRIES):  # it may die before it has left
+            await self._cluster.release(await self._victim())
+            if self._cluster.fired["release"] > before:
+                return
 
     async def _pause(self) -> None:
         """For longer than its lease."""
