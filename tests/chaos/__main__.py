@@ -7,6 +7,7 @@ checkers of the simulator, and those of histories, judge everything.
 
 import argparse
 import asyncio
+import math
 import shutil
 import sys
 import tempfile
@@ -104,8 +105,8 @@ class Run:
             wrong += [f"a start ended with {text}" for code, text in probe.told.items() if code not in PASSING]
         wrong += stuck(nemesis.healed)
         wrong += [f"it ended by itself: {each}" for each in nemesis.ended]
-        wrong += unfired(self.kinds, fired)
-        wrong += enough(int(self.seconds / 60) * 5, shop.done, evidence.ops)
+        wrong += unfired([str(kind) for kind in nemesis.tried], fired)
+        wrong += enough(math.ceil(self.seconds / 60), shop.done, evidence.ops)
         for process in self.site.processes.by_name.values():
             wrong += defects_told(process.name, process.errors)
         operations = Counter(str(op.kind) for op in evidence.ops if op.ok)
@@ -116,6 +117,7 @@ class Run:
         refused = Counter(each.partition(" ")[0] for each in nemesis.shards.refused)
         self.outcome.figures += [
             ("faults", _counted(fired)),
+            ("kinds for which there was no time", ", ".join(sorted(set(self.kinds) - nemesis.tried)) or "none"),
             (f"slowest of {len(nemesis.healed)} heals (limit {LIVELY_S:.0f} s)", slowest(nemesis.healed)),
             ("calls by the SDK", _counted(shop.done)),
             ("errors that the SDK gave up on", f"{_counted(shop.errors)} {list(shop.told.values())}"),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from temporalio.client import Client
 
+from tests.chaos.balancer import Balancer
 from tests.chaos.lamps import Lamps
 from tests.chaos.layout import Counts, Site, site_of
 from tests.chaos.pulse import Phase, Pulse
@@ -76,10 +77,12 @@ async def bench_of(folder: Path, counts: Counts, rate: float, load: int) -> Asyn
         stack.push_async_callback(lamps.close)
         await lamps.light()
         shards = await stack.enter_async_context(shards_of(site))
-        shop = Shop([await Client.connect(address) for address in frontends], 1, load)
+        # As where a load balancer is in front of them: who is restarted isn't connected to meanwhile.
+        front = await stack.enter_async_context(Balancer(frontends).serving())
+        shop = Shop([await Client.connect(front) for _ in frontends], 1, load)
         selling = asyncio.create_task(shop.run())
         try:
-            async with Pulse(frontends, rate) as pulse:
+            async with Pulse([front] * len(frontends), rate) as pulse:
                 bench = Bench(site, shards, lamps, pulse, shop)
                 yield bench
                 await bench.finish()

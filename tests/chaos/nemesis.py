@@ -33,11 +33,12 @@ class Healed:
 
 @dataclass(slots=True)
 class Nemesis:
-    """`fired`: how often each kind has happened. `ended`: processes that ended by themselves."""
+    """`tried`: kinds that were to happen, `fired`: how often each has. `ended`: processes that ended by themselves."""
 
     site: Site
     shards: Shards
     lamps: Lamps
+    tried: set[Kind] = field(default_factory=set)
     fired: Counter[Kind] = field(default_factory=Counter)
     healed: list[Healed] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
@@ -79,6 +80,7 @@ class Nemesis:
         return asyncio.get_running_loop().time() - begun, dark
 
     async def _befall(self, fault: Fault) -> None:
+        self.tried.add(fault.kind)
         chance = random.Random(fault.choice)
         role = next((role for role in ("frontend", "history", "matching") if role in fault.kind), "history")
         of_role = self.site.of(role)

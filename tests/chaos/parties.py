@@ -48,10 +48,11 @@ class Parties:
         self._errands: list[asyncio.Task[None]] = []
         self._background = Background(lambda error: reached.alarms.append(repr(error)))
         self._others: list[asyncio.Task[None]] = []
-        namespaces = (*PARTY_NAMESPACES, PARTY_NAMESPACES[0])
+        one, two = PARTY_NAMESPACES
         self._workers = [
-            Worker(f"worker-{number}", name, self._cluster, _HABITS, namespaces[number - 1])
-            for number, name in enumerate(namespaces)
+            Worker("worker-0", one, self._cluster, _HABITS, two),
+            Worker("worker-1", one, self._cluster, _HABITS, two),
+            Worker("worker-2", two, self._cluster, _HABITS, one),
         ]
         self.begun = 0
         self.open: set[str] = set()

@@ -90,3 +90,8 @@ def test_what_became_of_operations_that_belong_together() -> None:
     assert done is None
     assert isinstance(aborted, OperationAborted)
     assert isinstance(gone, NotFound)
+
+
+def test_a_caller_that_is_gone_is_no_defect() -> None:
+    told = {"level": "error", "msg": "ExecuteBatchError raised in core by servicer method [/x/y]"}
+    assert not defects_told("frontend-1", orjson.dumps(told).decode())
