@@ -135,8 +135,8 @@ class Inheriting:
                 return
 
     async def _overtaken(self) -> None:
-        """A newer epoch was drawn, if the shard isn't lost. If nobody comes who drew it, the shard is given up: only the
-        newest one can say that nothing is inherited any more.
+        """A newer epoch was drawn, if the shard isn't lost. If nobody comes, it is given up: only its newest owner can
+        say that nothing is inherited any more.
         """
         await asyncio.sleep(self._world.options.overtaken_s)
         if self._parts.log.failure is None:
