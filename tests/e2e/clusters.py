@@ -20,7 +20,7 @@ from tests.e2e.health import HEALTH_NAMES, health
 from tests.e2e.processes import free_port
 
 _LOOK_S = 0.1
-_START_S = 60.0
+_START_S = 120.0
 _STOP_S = 60.0
 
 
@@ -99,7 +99,7 @@ class RoleProcess:
 
     async def serves(self) -> None:
         """Return when each of its roles is a place for calls. Raises AssertionError if its process has ended, or
-        takes longer than a minute.
+        takes longer than two minutes.
         """
         try:
             async with asyncio.timeout(_START_S):
