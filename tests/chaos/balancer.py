@@ -39,6 +39,8 @@ class Balancer:
             onward = await self._connected()
             if onward is not None:
                 await asyncio.gather(_copy(reader, onward[1]), _copy(onward[0], writer))
+        except asyncio.CancelledError:
+            return  # only `serving` ends it: asyncio would call that an error
         finally:
             self._open.discard(task)
             writer.close()
