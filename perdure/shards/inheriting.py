@@ -6,7 +6,8 @@ there still, and it goes as a whole when nobody does (`perdure.shards.retired`).
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
 
 import structlog
 
@@ -15,8 +16,10 @@ from perdure.shards.checkpoint import Checkpointer, Parts
 from perdure.shards.homes import index_rows
 from perdure.shards.options import World
 from perdure.shards.retrying import delay_s
-from perdure.store.contract import Home
+from perdure.store.contract import Checkpoint, Home
 from perdure.workflow.tasks import Offer, QueueKey, Timer
+
+_Row = TypeVar("_Row", Offer, Timer)
 
 log = structlog.get_logger(__name__)
 
@@ -85,43 +88,42 @@ class Inheriting:
 
     async def _timers(self, home: Home, after: Timer | None) -> tuple[int, Timer | None]:
         """Write a page of timers; where the next begins, None if there is none. Raises ShardLost."""
-        homes, limit = self._parts.homes, self._world.options.page
-        while True:
-            await asyncio.sleep(self._world.options.inherit_interval_s)
-            try:
-                async with self._checkpointer.writing:
-                    rows = await self._store.read_timers(home, after, limit)
-                    own = homes.of_slots(rows)
-                    if own:
-                        stamp_us = await self._parts.log.stamp_us()
-                        await self._checkpointer.send(index_rows(stamp_us, homes.own, added_timers=own))
-            except ShardLost:
-                raise
-            except Unavailable as error:
-                await self._pause(error)
-            else:
-                self._attempt = 0
-                return len(own), rows[-1] if len(rows) == limit else None
+        own_home, limit = self._parts.homes.own, self._world.options.page
+        return await self._page(
+            lambda: self._store.read_timers(home, after, limit),
+            lambda stamp_us, own: index_rows(stamp_us, own_home, added_timers=own),
+        )
 
     async def _offers(self, home: Home, queue: QueueKey, after: Offer | None) -> tuple[int, Offer | None]:
         """As `_timers`."""
-        homes, limit = self._parts.homes, self._world.options.page
+        own_home, limit = self._parts.homes.own, self._world.options.page
+        return await self._page(
+            lambda: self._store.read_offers(home, queue, after, limit),
+            lambda stamp_us, own: index_rows(stamp_us, own_home, added_offers=own),
+        )
+
+    async def _page(
+        self, read: Callable[[], Awaitable[list[_Row]]], rows_of: Callable[[int, list[_Row]], Checkpoint]
+    ) -> tuple[int, _Row | None]:
+        """Read a page and write what is the shard's own of it; how many, and where the next begins. Raises
+        ShardLost.
+        """
         while True:
             await asyncio.sleep(self._world.options.inherit_interval_s)
             try:
                 async with self._checkpointer.writing:
-                    rows = await self._store.read_offers(home, queue, after, limit)
-                    own = homes.of_slots(rows)
+                    rows = await read()
+                    own = self._parts.homes.of_slots(rows)
                     if own:
                         stamp_us = await self._parts.log.stamp_us()
-                        await self._checkpointer.send(index_rows(stamp_us, homes.own, added_offers=own))
+                        await self._checkpointer.send(rows_of(stamp_us, own))
             except ShardLost:
                 raise
             except Unavailable as error:
                 await self._pause(error)
             else:
                 self._attempt = 0
-                return len(own), rows[-1] if len(rows) == limit else None
+                return len(own), rows[-1] if len(rows) == self._world.options.page else None
 
     async def _disinherit(self) -> None:
         while True:
