@@ -1,9 +1,11 @@
 """Task queues as operators see them: who polls, what waits, how fast it may go, and setting the last.
 
-Source of messages and of what answers what: `service/frontend/workflow_handler.go` and the reference itself. A queue
-has one partition here, so whatever it is asked for by the name of another is refused.
+Source of messages and of what answers what: `service/frontend/workflow_handler.go` and the reference itself. All that
+is known of a queue its root tells, besides who polls at its other partitions; what is asked for by the name of one of
+those is refused.
 """
 
+import asyncio
 from collections.abc import Mapping
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -15,6 +17,7 @@ from temporalio.api.enums.v1 import (
     TaskQueueType,
 )
 from temporalio.api.taskqueue.v1 import (
+    PollerInfo,
     TaskQueueConfig,
     TaskQueuePartitionMetadata,
     TaskQueueStats,
@@ -33,8 +36,9 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from perdure.base.clock import to_duration
-from perdure.base.errors import InvalidArgument, Unimplemented
+from perdure.base.errors import InvalidArgument, Unavailable, Unimplemented
 from perdure.base.limits import Limits
+from perdure.cluster.branches import branch_of
 from perdure.cluster.namespaces import Namespace
 from perdure.cluster.roles import Call, PartitionView, PriorityView
 from perdure.frontend.checks import fill_queue, too_long
@@ -116,17 +120,36 @@ class Queues:
     async def _view(
         self, request: DescribeTaskQueueRequest, namespace: Namespace, kind: TaskQueueType.ValueType, call: Call
     ) -> PartitionView:
-        partition = QueueKey(namespace.id, request.task_queue.name, _kind(kind))
+        root = QueueKey(namespace.id, request.task_queue.name, _kind(kind))
+        view = await self._look(root, call)
+        branches = [self._look(branch_of(root, index), call) for index in range(1, view.partitions)]
+        for found in await asyncio.gather(*branches, return_exceptions=True):
+            if isinstance(found, PartitionView):
+                view.pollers.extend(found.pollers)
+            elif not isinstance(found, Unavailable):
+                raise found
+        if branches:
+            _merge(view.pollers)
+        return view
+
+    async def _look(self, partition: QueueKey, call: Call) -> PartitionView:
         return await self._routing.on_matching(partition, lambda role: role.describe(partition), call.timeout_ns)
 
     @rpc(ListTaskQueuePartitionsRequest)
     async def ListTaskQueuePartitions(
-        self, request: ListTaskQueuePartitionsRequest, _namespace: Namespace, _call: Call
+        self, request: ListTaskQueuePartitionsRequest, namespace: Namespace, call: Call
     ) -> ListTaskQueuePartitionsResponse:
-        """The one there is."""
+        """As many as the roots have decided on."""
         fill_queue(request, self._limits.of(), user_defined=False)
-        only = [TaskQueuePartitionMetadata(key=request.task_queue.name)]
-        return ListTaskQueuePartitionsResponse(activity_task_queue_partitions=only, workflow_task_queue_partitions=only)
+        name = request.task_queue.name
+        return ListTaskQueuePartitionsResponse(
+            activity_task_queue_partitions=await self._list(QueueKey(namespace.id, name, QueueKind.ACTIVITY), call),
+            workflow_task_queue_partitions=await self._list(QueueKey(namespace.id, name, QueueKind.WORKFLOW), call),
+        )
+
+    async def _list(self, root: QueueKey, call: Call) -> list[TaskQueuePartitionMetadata]:
+        count = (await self._look(root, call)).partitions
+        return [TaskQueuePartitionMetadata(key=branch_of(root, index).name) for index in range(count)]
 
     @rpc(UpdateTaskQueueConfigRequest)
     async def UpdateTaskQueueConfig(
@@ -153,6 +176,15 @@ def _kind(kind: int) -> QueueKind:
     if kind not in _KINDS:
         raise InvalidArgument(f"Unknown task queue type: {kind}.")
     return QueueKind(kind)
+
+
+def _merge(pollers: list[PollerInfo]) -> None:
+    """A worker polls at several partitions: its latest poll counts. The latest come first."""
+    pollers.sort(key=lambda poller: poller.last_access_time.ToNanoseconds(), reverse=True)
+    seen: dict[str, PollerInfo] = {}
+    for poller in pollers:
+        seen.setdefault(poller.identity, poller)
+    pollers[:] = seen.values()
 
 
 def _total(view: PartitionView) -> TaskQueueStats:

@@ -26,7 +26,7 @@ from perdure.matching.describing import priorities
 from perdure.matching.lending import Asking, Lender
 from perdure.matching.limiting import Limit
 from perdure.matching.matcher import Held, Matcher
-from perdure.matching.measured import QueueLook, QueueMeter
+from perdure.matching.measured import STICKY, QueueLook, QueueMeter
 from perdure.matching.pacing import UNLIMITED, Throughputs
 from perdure.matching.pollers import SEEN_NS, PollerHistory
 from perdure.matching.pulling import FALLEN, Puller, size_of
@@ -196,8 +196,9 @@ class Partition:
         """What is counted here. `normal_queue`: the queue that a sticky one belongs to, as far as it is known."""
         meter = self._meter
         if meter is None:
-            name = normal_queue or self.key.name
-            meter = self._around.meters.queue(self.key, name, sticky=name != self.key.name)
+            root, index = root_of(self.key)
+            name = normal_queue or root.name
+            meter = self._around.meters.queue(self.key, name, STICKY if name != root.name else str(index))
             self._meter = meter
         return meter
 
@@ -264,7 +265,8 @@ class Partition:
             raise self._moved()
         count, age_ns = self._backlog()
         load = self._load(count, age_ns, around.clock.monotonic_ns())
-        figures = (count, age_ns, load.add_rate, load.dispatch_rate, load.rate_limited)
+        # What a worker hears of is what waits besides its own task.
+        figures = (max(0, count - len(loans)), age_ns, load.add_rate, load.dispatch_rate, load.rate_limited)
         return Supply(lender.life, self._spread.count, loans, *figures)
 
     def enter(self, asking: Asking) -> None:
