@@ -6,7 +6,7 @@ those is refused.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.enums.v1 import (
@@ -64,6 +64,7 @@ class Queues:
 
     def __init__(self, services: Services) -> None:
         self._routing = services.routing
+        self._directory = services.directory
         self._limits = services.options.limits
 
     @rpc(DescribeTaskQueueRequest)
@@ -122,15 +123,17 @@ class Queues:
     ) -> PartitionView:
         root = QueueKey(namespace.id, request.task_queue.name, _kind(kind))
         view = await self._look(root, call)
-        branches = [self._look(branch_of(root, index), call) for index in range(1, view.partitions)]
-        for found in await asyncio.gather(*branches, return_exceptions=True):
-            if isinstance(found, PartitionView):
-                view.pollers.extend(found.pollers)
-            elif not isinstance(found, Unavailable):
-                raise found
+        branches = [self._pollers(branch_of(root, index)) for index in range(1, view.partitions)]
         if branches:
-            _merge(view.pollers)
+            _merge(view.pollers, await asyncio.gather(*branches))
         return view
+
+    async def _pollers(self, branch: QueueKey) -> list[PollerInfo]:
+        """Who polls there; nobody if that can't be told at once."""
+        try:
+            return (await self._directory.matching(branch).describe(branch)).pollers
+        except Unavailable:
+            return []
 
     async def _look(self, partition: QueueKey, call: Call) -> PartitionView:
         return await self._routing.on_matching(partition, lambda role: role.describe(partition), call.timeout_ns)
@@ -178,8 +181,10 @@ def _kind(kind: int) -> QueueKind:
     return QueueKind(kind)
 
 
-def _merge(pollers: list[PollerInfo]) -> None:
-    """A worker polls at several partitions: its latest poll counts. The latest come first."""
+def _merge(pollers: list[PollerInfo], others: Iterable[list[PollerInfo]]) -> None:
+    """Add who polls at other partitions. Of who polls at several the latest poll counts. The latest come first."""
+    for each in others:
+        pollers.extend(each)
     pollers.sort(key=lambda poller: poller.last_access_time.ToNanoseconds(), reverse=True)
     seen: dict[str, PollerInfo] = {}
     for poller in pollers:

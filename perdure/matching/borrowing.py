@@ -27,6 +27,7 @@ _RETURN_NS = 5 * MS_NS
 _PAUSE_NS = 50 * MS_NS
 _PAUSE_NS_MAX = 2 * SECOND_NS
 _ANSWER_NS = 5 * SECOND_NS
+_DEMANDS_MAX = 4
 _LOST_MAX = 1_000
 _FAILURES_MAX = 8  # about five seconds
 # Loans are not waited for so long that more are out.
@@ -58,6 +59,7 @@ class Borrower:
         "_number",
         "_on_ended",
         "_on_received",
+        "_open",
         "_paused",
         "_poked",
         "_returning",
@@ -88,6 +90,7 @@ class Borrower:
         self._on_received = received
         self._on_ended = ended
         self._asked = 0  # tasks, in demands under way
+        self._open = 0  # of those demands
         self._number = 0
         self._borrowed: dict[Order, _Borrowed] = {}
         self._returns: list[Return] = []
@@ -132,7 +135,10 @@ class Borrower:
 
     def _ask(self) -> None:
         self._poked = False
-        wants = 0 if self._closed or self._paused else self._matcher.pollers - self._asked
+        # Those under way are answered as soon as there is a task; whoever isn't asked for yet is in the next one.
+        if self._closed or self._paused or self._open >= _DEMANDS_MAX:
+            return
+        wants = self._matcher.pollers - self._asked
         if wants > 0:
             self._background.spawn(self._demand(min(wants, LOANS_MAX)), "demands")
 
@@ -157,21 +163,26 @@ class Borrower:
         )
         self._returns, self._lost, self._limit = [], [], None
         self._asked += wants
+        self._open += wants > 0
         try:
             role = self._directory.matching(self.root)
             async with asyncio.timeout((WAIT_NS + _ANSWER_NS) / SECOND_NS):
                 supply = await role.lend(self.root, demand, Call(timeout_ns=WAIT_NS + _ANSWER_NS))
         except (PerdureError, TimeoutError):
-            self._asked -= wants
+            self._over(wants)
             self._failed(demand)
         except BaseException:
-            self._asked -= wants
+            self._over(wants)
             self._failed(demand)
             raise
         else:
-            self._asked -= wants
+            self._over(wants)
             self._failures = 0
             self._receive(supply)
+
+    def _over(self, wants: int) -> None:
+        self._asked -= wants
+        self._open -= wants > 0
 
     def _failed(self, demand: Demand) -> None:
         """Whether it was heard nobody knows: say everything again, a little later. Who can't be reached for long may be

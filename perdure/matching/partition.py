@@ -189,7 +189,7 @@ class Partition:
 
     def look(self) -> QueueLook:
         """What gauges show."""
-        count, age_ns = self._backlog()
+        count, age_ns = self._backlog() if self._borrower is None else (0, 0)
         return self._meter_for("").labels, count, age_ns, self._polls
 
     def _meter_for(self, normal_queue: str) -> QueueMeter:

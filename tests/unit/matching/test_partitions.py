@@ -2,16 +2,20 @@
 
 import asyncio
 
+import msgspec
 import pytest
 from temporalio.api.workflowservice.v1 import RespondQueryTaskCompletedRequest
 
 from perdure.base.errors import NotFound, QueueSpread
 from perdure.base.slots import ChainKey
 from perdure.cluster.branches import branch_of
+from perdure.cluster.members import View
 from perdure.cluster.roles import Call, Demand, Outcome, QueryTask, Return
+from perdure.matching.owning import Ownership
 from perdure.testing.loop import running_loop
 from perdure.workflow.tasks import QueueKey
 from perdure.workflow.tokens import QueryToken
+from tests.unit.cluster.views import FakeMembership, view
 from tests.unit.matching.fakes import ACTIVITY, STICKY, WORK, figures, offer, pass_time, poll, task_of, virtual
 from tests.unit.matching.hosts import Hosts
 
@@ -253,9 +257,9 @@ async def test_a_worker_that_shuts_down_is_let_go_at_every_partition() -> None:
 @virtual
 async def test_the_root_knows_all_figures_and_a_worker_hears_of_them_anywhere() -> None:
     hosts = await spread_out(WORK)
-    view = await hosts.directory.matching(WORK).describe(WORK)
-    assert view.dispatch_rate == pytest.approx(view.add_rate, rel=0.1)
-    assert view.backlog_count == 0
+    seen = await hosts.directory.matching(WORK).describe(WORK)
+    assert seen.dispatch_rate == pytest.approx(seen.add_rate, rel=0.1)
+    assert seen.backlog_count == 0
     await hosts.offer([offer(1_000 + number, WORK) for number in range(9)])
     await pass_time(0.1)
     answer = await waiting(hosts, 1, WORK)
@@ -292,8 +296,8 @@ async def test_what_a_branch_returns_late_or_of_another_root_changes_nothing() -
     assert task_of(await waiting(hosts, 0)) == "wf-1001"
     late = Return(supply.root, supply.loans[0].number, Outcome.BACK)
     await root.lend(ACTIVITY, Demand(1, "life", 3, 0, 3, [late]), Call())
-    view = await root.describe(ACTIVITY)
-    assert (view.backlog_count, len(hosts.history.order)) == (0, 1)
+    seen = await root.describe(ACTIVITY)
+    assert (seen.backlog_count, len(hosts.history.order)) == (0, 1)
     await hosts.close()
 
 
@@ -323,8 +327,8 @@ async def test_a_branch_says_again_what_its_root_may_not_have_heard() -> None:
     hosts.spawn(polled_down(hosts, polled))
     assert task_of(await polled) == "wf-1001"
     await pass_time(3)
-    view = await hosts.directory.matching(ACTIVITY).describe(ACTIVITY)
-    assert (view.backlog_count, view.priorities[3].backlog_count) == (0, 0)
+    seen = await hosts.directory.matching(ACTIVITY).describe(ACTIVITY)
+    assert (seen.backlog_count, seen.priorities[3].backlog_count) == (0, 0)
     await hosts.close()
 
 
@@ -348,3 +352,15 @@ async def test_sticky_queues_stay_where_they_are() -> None:
         assert await polled
     assert sum(service.partitions for service in hosts.services.values()) == 1
     await hosts.close()
+
+
+@virtual
+async def test_nothing_is_spread_over_hosts_of_different_releases() -> None:
+    membership = FakeMembership("a", view(1, "a", "b", "c"))
+    ownership = Ownership(membership, running_loop().clock)
+    assert ownership.hosts == 3
+    older, *others = view(2, "a", "b", "c").members
+    mixed = View(2, (msgspec.structs.replace(older, release="0.1"), *others))
+    membership.set(mixed)
+    ownership.renew(mixed)
+    assert ownership.hosts == 1
