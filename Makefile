@@ -9,7 +9,7 @@ ARGS ?=
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/perdure
 TOOLS := $(CACHE)/tools
 
-.PHONY: help setup dev cassandra test check lint tidy format sim conformance bench bench-cassandra bench-cluster profile compat chart kubernetes dashboards lock clean
+.PHONY: help setup dev cassandra cluster test check lint tidy format sim chaos conformance bench bench-cassandra bench-cluster profile compat chart kubernetes dashboards lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -32,6 +32,9 @@ dev: setup ## run a whole cluster in this process; ARGS="--port 7300 --db-filena
 cassandra: setup ## a Cassandra node for `make dev ARGS="--store cassandra://127.0.0.1/perdure"`, until Ctrl-C; ARGS="--nodes 3"
 	@$(BIN)/python -m tests.cassandra.run $(ARGS)
 
+cluster: setup ## processes of each role on a Cassandra that runs (`make cassandra`), until Ctrl-C; ARGS="--history 3"
+	@$(BIN)/python -m tests.e2e.run_cluster $(ARGS)
+
 test: setup lint ## everything: checks and all suites; ARGS="-k timer"
 	$(BIN)/python -m pytest $(ARGS)
 
@@ -52,6 +55,9 @@ format: setup ## fix what ruff can fix
 
 sim: setup ## whole clusters on virtual time under faults; SEEDS=500
 	$(BIN)/python -m perdure.testing.sim --seeds $(SEEDS) $(ARGS)
+
+chaos: setup ## a cluster of processes on three Cassandra nodes under faults, judged after; SEED=1 ARGS="--minutes 3 --apart"
+	$(BIN)/python -m tests.chaos --seed $(SEED) $(ARGS)
 
 conformance: setup ## Perdure beside the reference server; N=2000 SEED=7 compares so many generated cases instead
 ifdef N

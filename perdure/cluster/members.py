@@ -67,6 +67,10 @@ class View(msgspec.Struct, frozen=True):
         member = self.member(host)
         return member.addresses.get(role, "") if member is not None else ""
 
+    def addresses(self) -> frozenset[str]:
+        """At which any member is reached."""
+        return frozenset(address for member in self.members for address in member.addresses.values())
+
     def serving(self, role: Role) -> tuple[str, ...]:
         """The hosts that a ring of this role has, by id."""
         return tuple(

@@ -47,9 +47,9 @@ class Namespaces:
 
     async def by_name(self, name: str) -> Namespace:
         """The namespace called `name`. Raises NamespaceNotFound."""
-        fresh = self._fresh(name)
-        if fresh is not None:
-            return fresh
+        return self._fresh(name) or await self._read(name)
+
+    async def _read(self, name: str) -> Namespace:
         now = self._clock.monotonic_ns()
         document = await self._documents.read_document(KIND, name)
         if document is None:
@@ -63,15 +63,17 @@ class Namespaces:
             return None
         return cached[0]
 
-    async def by_id(self, namespace_id: str) -> Namespace:
-        """The namespace with this id. Raises NamespaceNotFound."""
+    async def by_id(self, namespace_id: str, version: int = 0) -> Namespace:
+        """The namespace with this id, not older than `version`. Raises NamespaceNotFound."""
         name = self._names.get(namespace_id)
         if name is None:
             await self.list()
             name = self._names.get(namespace_id)
             if name is None:
                 raise NamespaceNotFound(namespace_id)
-        namespace = self._fresh(name) or await self.by_name(name)
+        namespace = self._fresh(name)
+        if namespace is None or namespace.version < version:
+            namespace = await self._read(name)
         if namespace.id != namespace_id:
             raise NamespaceNotFound(namespace_id)
         return namespace

@@ -32,11 +32,14 @@ from perdure.workflow.update_requests import StartWithUpdate
 
 
 class Call(msgspec.Struct, frozen=True):
-    """What travels with every call between roles. `timeout_ns`: what is left of the caller's deadline, 0 = none."""
+    """What travels with every call between roles. `timeout_ns`: what is left of the caller's deadline, 0 = none.
+    `namespace_version`: of the namespace as its sender knows it; who answers must not know an older one.
+    """
 
     caller: Caller = Caller()
     timeout_ns: int = 0
     request_id: str = ""
+    namespace_version: int = 0
 
 
 class HistoryRead(msgspec.Struct, frozen=True):

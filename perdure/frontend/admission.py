@@ -72,7 +72,7 @@ class Admission:
                 raise NamespaceInvalidState(name, namespace.state)  # type: ignore[arg-type]  # a stored number
             grade = LOWEST if may_wait and waits(rpc, request) else own_grade
             self._rates.admit(name, grade, visibility=visibility)
-            return await method(request, namespace, call_of(meta))
+            return await method(request, namespace, call_of(meta, namespace.version))
 
         return handle
 
@@ -106,7 +106,7 @@ class Admission:
             if request.namespace and request.namespace != namespace.name:
                 await self._refuse_other(request.namespace)
             self._rates.admit(namespace.name, grade)
-            return await method(request, namespace, token, call_of(meta))
+            return await method(request, namespace, token, call_of(meta, namespace.version))
 
         return handle
 
@@ -125,6 +125,7 @@ class Admission:
         return handle
 
 
-def call_of(meta: CallMeta) -> Call:
+def call_of(meta: CallMeta, namespace_version: int = 0) -> Call:
     """What roles learn of a call."""
-    return Call(Caller(meta.client_name, meta.client_version), meta.timeout_ns)
+    caller = Caller(meta.client_name, meta.client_version)
+    return Call(caller, meta.timeout_ns, namespace_version=namespace_version)

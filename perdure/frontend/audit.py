@@ -88,6 +88,8 @@ def _getters(request: Message) -> Iterator[tuple[str, _Get]]:
             "workflow_id",
             lambda message: message.operations[0].start_workflow.workflow_id if message.operations else "",
         )
+    if request.DESCRIPTOR.full_name == "google.protobuf.Struct":
+        yield "target", _told
     if "task_token" in fields:
         yield "workflow_id", lambda message: _token(message).workflow_id
         yield "run_id", lambda message: _token(message).run_id
@@ -106,6 +108,19 @@ def _reader(first: str, second: str) -> _Get:
     if second:
         return lambda message: getattr(getattr(message, first), second)
     return lambda message: getattr(message, first)
+
+
+def _told(request: Any) -> str:
+    """What an operator has asked for: shards, hosts and numbers, by name."""
+    known = (name for name in ("shard", "shards", "parts", "host") if name in request.fields)
+    return " ".join(f"{name}={_plain(request.fields[name])}" for name in known)
+
+
+def _plain(value: Any) -> str:
+    kind = value.WhichOneof("kind")
+    if kind == "list_value":
+        return ",".join(map(_plain, value.list_value.values))
+    return f"{value.number_value:g}" if kind == "number_value" else str(value.string_value)
 
 
 _NO_TOKEN = TaskToken("", "", "", 0)

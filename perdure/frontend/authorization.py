@@ -91,6 +91,7 @@ ValidateWorkerDeploymentVersionComputeConfig ListWorkers CountWorkers DescribeWo
 DescribeSchedule ListScheduleMatchingTimes ListSchedules CountSchedules
 DescribeBatchOperation ListBatchOperations DescribeWorkflowRule ListWorkflowRules
 ListSearchAttributes
+Diagnose
 """
 _WRITES = """
 StartWorkflowExecution SignalWorkflowExecution SignalWithStartWorkflowExecution UpdateWorkflowExecution
@@ -116,9 +117,11 @@ ListNamespaces GetSearchAttributes GetClusterInfo
 """
 _ADMINS_OF_CLUSTER = """
 AddOrUpdateRemoteCluster RemoveRemoteCluster CreateNexusEndpoint UpdateNexusEndpoint DeleteNexusEndpoint
+SplitShard MergeShards MoveShard
 """
 _READING_ADMINS_OF_CLUSTER = """
 ListClusters GetNexusEndpoint ListNexusEndpoints
+Ring ListShards Queues Tasks
 """
 _OPEN = """
 GetSystemInfo
@@ -142,7 +145,7 @@ def _table() -> Iterator[tuple[str, Need]]:
             yield name, need
 
 
-# Every method of the API, by its name.
+# Every method of the API and of the admin service, by its name.
 NEEDS: dict[str, Need] = dict(_table())
 _FOR_NOBODY = Need(Reach.CLUSTER, 0, changes=True)
 

@@ -7,9 +7,13 @@ it is listed as absent, so that no method is silently unknown.
 from perdure.base.clock import Clock
 from perdure.base.entropy import Entropy
 from perdure.cluster.namespaces import Namespaces
+from perdure.cluster.operations import Operations
 from perdure.cluster.roles import Directory
 from perdure.frontend.activities import Activities
 from perdure.frontend.activity_operations import ActivityOperations
+from perdure.frontend.admin_diagnosis import DiagnosisCalls
+from perdure.frontend.admin_queues import QueueCalls
+from perdure.frontend.admin_shards import ShardCalls
 from perdure.frontend.admission import Admission
 from perdure.frontend.guards import Guards
 from perdure.frontend.history import Histories
@@ -54,6 +58,9 @@ TOPICS: tuple[type, ...] = (
 )
 
 
+ADMIN_TOPICS: tuple[type, ...] = (ShardCalls, QueueCalls, DiagnosisCalls)
+
+
 class Frontend:
     """`methods`: the table that a transport serves. `absent`: the API's methods that are not in it."""
 
@@ -69,13 +76,22 @@ class Frontend:
     ) -> None:
         services = Services(namespaces, directory, visibility, clock, entropy, options, Routing(directory, entropy))
         self._polls = Polls()
-        admission = Admission(services, guards)
+        self._services = services
+        self._admission = Admission(services, guards)
         self.methods: dict[str, Method] = {}
         for kind in TOPICS:
             topic = kind(services, self._polls) if kind is Tasks else kind(services)
-            for name, mark, method in marked(topic):
-                self.methods[full_name(name)] = Method(mark.request, admission.handler(name, mark, method))
+            self._add(topic)
         self.absent: tuple[str, ...] = tuple(name for name in api_methods() if name not in self.methods)
+
+    def administer(self, operations: Operations) -> None:
+        """Serve what operators ask, too."""
+        for kind in ADMIN_TOPICS:
+            self._add(kind(self._services, operations))
+
+    def _add(self, topic: object) -> None:
+        for name, mark, method in marked(topic):
+            self.methods[full_name(name)] = Method(mark.request, self._admission.handler(name, mark, method))
 
     @property
     def waiting_polls(self) -> int:

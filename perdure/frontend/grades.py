@@ -1,7 +1,8 @@
 """Which calls go first when there are too many, and which of them wait.
 
-Invariant: every method of the API has a grade; 0 goes first. Source: `service/frontend/configs/quotas.go`, but that
-answers of workers are a grade above starts and signals: a refused answer is work done twice.
+Invariant: every method of the API and of the admin service has a grade; 0 goes first. Source:
+`service/frontend/configs/quotas.go`, but that answers of workers are a grade above starts and signals: a refused
+answer is work done twice.
 """
 
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 _BY_GRADE: tuple[str, ...] = (
     # What clients need to begin at all, and answers.
     """
+    Ring ListShards SplitShard MergeShards MoveShard
     GetClusterInfo GetSystemInfo GetSearchAttributes DescribeNamespace ListNamespaces DeprecateNamespace
     RecordActivityTaskHeartbeat RecordActivityTaskHeartbeatById RespondActivityTaskCompleted
     RespondActivityTaskCompletedById RespondWorkflowTaskCompleted RespondQueryTaskCompleted RespondNexusTaskCompleted
@@ -37,6 +39,7 @@ _BY_GRADE: tuple[str, ...] = (
     """,
     # What looks, and failures of tasks, which will be tried again anyway.
     """
+    Diagnose Queues Tasks
     DescribeWorkflowExecution DescribeActivityExecution DescribeTaskQueue GetWorkerBuildIdCompatibility
     GetWorkerVersioningRules ListTaskQueuePartitions QueryWorkflow DescribeSchedule ListScheduleMatchingTimes
     DescribeBatchOperation DescribeDeployment GetCurrentDeployment DescribeWorkerDeploymentVersion
@@ -69,7 +72,7 @@ def _grades() -> Iterator[tuple[str, int]]:
 
 
 LOWEST = len(_BY_GRADE) - 1
-# Every method of the API, by its name.
+# Every one of them, by its name.
 GRADE: dict[str, int] = dict(_grades())
 # These may wait for a worker or for an event; so many of each, in a namespace, at once.
 _WAITING = """

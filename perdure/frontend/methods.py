@@ -15,6 +15,11 @@ from temporalio.api.workflowservice.v1.service_pb2 import DESCRIPTOR as WORKFLOW
 
 WORKFLOW_SERVICE = WORKFLOW.services_by_name["WorkflowService"]
 OPERATOR_SERVICE = OPERATOR.services_by_name["OperatorService"]
+# What operators ask of this implementation; it has no descriptor.
+ADMIN_SERVICE = "perdure.admin.v1.Admin"
+ADMIN_METHODS = frozenset(
+    {"Ring", "ListShards", "SplitShard", "MergeShards", "MoveShard", "Queues", "Tasks", "Diagnose"}
+)
 
 
 class Scope(Enum):
@@ -65,10 +70,12 @@ def marked(topic: object) -> Iterator[tuple[str, Mark, Callable[..., Any]]]:
 
 
 def full_name(name: str) -> str:
-    """`/package.Service/Name`. Raises KeyError if no service of the API has such a method."""
+    """`/package.Service/Name`. Raises KeyError if no service has such a method."""
     for service in (WORKFLOW_SERVICE, OPERATOR_SERVICE):
         if name in service.methods_by_name:
             return f"/{service.full_name}/{name}"
+    if name in ADMIN_METHODS:
+        return f"/{ADMIN_SERVICE}/{name}"
     raise KeyError(name)
 
 

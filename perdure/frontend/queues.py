@@ -5,8 +5,7 @@ is known of a queue its root tells, besides who polls at its other partitions; w
 those is refused.
 """
 
-import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.enums.v1 import (
@@ -17,7 +16,6 @@ from temporalio.api.enums.v1 import (
     TaskQueueType,
 )
 from temporalio.api.taskqueue.v1 import (
-    PollerInfo,
     TaskQueueConfig,
     TaskQueuePartitionMetadata,
     TaskQueueStats,
@@ -36,13 +34,14 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from perdure.base.clock import to_duration
-from perdure.base.errors import InvalidArgument, Unavailable, Unimplemented
+from perdure.base.errors import InvalidArgument, Unimplemented
 from perdure.base.limits import Limits
 from perdure.cluster.branches import branch_of
 from perdure.cluster.namespaces import Namespace
 from perdure.cluster.roles import Call, PartitionView, PriorityView
 from perdure.frontend.checks import fill_queue, too_long
 from perdure.frontend.methods import rpc
+from perdure.frontend.queue_views import describe_partition, describe_queue
 from perdure.frontend.services import Services
 from perdure.workflow.priorities import fairness_key_fault
 from perdure.workflow.task_queue_names import RESERVED_PREFIX
@@ -63,8 +62,8 @@ class Queues:
     """The RPCs about task queues."""
 
     def __init__(self, services: Services) -> None:
+        self._services = services
         self._routing = services.routing
-        self._directory = services.directory
         self._limits = services.options.limits
 
     @rpc(DescribeTaskQueueRequest)
@@ -122,21 +121,7 @@ class Queues:
         self, request: DescribeTaskQueueRequest, namespace: Namespace, kind: TaskQueueType.ValueType, call: Call
     ) -> PartitionView:
         root = QueueKey(namespace.id, request.task_queue.name, _kind(kind))
-        view = await self._look(root, call)
-        branches = [self._pollers(branch_of(root, index)) for index in range(1, view.partitions)]
-        if branches:
-            _merge(view.pollers, await asyncio.gather(*branches))
-        return view
-
-    async def _pollers(self, branch: QueueKey) -> list[PollerInfo]:
-        """Who polls there; nobody if that can't be told at once."""
-        try:
-            return (await self._directory.matching(branch).describe(branch)).pollers
-        except Unavailable:
-            return []
-
-    async def _look(self, partition: QueueKey, call: Call) -> PartitionView:
-        return await self._routing.on_matching(partition, lambda role: role.describe(partition), call.timeout_ns)
+        return await describe_queue(self._services, root, call.timeout_ns)
 
     @rpc(ListTaskQueuePartitionsRequest)
     async def ListTaskQueuePartitions(
@@ -151,7 +136,7 @@ class Queues:
         )
 
     async def _list(self, root: QueueKey, call: Call) -> list[TaskQueuePartitionMetadata]:
-        count = (await self._look(root, call)).partitions
+        count = (await describe_partition(self._services, root, call.timeout_ns)).partitions
         return [TaskQueuePartitionMetadata(key=branch_of(root, index).name) for index in range(count)]
 
     @rpc(UpdateTaskQueueConfigRequest)
@@ -179,17 +164,6 @@ def _kind(kind: int) -> QueueKind:
     if kind not in _KINDS:
         raise InvalidArgument(f"Unknown task queue type: {kind}.")
     return QueueKind(kind)
-
-
-def _merge(pollers: list[PollerInfo], others: Iterable[list[PollerInfo]]) -> None:
-    """Add who polls at other partitions. Of who polls at several the latest poll counts. The latest come first."""
-    for each in others:
-        pollers.extend(each)
-    pollers.sort(key=lambda poller: poller.last_access_time.ToNanoseconds(), reverse=True)
-    seen: dict[str, PollerInfo] = {}
-    for poller in pollers:
-        seen.setdefault(poller.identity, poller)
-    pollers[:] = seen.values()
 
 
 def _total(view: PartitionView) -> TaskQueueStats:

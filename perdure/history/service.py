@@ -174,7 +174,7 @@ class HistoryService:
     async def _settle(
         self, shard: Shard, key: ChainKey, request: Any, call: Call, decided: Callable[[Any], None] | None = None
     ) -> tuple[Any, ShardChains]:
-        namespace = await self._namespaces.by_id(key.namespace_id)
+        namespace = await self._namespaces.by_id(key.namespace_id, call.namespace_version)
         chains = self._executions.chains(shard)
         named = await self._named(request, namespace) if type(request) is CompleteWorkflowTask else _NONE
         entry = await chains.entry(key, runs_of(request))

@@ -167,7 +167,7 @@ class Partition:
         return PartitionView(
             pollers=self._history.shown(now),
             backlog_count=sum(one.backlog_count for one in shown.values()),
-            backlog_age_ns=self._backlog()[1],
+            backlog_age_ns=self._backlog()[1] if self._borrower is None else 0,
             add_rate=sum(added.values()),
             dispatch_rate=sum(dispatched.values()),
             priorities=shown,

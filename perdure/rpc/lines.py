@@ -9,8 +9,9 @@ is called.
 
 import asyncio
 import contextlib
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import grpc
@@ -61,7 +62,7 @@ _answers = msgspec.msgpack.Decoder(list[_Answer]).decode
 
 
 class _Outbox:
-    """What waits to be written to a stream. `emptied`: called when nothing does any more."""
+    """What waits to be written to a stream, by its place in it. `emptied`: called when nothing does any more."""
 
     def __init__(self, write: Callable[[bytes], Awaitable[Any]], emptied: Callable[[], None]) -> None:
         self._write = write
@@ -71,19 +72,30 @@ class _Outbox:
         self._room.set()
         self._bytes = 0
         self._writing = False
-        self.waiting: deque[_Ask | _Answer] = deque()
+        self._put = 0
+        self.waiting: OrderedDict[int, _Ask | _Answer] = OrderedDict()
 
     @property
     def is_empty(self) -> bool:
         """Whether all has been written."""
         return not self.waiting and not self._writing
 
-    def put(self, item: _Ask | _Answer) -> None:
-        self.waiting.append(item)
+    def put(self, item: _Ask | _Answer) -> int:
+        """Have it written; its place."""
+        self._put += 1
+        self.waiting[self._put] = item
         self._bytes += len(item.body)
         if self._bytes > _UNSENT_BYTES_MAX:
             self._room.clear()
         self._news.set()
+        return self._put
+
+    def take_back(self, place: int) -> bool:
+        """Don't write what has this place; False if that is begun."""
+        item = self.waiting.pop(place, None)
+        if item is not None:
+            self._gone(len(item.body))
+        return item is not None
 
     async def wait_room(self) -> None:
         """Return when the other side has taken enough of it."""
@@ -107,14 +119,21 @@ class _Outbox:
         """As much as goes into one message, at least one."""
         taken: list[_Ask | _Answer] = []
         size = 0
-        while self.waiting and (not taken or size + len(self.waiting[0].body) <= MESSAGE_BYTES):
-            item = self.waiting.popleft()
+        while self.waiting:
+            place, item = self.waiting.popitem(last=False)
+            if taken and size + len(item.body) > MESSAGE_BYTES:
+                self.waiting[place] = item
+                self.waiting.move_to_end(place, last=False)
+                break
             size += len(item.body)
             taken.append(item)
+        self._gone(size)
+        return taken
+
+    def _gone(self, size: int) -> None:
         self._bytes -= size
         if self._bytes <= _UNSENT_BYTES_MAX:
             self._room.set()
-        return taken
 
 
 class Line:
@@ -153,15 +172,15 @@ class Line:
         self._idle.clear()
         if self._idle_timer is not None:
             self._idle_timer.cancel()
-        self._outbox.put(_Ask(number, path, int(limit_s * 1_000_000), body, traceparent))
-        timer = loop.call_later(limit_s, self._expire, number)
+        place = self._outbox.put(_Ask(number, path, int(limit_s * 1_000_000), body, traceparent))
+        timer = loop.call_later(limit_s, self._expire, number, place)
         try:
             found: bytes = await answer
             return found
         finally:
             timer.cancel()
             if self._take(number) is not None:
-                self._outbox.put(_Ask(number, ""))
+                self._give_up(number, place)
 
     async def finish(self, grace_s: float) -> None:
         """End the stream when nobody waits for an answer any more, or after `grace_s`."""
@@ -182,10 +201,15 @@ class Line:
         self.ended = True
         self._stream.cancel()
 
-    def _expire(self, number: int) -> None:
+    def _give_up(self, number: int, place: int) -> None:
+        """Nobody wants the answer. What the other end doesn't take must not be kept for calls that are over."""
+        if not self._outbox.take_back(place):
+            self._outbox.put(_Ask(number, ""))
+
+    def _expire(self, number: int, place: int) -> None:
         answer = self._take(number)
         if answer is not None:
-            self._outbox.put(_Ask(number, ""))
+            self._give_up(number, place)
             if not answer.done():
                 answer.set_exception(Late())
 
@@ -223,7 +247,7 @@ class Line:
         self._writer.cancel()
         if self._idle_timer is not None:
             self._idle_timer.cancel()
-        unsent = {item.number for item in self._outbox.waiting}
+        unsent = {item.number for item in self._outbox.waiting.values()}
         # Who watches hosts learns of it by `meaning`, whether calls were on their way or not.
         meanings = [self._meaning(why)] if why is not None else []
         for number in list(self._calls):
@@ -267,7 +291,7 @@ class _Talk:
         self._handlers = handlers
         self._context = context
         self._names = names
-        self._calls: dict[int, asyncio.Task[None]] = {}
+        self._calls: dict[int, asyncio.Task[bytes]] = {}
         self._outbox = _Outbox(context.write, self._check)
         self._background = Background(lambda error: log.error("a stream of calls failed", exc_info=error))
         self._over = asyncio.Event()
@@ -316,16 +340,17 @@ class _Talk:
             elif self._closed or len(self._calls) >= CALLS_MAX or ask.number in self._calls:
                 self._outbox.put(_Answer(ask.number, _NOT_BEGUN))
             else:
-                self._calls[ask.number] = self._background.spawn(self._serve(handler, ask))
+                call = self._calls[ask.number] = self._background.spawn(self._serve(handler, ask))
+                # Not at its end: a call that is cancelled before its first step has none.
+                call.add_done_callback(partial(self._served, ask.number))
 
-    async def _serve(self, handler: RawHandler, ask: _Ask) -> None:
-        outcome, body = _UNKNOWN, b""
-        try:
-            meta = CallMeta(
-                timeout_ns=max(1, ask.left_us * 1_000), certificate_names=self._names, traceparent=ask.traceparent
-            )
-            body = await handler(ask.body, meta)
-            outcome = _ANSWERED
-        finally:
-            del self._calls[ask.number]
-            self._outbox.put(_Answer(ask.number, outcome, body))
+    async def _serve(self, handler: RawHandler, ask: _Ask) -> bytes:
+        meta = CallMeta(
+            timeout_ns=max(1, ask.left_us * 1_000), certificate_names=self._names, traceparent=ask.traceparent
+        )
+        return await handler(ask.body, meta)
+
+    def _served(self, number: int, call: asyncio.Task[bytes]) -> None:
+        del self._calls[number]
+        is_answered = not call.cancelled() and call.exception() is None
+        self._outbox.put(_Answer(number, _ANSWERED, call.result()) if is_answered else _Answer(number, _UNKNOWN))

@@ -129,7 +129,8 @@ class RpcServer:
         self._server.add_generic_rpc_handlers((self._routes,))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if options.reflection:
-            services = {name.split("/")[1] for name in methods}
+            # What has no descriptor is none of what a caller could ask about further.
+            services = {name.split("/")[1] for name in methods if not name.startswith("/perdure.")}
             reflection.enable_server_reflection([*sorted(services), *sorted(_OTHER_SERVICES)], self._server)
 
     async def start(self, address: str) -> int:

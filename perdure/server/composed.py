@@ -15,6 +15,7 @@ import structlog
 from perdure.base.errors import InvalidArgument
 from perdure.base.spans import Spans
 from perdure.cluster.members import Member, Role
+from perdure.cluster.operations import Operations
 from perdure.cluster.roles import Directory
 from perdure.rpc.call import RawMethod
 from perdure.rpc.peers import Peers
@@ -24,6 +25,7 @@ from perdure.rpc.traced import traced
 from perdure.server.addresses import advertised, is_loopback
 from perdure.server.cluster import Ground, HistoryPart, LocalDirectory, matching_service
 from perdure.server.host import Host
+from perdure.server.operations import SoleOperations
 from perdure.server.options import Listener, ServingOptions
 from perdure.server.stores import InCassandra
 
@@ -41,6 +43,7 @@ class Composed(Protocol):
     ground: Ground
     directory: Directory
     history: HistoryPart | None
+    operations: Operations
 
     def on_change(self, changed: Callable[[], None]) -> None:
         """Call `changed` whenever `serves` may have changed; it must not raise and not wait."""
@@ -86,7 +89,7 @@ class Composed(Protocol):
 class OneProcess:
     """All roles, on a store that no other process has open."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: Ground, ip: str = "", port: int = 0) -> None:
         local = LocalDirectory()
         self.ground = ground
         self.directory = ground.seen_by("frontend", local)
@@ -94,6 +97,10 @@ class OneProcess:
         self._matching = matching_service(ground, ground.seen_by("matching", local))
         local.history_role, local.matching_role = self._part.service, self._matching
         self.history: HistoryPart | None = self._part
+        address = f"{ip}:{port}" if port else ip
+        self.operations: Operations = SoleOperations(
+            self._part.shards, ground.store.shards, address, ground.clock.now_ns()
+        )
 
     def on_change(self, changed: Callable[[], None]) -> None:
         self._part.shards.on_presence = lambda is_here: changed()
@@ -137,6 +144,9 @@ class OfCluster:
         channels = security.channels if security is not None else None
         peers = Peers(self._suspect, channels, spans=_spans(ground))
         self._host = Host(ground, options.roles, peers)
+        self.membership = self._host.membership
+        # Hosts that are gone don't come back under their addresses: pods get new ones.
+        self.membership.subscribe(lambda view: peers.keep(view.addresses()))
         self._servers: dict[Role, RpcServer] = {}
         self._addresses: dict[str, str] = {}
         self._told: dict[Role, bool] = {}
@@ -144,6 +154,7 @@ class OfCluster:
         self.ground = ground
         self.directory = self._host.directory
         self.history = self._host.history
+        self.operations: Operations = self._host.operations
 
     def on_change(self, changed: Callable[[], None]) -> None:
         self._host.membership.subscribe(lambda view: changed())
@@ -245,4 +256,4 @@ def composed(ground: Ground, options: ServingOptions, security: "Security | None
     """What suits the store."""
     if ground.store.is_shared:
         return OfCluster(ground, options, security)
-    return OneProcess(ground)
+    return OneProcess(ground, options.ip, options.port)

@@ -23,6 +23,7 @@ from perdure.cluster.shard_host import ShardHost
 from perdure.cluster.shard_map import ShardMapCache
 from perdure.matching.service import MatchingService
 from perdure.server.cluster import Ground, HistoryPart, matching_service
+from perdure.server.operations import ClusterOperations
 from perdure.shards.leased import lease_options
 from perdure.workflow.tasks import QueueKey
 
@@ -94,6 +95,11 @@ class Host:
             shards.neighbours = RingNeighbours(self.membership, rings)
             self.membership.subscribe(self._assign)
             self._map.on_change = self._assign_newest
+
+    @property
+    def operations(self) -> ClusterOperations:
+        """What its frontend shows operators, and does for them."""
+        return ClusterOperations(self.membership, self.rings, self._map)
 
     @property
     def shard_host(self) -> ShardHost:

@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from perdure.base.errors import FailedPrecondition, InvalidArgument
 from perdure.base.limits import Limits
 from perdure.server import logs
+from perdure.server.admin import admin
 from perdure.server.dynamic import Settings, checked, with_parsed
 from perdure.server.health import health
 from perdure.server.launching import launch
@@ -110,6 +111,7 @@ server.add_command(start)
 main.add_command(config_group)
 main.add_command(schema)
 main.add_command(health)
+main.add_command(admin)
 
 
 @server.command("start-dev")

@@ -58,8 +58,11 @@ _YOUNG_OBJECTS = 20_000
 async def serve(options: ServingOptions, console: Console) -> None:
     """Serve until SIGTERM or SIGINT, the second of which ends the process at once. Raises PerdureError, OSError."""
     stop = stop_signals()
+    # Nodes that have only just met answer a new keyspace's first statements with errors.
+    patience = Patience(SystemClock(), options.store_wait_s)
     try:
-        store = await unless_stopped(stop, open_store(options.store, SystemClock()))
+        opening = patience.until(lambda: open_store(options.store, SystemClock()))
+        store = await unless_stopped(stop, opening)
     except ToldToStop:
         log.info("stopped before the store was there")
         # A thread may wait for a node that doesn't answer, and the interpreter for the thread. Nothing is held yet.
@@ -272,7 +275,7 @@ class Server:
             visibility_store=options.store.name,
         )
         guards = self._security.guards if self._security is not None else Guards()
-        return Frontend(
+        frontend = Frontend(
             self._ground.namespaces,
             self._roles.directory,
             store.visibility,
@@ -281,6 +284,8 @@ class Server:
             settings,
             guards,
         )
+        frontend.administer(self._roles.operations)
+        return frontend
 
 
 def _shard_options(options: ServingOptions) -> ShardOptions:

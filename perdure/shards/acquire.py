@@ -126,7 +126,11 @@ async def _take_log(world: World, drawn: Drawn, ahead: Ahead) -> Taken:
         await claim.begin_at(own)
         return Taken(claim, LogStart(own, base_of(epoch), claim.row.after_us), time_ns=claim.row.time_ns)
     chain = await _seal(world, claim, own)
-    stretches, tail = await _read(world, chain, ahead)
+    try:
+        stretches, tail = await _read(world, chain, ahead)
+    except CorruptLog:
+        await claim.check()  # a newer owner may have dropped what it needs no more
+        raise
     stamped_us = max(claim.row.after_us, *(header.ceiling_us for _, header in chain))
     start = LogStart(own, base_of(epoch), stamped_us, stretches)
     records = [record for record in tail.records if record[0] >= tail.floor]

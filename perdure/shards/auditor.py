@@ -16,7 +16,7 @@ from perdure.shards.contract import Shard, Transition
 from perdure.shards.firing import TimerPump
 from perdure.shards.options import World
 from perdure.shards.pumps import OfferPump
-from perdure.workflow.tasks import Effect, Offer, Task, Timer
+from perdure.workflow.tasks import Effect, Offer, QueueKey, Task, Timer
 
 log = structlog.get_logger(__name__)
 
@@ -75,11 +75,11 @@ class Auditor:
             if self._rounds_left:
                 self._rounds_left -= 1
                 await self.audit()
-            await self.reoffer()
         except ShardLost:
             return
         except Unavailable as error:
             log.warning("audit cut short", shard=self._shard.shard_id, error=error.message)
+        self.reoffer()
         self.start()
 
     async def audit(self) -> None:
@@ -129,10 +129,12 @@ class Auditor:
     def _is_changed(self, task: Task) -> bool:
         return self._changed is not None and task in self._changed
 
-    async def reoffer(self) -> None:
-        """Offer the head of each partition whose oldest offer has waited for long. Raises ShardLost, Unavailable."""
+    def reoffer(self) -> None:
+        """Have the head of each partition offered whose oldest offer has waited for long."""
         until_ns = self._shard.now_ns() - int(self._world.options.reoffer_after_s * SECOND_NS)
-        for partition in self._parts.offers.partitions():
+
+        def is_late(partition: QueueKey) -> bool:
             backlog = self._parts.offers.backlog(partition)
-            if backlog.count and backlog.oldest_ns <= until_ns:
-                await self._pump.offer_head(partition)
+            return bool(backlog.count) and backlog.oldest_ns <= until_ns
+
+        self._pump.reoffer(is_late)

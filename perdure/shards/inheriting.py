@@ -49,7 +49,8 @@ class Inheriting:
                     copied += rows
             await self._disinherit()
         except ShardLost:
-            return  # or it is going to be: whoever takes it begins anew
+            await self._overtaken()
+            return  # whoever takes it begins anew
         homes.settle()
         # What was counted, or guessed, under several homes is counted once more under the one.
         self._parts.offers.is_uncertain = True
@@ -132,6 +133,14 @@ class Inheriting:
                 await self._pause(error)
             else:
                 return
+
+    async def _overtaken(self) -> None:
+        """A newer epoch was drawn, if the shard isn't lost. If nobody comes, it is given up: only its newest owner can
+        say that nothing is inherited any more.
+        """
+        await asyncio.sleep(self._world.options.overtaken_s)
+        if self._parts.log.failure is None:
+            self._parts.log.fail("Another host was going to take the shard, and did not.")
 
     async def _pause(self, error: Unavailable) -> None:
         self._attempt += 1

@@ -31,7 +31,8 @@ class ShardOptions(msgspec.Struct, frozen=True, kw_only=True):
     segments, `sweep_page` at most, is looked through so often. `inherit_interval_s`: a page of the index rows that a
     shard has from those it was made of is written anew so often. `auto_split`: when a shard is split by its load, None
     = never. `overdue_interval_s`: `overdue_page` runs of one namespace that should have been deleted long ago are
-    looked for so often.
+    looked for so often. `audit_interval_s`: half more or less by chance; what has waited for `reoffer_after_s` is then
+    offered again, so that matching that forgot hears of it within half a minute.
     """
 
     shards: int = 4
@@ -55,7 +56,7 @@ class ShardOptions(msgspec.Struct, frozen=True, kw_only=True):
     effects_batch: int = 100
     effects_delay_s: float = 0.02
     withdraw_delay_s: float = 0.05
-    audit_interval_s: float = 20.0
+    audit_interval_s: float = 12.0
     audit_chains: int = 100
     reoffer_after_s: float = 10.0
     retry_first_s: float = 0.01

@@ -77,7 +77,9 @@ class OfferPump:
             await self._world.executions.offer(self._shard, partition, offers, backlog)
 
     def reoffer(self, moved: Callable[[QueueKey], bool]) -> None:
-        """These partitions have other owners now: offer their heads soon."""
+        """Offer the heads of these partitions soon, until they were taken: they have other owners now, or this shard
+        has, or nobody seems to know of them.
+        """
         self._moved.update(dict.fromkeys(filter(moved, self._index.partitions())))
         if self._moved and not self._reoffering:
             self._reoffering = True
@@ -94,10 +96,12 @@ class OfferPump:
                     attempt = 0
                 except ShardLost:
                     return
-                except Unavailable:
+                except Unavailable as error:
                     # Its owner isn't there yet, or the next view comes: others first.
                     self._moved[partition] = None
                     attempt += 1
+                    if attempt.bit_count() == 1:
+                        log.warning("offers not taken", queue=partition.name, attempts=attempt, error=error.message)
                     await asyncio.sleep(delay_s(self._world, attempt))
                 except Exception:
                     # The slow re-offer comes back to it.

@@ -171,18 +171,10 @@ class OwnedShard:
             if isinstance(task, Effect):
                 self.effects.add(task, records[-1][0])
         self.firing.schedule()
-        self._background.spawn(self._offer_all(), "first offers")
+        self.pump.reoffer(lambda partition: True)  # the former owner's offers went with it
         if self._row.inherits:
             self._background.spawn(self.inheriting.run(), "inherited rows")
         self.auditor.start()
-
-    async def _offer_all(self) -> None:
-        """Offer the head of every partition: the former owner's offers went with it. The auditor repeats what fails."""
-        for partition in self.offers.partitions():
-            try:
-                await self.pump.offer_head(partition)
-            except Unavailable as error:
-                log.warning("offers not taken", queue=partition.name, error=error.message)
 
     def committed(self, entries: Sequence[Entry]) -> None:
         """These are durable: they count in the indexes from now on."""

@@ -9,8 +9,7 @@ stopped process that wakes up.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine
-from contextvars import Context, ContextVar, copy_context
+from collections.abc import Callable
 from typing import Any, TypeVar
 from zlib import crc32
 
@@ -24,13 +23,14 @@ from perdure.base.errors import DeadlineExceeded, PerdureError, Unavailable
 from perdure.base.limits import AddressRule, Limits
 from perdure.base.slots import even_ranges
 from perdure.base.tasks import Background
-from perdure.cluster.namespaces import Namespace
+from perdure.cluster.members import Role
+from perdure.cluster.namespaces import Namespace, Namespaces
 from perdure.cluster.roles import HistoryRole, MatchingRole
 from perdure.frontend.frontend import Frontend
 from perdure.frontend.methods import full_name
 from perdure.frontend.services import FrontendOptions
 from perdure.rpc.call import CallMeta
-from perdure.server.cluster import Options, Roles
+from perdure.server.cluster import HistoryPart, Options, Roles
 from perdure.shards.neighbours import Alone
 from perdure.shards.options import ShardOptions
 from perdure.store.contract import ShardRow
@@ -39,6 +39,7 @@ from perdure.testing.loop import VirtualClock, VirtualLoop
 from perdure.testing.network import Network, NetworkDirectory, RemoteHistory, RemoteMatching
 from perdure.testing.oplog import OpLog
 from perdure.testing.receiver import HOST, WorldOutside
+from perdure.testing.running import HERE, Running, held_of, owned_task
 from perdure.testing.sim_store import SimFaults, SimStore
 from perdure.workflow.tasks import QueueKey
 from perdure.workflow.tokens import decode_token
@@ -59,82 +60,54 @@ SIM_LIMITS = Limits(
 
 class ClusterOptions(msgspec.Struct, frozen=True, kw_only=True):
     """`skew_ns`: each host's clock is off by at most so much. `roles`: how each host is built. `places`: how many hosts
-    there are at a time. `is_shared`: the store is one that several processes may open, so hosts have leases.
+    there are at a time; `processes`: of which roles, if they find one another as members (`SimProcesses`).
+    `is_shared`: the store is one that several processes may open, so hosts have leases.
     """
 
     places: int = 1
+    processes: tuple[tuple[Role, ...], ...] = ()
     roles: Options = Options(limits=SIM_LIMITS, shards=ShardOptions(shards=2))
     skew_ns: int = 0
     namespaces: tuple[str, ...] = ("one", "two")
     is_shared: bool = False
 
 
-# A run makes some ten thousand steps; one that makes so many goes round in a circle.
-_STEPS_MAX = 400_000
 # So many calls of those whose connections were made before go to a host that has a successor, as long as it is there.
 _LINGERING = 0.6
 # Roles stop in bounded time: so long is more than that.
 _STOP_S = 60.0
 
 
-_HOST: ContextVar["Host | None"] = ContextVar("host", default=None)
-
-
-class Host:
-    """One process. `is_dead`: it was killed. `is_abandoned`: it goes on, but has a successor. `held`: what it would do
-    if it were not stopped, None while it isn't.
-    """
+class Host(Running):
+    """All roles in one process, with a place's share of the shards."""
 
     def __init__(self, name: str, place: int, cluster: "SimCluster") -> None:
-        self.name = name
-        self.place = place
-        self.is_dead = False
-        self.is_abandoned = False
-        self.held: list[asyncio.Handle] | None = None
-        self.tasks: dict[asyncio.Task[Any], None] = {}  # in the order of their making, which a set has not
-        self.context: Context = copy_context()
-        self.context.run(_HOST.set, self)
-        self._background = Background(lambda error: None)
         entropy = cluster.entropy.fork(name)
-        options = cluster.options
-        offset_ns = int((2 * entropy.fraction() - 1) * options.skew_ns / 2)
-        self.clock = VirtualClock(cluster.loop, offset_ns)
-        store = cluster.store.seen_by(name)
+        super().__init__(name, place, cluster.clock_of(entropy), entropy, cluster.store.seen_by(name))
+        options, store = cluster.options, self.store
         self.roles = cluster.build(
             store,
             self.clock,
-            entropy,
+            self.entropy,
             options.roles,
             lambda _: NetworkDirectory(PlacesDirectory(self, cluster), cluster.network),
         )
+        self.history = self.roles.part
         self.roles.history.callbacks.sender = cluster.outside
         self.roles.shards.neighbours = PlacesNeighbours(self, cluster)
         self.roles.shards.assign(set(cluster.shard_ids[place :: options.places]), 0)
         settings = FrontendOptions(limits=options.roles.limits, throttled=False, list_throttled=False)
         self.frontend = Frontend(
-            self.roles.namespaces, self.roles.directory, store.visibility, self.clock, entropy, settings
+            self.roles.namespaces, self.roles.directory, store.visibility, self.clock, self.entropy, settings
         )
 
-    def spawn(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
-        """Run `work` as this host's."""
-        return self.context.run(self._background.spawn, work, name)
+    async def begin(self) -> None:
+        """See `Running.begin`."""
+        await self.roles.start()
 
-    async def serve(self, name: str, do: Callable[[], Awaitable[T]], workflow_id: str = "") -> T:
-        """Do what a peer asks, as this host. Raises Unavailable if it dies meanwhile."""
-        if self.is_dead:
-            raise Unavailable("Connection refused.")
-
-        async def work() -> T:
-            return await do()
-
-        task = self.spawn(work(), name)
-        try:
-            return await (asyncio.shield(task) if self.held is not None else task)  # who stands still ends no call
-        except asyncio.CancelledError as error:
-            current = asyncio.current_task()
-            if task.cancelled() and current is not None and not current.cancelling():
-                raise Unavailable("Connection lost.") from error
-            raise
+    async def end(self) -> None:
+        """See `Running.end`."""
+        await self.roles.stop()
 
 
 class PlacesNeighbours(Alone):
@@ -179,6 +152,7 @@ class PlacesDirectory:
         host = self._host if place == self._host.place else self._cluster.hosts[place]
         if host is None:
             raise Unavailable("Connection refused.")
+        assert isinstance(host, Host)
         return host
 
 
@@ -186,8 +160,11 @@ class SimCluster:
     """The store, the network, and the hosts. `hosts`: for each place the one that callers reach now, None while there
     is none.
 
-    `build` makes a host's roles; a test may give one that makes broken ones.
+    `build` makes a host's roles; a test may give one that makes broken ones. `steps_max`: a run that makes so many goes
+    round in a circle.
     """
+
+    steps_max = 400_000
 
     def __init__(
         self,
@@ -206,11 +183,12 @@ class SimCluster:
         self.store = SimStore(loop.clock, self.faults, is_shared=options.is_shared)
         self.network = Network(entropy.fork("network"), loop.clock)
         self.outside = WorldOutside(entropy.fork("outside"))
-        self.hosts: list[Host | None] = [None] * options.places
+        self.hosts: list[Running | None] = [None] * options.places
         self.shard_ids: list[str] = []  # in the order of their slots
-        self.zombies: list[Host] = []
+        self.zombies: list[Running] = []
         self.fired: Counter[str] = Counter()
         self.alarms: list[str] = []
+        self.doubled: list[str] = []  # slots that two processes answered for
         self._incarnations = 0
         self._balance = entropy.fork("balance")
         self._linger = entropy.fork("linger")
@@ -220,8 +198,8 @@ class SimCluster:
         self._background = Background(self._unexpected)
         self.faults.at_mark = self._at_store_mark
         self.network.at_mark = self._at_mark
-        loop.holds = _held
-        loop.set_task_factory(_owned_task)
+        loop.holds = held_of
+        loop.set_task_factory(owned_task)
         loop.set_exception_handler(self._in_loop)
 
     async def start(self, place: int = 0) -> None:
@@ -231,13 +209,29 @@ class SimCluster:
             wanted = [ShardRow(new_id(self.entropy), slots, 0, None) for slots in ranges]
             self.shard_ids = [row.shard for row in await self.store.shards.initialise(wanted)]
         self._incarnations += 1
-        host = Host(f"host-{self._incarnations}", place, self)
+        host = self.made(f"host-{self._incarnations}", place)
         self.log.note(f"{host.name} starts")
         self.hosts[place] = host
-        starting = host.spawn(host.roles.start(), "start")
+        starting = host.spawn(host.begin(), "start")
         await asyncio.wait((starting,))
         if not host.is_dead and starting.exception() is not None:
             self.crash(host)
+
+    def made(self, name: str, place: int) -> Running:
+        """A new process for a place."""
+        return Host(name, place, self)
+
+    def clock_of(self, entropy: SeededEntropy) -> VirtualClock:
+        """The clock of a process, off by as much as it may be."""
+        return VirtualClock(self.loop, int((2 * entropy.fraction() - 1) * self.options.skew_ns / 2))
+
+    async def come_back(self) -> None:
+        """Bring up what is missing, and wait until it is as it should be."""
+        await self.start_missing()
+
+    async def ending(self) -> list[str]:
+        """What is not as it should be at rest, about who has what."""
+        return []
 
     async def start_missing(self) -> None:
         """Bring up a host at every place that has none."""
@@ -247,18 +241,19 @@ class SimCluster:
 
     async def begin(self) -> None:
         """The first start: the hosts, and the namespaces."""
-        await self.start_missing()
+        await self.come_back()
         host = await self.reachable()
+        namespaces = Namespaces(host.store.documents, host.clock)
         for name in self.options.namespaces:
             namespace = Namespace(new_id(self.entropy), name, RETENTION_S * SECOND_NS)
-            await host.spawn(host.roles.namespaces.register(namespace), "namespace")
+            await host.spawn(namespaces.register(namespace), "namespace")
 
-    def one_of(self, fraction: float) -> Host | None:
+    def one_of(self, fraction: float) -> Running | None:
         """One of the hosts that are reachable now, by `fraction` in [0, 1); None if there is none."""
         living = [host for host in self.hosts if host is not None]
         return living[int(fraction * len(living))] if living else None
 
-    def crash(self, host: Host | None, why: str = "crash") -> None:
+    def crash(self, host: Running | None, why: str = "crash") -> None:
         """Kill a host at this instant."""
         if host is None or host.is_dead:
             return
@@ -279,12 +274,12 @@ class SimCluster:
         for host in self.hosts:
             self.crash(host)
 
-    def _withdraw(self, host: Host) -> None:
+    def _withdraw(self, host: Running) -> None:
         """Nobody reaches it any more."""
         if self.hosts[host.place] is host:
             self.hosts[host.place] = None
 
-    def abandon(self, host: Host | None) -> None:
+    def abandon(self, host: Running | None) -> None:
         """The host gets a successor, but goes on, with its store: it must not get in its successor's way. Where the
         store is shared some callers still reach it, else nobody does.
         """
@@ -296,7 +291,7 @@ class SimCluster:
             self.faults.without_claims.add(host.name)
             self.zombies.append(host)
 
-    def pause(self, host: Host | None) -> None:
+    def pause(self, host: Running | None) -> None:
         """Stop the host where it stands; it gets a successor, and some callers wait for it all the same."""
         if host is not None:
             self._withdraw(host)
@@ -306,27 +301,28 @@ class SimCluster:
             host.held = []
             self.zombies.append(host)
 
-    def go_on(self, host: Host) -> None:
+    def go_on(self, host: Running) -> None:
         """Let a stopped host go on, with what it had in hand."""
         held, host.held = host.held, None
         if held is not None:
             self.log.note(f"{host.name} goes on")
             self.loop.go_on(held)
 
-    async def release(self, host: Host | None) -> None:
+    async def release(self, host: Running | None) -> None:
         """Stop a host in good order, as a signal does: its callers are sent away, its work is saved."""
         if host is None:
             return
         self._withdraw(host)
         self.log.note(f"{host.name} is told to stop")
-        host.frontend.drain()
-        stopping = host.spawn(host.roles.stop(), "stop")
+        if host.frontend is not None:
+            host.frontend.drain()
+        stopping = host.spawn(host.end(), "stop")
         _, pending = await asyncio.wait((stopping,), timeout=_STOP_S)
         if pending:
             self.alarms.append(f"{host.name} does not stop")
         self.crash(host, "release")
 
-    async def cut(self, host: Host | None, seconds: float) -> None:
+    async def cut(self, host: Running | None, seconds: float) -> None:
         """Keep a host from the store for so long."""
         if host is not None:
             self.log.note(f"{host.name} is cut off")
@@ -335,7 +331,7 @@ class SimCluster:
             await asyncio.sleep(seconds)
             self.faults.mend(host.name)
 
-    def set_clock(self, host: Host | None, fraction: float) -> None:
+    def set_clock(self, host: Running | None, fraction: float) -> None:
         """Put a host's clock somewhere within the skew, `fraction` in [0, 1]."""
         if host is not None:
             self.fired["clock"] += 1
@@ -354,12 +350,12 @@ class SimCluster:
 
     def _at_mark(self, mark: str) -> None:
         self._steps += 1
-        if self._steps > _STEPS_MAX:
+        if self._steps > self.steps_max:
             self.loop.stop()
         left = self._armed.get(mark)
         if left is None:
             return
-        host = _HOST.get()
+        host = HERE.get()
         if host is None or host not in self.hosts:
             return
         if left > 1:
@@ -370,7 +366,7 @@ class SimCluster:
         self.crash(host)
         raise asyncio.CancelledError
 
-    async def reachable(self, *, lingers: bool = False) -> Host:
+    async def reachable(self, *, lingers: bool = False) -> Running:
         """A host that answers, as a load balancer finds it, or one that has a successor already, for a caller who
         `lingers`. Raises Unavailable while there is none.
         """
@@ -393,6 +389,7 @@ class SimCluster:
     ) -> Any:
         """Call a method of the public API as a client does. Raises the error tree, as the SDK sees it."""
         host = await self.reachable(lingers=lingers)
+        assert host.frontend is not None
         entry = host.frontend.methods[full_name(method)]
         copy = entry.request()
         copy.CopyFrom(request)
@@ -407,11 +404,12 @@ class SimCluster:
         except TimeoutError as error:
             raise DeadlineExceeded("Deadline exceeded.") from error
 
-    def owner(self, slot: int) -> Roles:
-        """The roles whose share has the slot. Raises Unavailable while nobody has it."""
+    def owner(self, slot: int) -> HistoryPart:
+        """The history role that has the slot. Raises Unavailable while nobody has it."""
         for host in self.hosts:
-            if host is not None and any(slot in shard.slots for shard in host.roles.shards.owned()):
-                return host.roles
+            history = host.history if host is not None else None
+            if history is not None and any(slot in shard.slots for shard in history.shards.owned()):
+                return history
         raise Unavailable("Nobody owns the slot.")
 
     def _unexpected(self, error: BaseException) -> None:
@@ -424,21 +422,6 @@ class SimCluster:
         self.alarms.append(f"{context.get('message')}: {error!r}")
 
 
-def is_outlived() -> bool:
-    """Whether the code that asks runs in a host that is dead, or whose successor has taken over.
-
-    Such a host may see what it can't explain, and says so; only what it does counts.
-    """
-    host = _HOST.get()
-    return host is not None and (host.is_dead or host.is_abandoned)
-
-
-def _held(context: Context) -> list[asyncio.Handle] | None:
-    """Where what is to run in a stopped host has to wait; None for all others."""
-    host = context.get(_HOST)
-    return host.held if host is not None else None
-
-
 def _workflow_id(request: Any) -> str:
     """Whose workflow a request of the API is about, "" where it is about none."""
     if isinstance(request, RespondQueryTaskCompletedRequest):
@@ -449,18 +432,3 @@ def _workflow_id(request: Any) -> str:
         if field in request.DESCRIPTOR.fields_by_name:
             return str(getattr(request, field).workflow_id)
     return str(getattr(request, "workflow_id", ""))
-
-
-def _owned_task(
-    loop: asyncio.AbstractEventLoop, coro: Any, *, context: Context | None = None, **rest: Any
-) -> asyncio.Task[Any]:
-    """A task that its host knows of; one that a dead host makes ends before it begins."""
-    task: asyncio.Task[Any] = asyncio.Task(coro, loop=loop, context=context, **rest)
-    host = context.get(_HOST) if context is not None else _HOST.get()
-    if host is not None:
-        if host.is_dead:
-            task.cancel()
-        else:
-            host.tasks[task] = None
-            task.add_done_callback(lambda done: host.tasks.pop(done, None))
-    return task

@@ -7,7 +7,7 @@ recovery have a part in it.
 from collections.abc import Callable, Iterator
 
 from perdure.base.slots import ChainKey
-from perdure.server.cluster import Roles
+from perdure.server.cluster import HistoryPart
 from perdure.shards.groups import decode_group
 from perdure.testing.checkers.evidence import AttemptSeen, Commit
 from perdure.testing.sim_store import WitnessLog
@@ -47,12 +47,12 @@ class Replayed:
             else:
                 runs[mutation.run_id] = after
 
-    async def differences(self, owner: Callable[[int], Roles]) -> list[str]:
+    async def differences(self, owner: Callable[[int], HistoryPart]) -> list[str]:
         """Where the live state of the host that owns a slot is another one. Every chain is loaded for it."""
         found: list[str] = []
         for key, runs in self.runs.items():
-            roles = owner(key.slot)
-            chains = roles.executions.chains(roles.shards.by_slot(key.slot))
+            part = owner(key.slot)
+            chains = part.executions.chains(part.shards.by_slot(key.slot))
             entry = await chains.entry(key, tuple(runs))
             if entry.chain.current != self.pointers[key]:
                 found.append(f"{key.workflow_id}: the pointer is {entry.chain.current}, not {self.pointers[key]}")

@@ -21,12 +21,15 @@ from perdure.base.tasks import Background
 from perdure.server.cluster import Roles
 from perdure.testing.checkers import Evidence, Violation, check, vacuous
 from perdure.testing.client import Client
-from perdure.testing.cluster import RETENTION_S, Host, SimCluster, is_outlived
+from perdure.testing.cluster import RETENTION_S, SimCluster
 from perdure.testing.collecting import Collector
 from perdure.testing.loop import run_virtual, running_loop
+from perdure.testing.nemesis import Nemesis
 from perdure.testing.onlooker import Onlooker
 from perdure.testing.operator import Operator
 from perdure.testing.oplog import Kind, OpLog
+from perdure.testing.processes import SimProcesses
+from perdure.testing.running import Running, is_outlived
 from perdure.testing.scenario import HostTrouble, Scenario, draw_scenario
 from perdure.testing.updater import Updater
 from perdure.testing.worker import Worker
@@ -44,7 +47,16 @@ _CHECKPOINTED_S = 90.0
 # These befall a host whenever they are planned; to be cut off is nothing to one that dies meanwhile.
 _PAUSE_TRIES = 60
 _ONLOOKERS = 4
-_CERTAIN = (HostTrouble.CRASH, HostTrouble.ZOMBIE, HostTrouble.RELEASE, HostTrouble.PAUSE)
+_CERTAIN = (
+    HostTrouble.CRASH,
+    HostTrouble.ZOMBIE,
+    HostTrouble.RELEASE,
+    HostTrouble.PAUSE,
+    HostTrouble.JOIN,
+    HostTrouble.MOVE,
+    HostTrouble.SPLIT,
+    HostTrouble.MERGE,
+)
 LEAST = {Kind.START: 2, Kind.POLL_WORKFLOW: 4, Kind.COMPLETE_WORKFLOW: 2}
 
 
@@ -66,7 +78,13 @@ class Simulation:
         loop = running_loop()
         self.scenario = scenario
         self.log = OpLog(loop.clock)
-        self.cluster = SimCluster(loop, loop.entropy.fork("cluster"), self.log, scenario.cluster, build)
+        self.nemesis: Nemesis | None = None
+        if scenario.cluster.processes:
+            processes = SimProcesses(loop, loop.entropy.fork("cluster"), self.log, scenario.cluster)
+            self.nemesis = Nemesis(processes, loop.entropy.fork("processes"))
+            self.cluster: SimCluster = processes
+        else:
+            self.cluster = SimCluster(loop, loop.entropy.fork("cluster"), self.log, scenario.cluster, build)
         self.workers = [
             Worker("worker-0", "one", self.cluster, scenario.habits, "two"),
             Worker("worker-1", "one", self.cluster, scenario.habits, "two"),
@@ -117,21 +135,23 @@ class Simulation:
         await self._trouble()
         await self._heal()
         unsettled = await self._settle(errands)
+        misplaced = await cluster.ending()
         for task in (keeper, *operations):
             task.cancel()
         for worker in self.workers:
             await worker.stop()
         collector = Collector(cluster)
         evidence = await collector.collect()
-        evidence.unsettled += unsettled
+        evidence.unsettled += [*unsettled, *misplaced]
         evidence.unsettled += [f"{history.name} is still open" for history in evidence.deserted]
         cluster.crash_all()
-        await cluster.start_missing()
+        await cluster.come_back()
         await collector.again(evidence)
         if scenario.outlasts_retention:
             await asyncio.sleep(RETENTION_S + _CHECKPOINTED_S)
             await collector.after_retention(evidence)
         evidence.unsettled += cluster.alarms
+        evidence.doubled += cluster.doubled
         await self._background.close()
         cluster.crash_all()
         return evidence
@@ -148,6 +168,9 @@ class Simulation:
         await asyncio.sleep(max(0.0, begun + self.scenario.heal_s - loop.time()))
 
     async def _befall(self, trouble: HostTrouble) -> None:
+        if self.nemesis is not None:
+            self.nemesis.befall(trouble)
+            return
         cluster, chance = self.cluster, self._chance
         host = cluster.one_of(chance.fraction())
         if trouble is HostTrouble.CRASH:
@@ -164,16 +187,16 @@ class Simulation:
         else:
             cluster.set_clock(host, chance.fraction())
 
-    async def _bury(self, zombie: Host | None) -> None:
+    async def _bury(self, zombie: Running | None) -> None:
         """End what was left behind, some time later."""
         await asyncio.sleep(1 + 4 * self._chance.fraction())
         if zombie is not None:
             self.cluster.crash(zombie)
 
-    async def _pause(self, host: Host | None) -> None:
+    async def _pause(self, host: Running | None) -> None:
         """Stop a host that owns something, and let it go on when its lease is over; often it can't learn that."""
         for _ in range(_PAUSE_TRIES):
-            if host is not None and not host.is_abandoned and not host.is_dead and host.roles.shards.owned():
+            if host is not None and not host.is_abandoned and not host.is_dead and _has_shards(host):
                 break
             await asyncio.sleep(0.1)
             host = self.cluster.one_of(self._chance.fraction())
@@ -198,6 +221,9 @@ class Simulation:
         self.log.note("healed")
         self.cluster.disarm()
         self.cluster.faults.heal()
+        if self.nemesis is not None:
+            await self.nemesis.finish()
+            self.cluster.faults.heal()
         self.cluster.network.heal()
         self.cluster.outside.calm()
         await self.cluster.faults.land()
@@ -241,6 +267,10 @@ class Simulation:
 
     def _unexpected(self, error: BaseException) -> None:
         self.cluster.alarms.append(repr(error))
+
+
+def _has_shards(host: Running) -> bool:
+    return host.history is not None and bool(host.history.shards.owned())
 
 
 def run_seed(seed: int, scenario: Scenario | None = None, build: Callable[..., Roles] = Roles) -> Outcome:

@@ -13,14 +13,14 @@ from perdure.base.clock import SystemClock
 from perdure.base.entropy import SystemEntropy
 from perdure.base.errors import StoreUnavailable
 from perdure.base.framing import CorruptFrame
-from perdure.base.slots import ChainKey
+from perdure.base.slots import ChainKey, even_ranges
 from perdure.shards.controller import Shards
 from perdure.shards.options import ShardOptions
 from perdure.store.cassandra import CassandraStore
 from perdure.store.cassandra.log import FINAL_US, INLINE_BYTES_MAX, PIECE_BYTES, CassandraLog
 from perdure.store.cassandra.session import Rows, Session
 from perdure.store.cassandra.statements import REGISTRY, Kind, Statement
-from perdure.store.contract import GROUP_BYTES_MAX, Group, OutcomeUnknown, SegmentHeader, SegmentId, Written
+from perdure.store.contract import GROUP_BYTES_MAX, Group, OutcomeUnknown, SegmentHeader, SegmentId, ShardRow, Written
 from perdure.testing.store_contract.suite import fresh, new_segment
 from tests.cassandra import cql
 from tests.cassandra.fixtures import Keyspace
@@ -333,16 +333,21 @@ async def _met(store: CassandraStore) -> list[SegmentId]:
 async def test_an_owner_drops_what_nothing_leads_to_and_keeps_its_log(keyspace: Keyspace) -> None:
     async with opened(keyspace) as store:
         role = AddingRole(store)
-        options = ShardOptions(shards=1, segment_bytes=1, sweep_interval_s=0.02, checkpoint_age_s=600.0)
+        options = ShardOptions(segment_bytes=1, sweep_interval_s=0.02, checkpoint_age_s=600.0)
         shards = Shards(store, role, SystemClock(), SystemEntropy(), options)
+        own, others = (ShardRow(fresh(), slots, 0, None) for slots in even_ranges(2))
+        await store.shards.initialise([own, others])
+        shards.assign({own.shard}, 0)
         await shards.start()
         shard = shards.by_slot(0)
         large = Group(1, bytes(INLINE_BYTES_MAX + 1), 5)
         orphans = [SegmentId(shard.shard_id, shard.epoch - 1, number) for number in range(20, 23)]
+        orphans.append(SegmentId(fresh(), 1, 0))  # of a shard that the map does not name
         for segment in orphans:
             await store.log.open_segment(segment, SegmentHeader(segment.epoch, 0, 0))
             await store.log.append(segment, segment.epoch, large)
-        other = await new_segment(store)
+        other = SegmentId(others.shard, 1, 0)
+        await store.log.open_segment(other, SegmentHeader(1, 0, 0))
         name = ChainKey("ns", "wf")
         for value in range(5):
             await shard.durable(role.put(shard, name, value))

@@ -20,7 +20,7 @@ from tests.e2e.health import HEALTH_NAMES, health
 from tests.e2e.processes import free_port
 
 _LOOK_S = 0.1
-_START_S = 60.0
+_START_S = 120.0
 _STOP_S = 60.0
 
 
@@ -98,12 +98,17 @@ class RoleProcess:
             )  # fmt: skip
 
     async def serves(self) -> None:
-        """Return when each of its roles is a place for calls. Raises AssertionError if its process has ended."""
-        async with asyncio.timeout(_START_S):
-            for role in self.roles:
-                while await health(self.ports[role], HEALTH_NAMES[role], self.place.host) != "SERVING":
-                    assert self._running().returncode is None, f"{self.name} has ended:\n{self.errors[-4000:]}"
-                    await _passes(_LOOK_S)
+        """Return when each of its roles is a place for calls. Raises AssertionError if its process has ended, or
+        takes longer than two minutes.
+        """
+        try:
+            async with asyncio.timeout(_START_S):
+                for role in self.roles:
+                    while await health(self.ports[role], HEALTH_NAMES[role], self.place.host) != "SERVING":
+                        assert self._running().returncode is None, f"{self.name} has ended:\n{self.errors[-4000:]}"
+                        await passes(_LOOK_S)
+        except TimeoutError:
+            raise AssertionError(f"{self.name} doesn't serve:\n{self.errors[-4000:]}") from None
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal, if it is still there."""
@@ -176,7 +181,8 @@ async def cluster_of(
         yield cluster
 
 
-async def _passes(seconds: float) -> None:
+async def passes(seconds: float) -> None:
+    """Return when so much time has passed."""
     moment = asyncio.Event()
     asyncio.get_running_loop().call_later(seconds, moment.set)
     await moment.wait()

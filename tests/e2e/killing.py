@@ -38,7 +38,7 @@ from tests.e2e.processes import ServerProcess, free_port
 
 T = TypeVar("T")
 
-_AWAY = {
+AWAY = {
     RPCStatusCode.UNAVAILABLE,
     RPCStatusCode.DEADLINE_EXCEEDED,
     RPCStatusCode.CANCELLED,
@@ -53,7 +53,7 @@ async def persist(call: Callable[[], Awaitable[T]]) -> T:
         try:
             return await call()
         except RPCError as error:
-            if error.status not in _AWAY:
+            if error.status not in AWAY:
                 raise
 
 

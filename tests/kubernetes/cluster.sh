@@ -129,5 +129,7 @@ down)
         timeout 10 tail --pid "$pid" -f /dev/null || kill -9 "$pid" 2>/dev/null || true
         rm -f "$folder/$name.pid"
     done
+    "$bin/kube-proxy" --cleanup >/dev/null 2>&1 || true
+    ip link delete perdure0 2>/dev/null || true
     ;;
 esac

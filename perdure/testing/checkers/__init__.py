@@ -56,6 +56,7 @@ RULES: tuple[Callable[[Evidence], Iterator[Violation]], ...] = (
     timers.timeouts_not_early,
     cluster.everything_settles,
     cluster.epochs_rise,
+    cluster.one_owner,
     histories.rising_task_ids,
     cluster.every_task_was_executed,
     starts.pointers_and_runs,

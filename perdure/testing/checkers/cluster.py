@@ -24,6 +24,12 @@ def epochs_rise(evidence: Evidence) -> Iterator[Violation]:
         newest[commit.shard] = max(epoch, commit.epoch), commit.n
 
 
+def one_owner(evidence: Evidence) -> Iterator[Violation]:
+    """27: nobody answers for a shard that another has."""
+    for what in evidence.doubled:
+        yield Violation(27, "owners", what)
+
+
 def every_task_was_executed(evidence: Evidence) -> Iterator[Violation]:
     """29: nothing is outstanding when there is nothing left to do."""
     for what in evidence.leftovers:

@@ -163,9 +163,10 @@ class Evidence(msgspec.Struct, dict=True, kw_only=True):
     `rereads`: the histories once more, after everything was restarted. `pointers`: (namespace, workflow id) -> run id
     that Describe gives without one. `replies_lost`: (workflow id, "" for all; when) a role's reply did not arrive, so
     that a repeated call may be told of what it did itself. `repeated`: workflow ids about which a call was delivered
-    again, out of order. `unsettled`: what was not done in time. `leftovers`: tasks
-    still outstanding when nothing is left to do. `orphans`: what deletion left behind. `replays`: where replaying the
-    log gave another state. `uncalled`: addresses of callbacks that nobody called. `told`: (address, headers) of the
+    again, out of order. `unsettled`: what was not done in time. `doubled`: when two owners would have answered at the
+    same time. `leftovers`: tasks still outstanding when nothing is left to do. `orphans`: what deletion left behind.
+    `replays`: where replaying the log gave another state. `uncalled`: addresses of callbacks that nobody called.
+    `told`: (address, headers) of the
     calls that came.
     """
 
@@ -180,6 +181,7 @@ class Evidence(msgspec.Struct, dict=True, kw_only=True):
     replies_lost: list[tuple[str, int]] = []
     repeated: set[str] = set()
     unsettled: list[str] = []
+    doubled: list[str] = []
     leftovers: list[str] = []
     orphans: list[str] = []
     replays: list[str] = []

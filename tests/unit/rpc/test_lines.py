@@ -90,6 +90,7 @@ class Ends:
         self.board = board
         self.line = line
         self.broken: list[str] = []
+        self.over = asyncio.Event()
 
     async def ask(self, body: bytes, path: str = "/echo", limit_s: float = 60.0) -> bytes:
         return await self.line.ask(path, body, limit_s)
@@ -108,6 +109,7 @@ async def ends(idle_s: float = 60.0, **handlers: RawHandler) -> AsyncIterator[En
         with contextlib.suppress(Broken):
             await board.talk(stream.talk, ("dns:frontend",))
             stream.back.put_nowait(OVER)
+            found.over.set()
 
     stream = Stream()
     board = Switchboard({"/echo": echo, **{f"/{name}": handler for name, handler in handlers.items()}})
@@ -195,6 +197,36 @@ async def test_a_call_that_is_late_is_cancelled_there() -> None:
         with pytest.raises(Late):
             await both.ask(b"late", "/wait", 0.01)
         assert await method.cancelled.get() == b"late"
+
+
+async def test_a_call_that_is_cancelled_before_its_first_step_is_over() -> None:
+    method = Waiting()
+    async with ends(wait=method) as both:
+        both.stream.there.put_nowait(msgspec.msgpack.encode([(1, "/wait"), (1, "")]))
+        async with asyncio.timeout(5.0):
+            [(number, kind, _)] = msgspec.msgpack.decode(await both.stream.answers.get())
+            assert (number, kind) == (1, 2)
+            both.board.close()
+            await both.over.wait()  # nothing that was begun is left
+        assert method.begun.empty()
+
+
+async def test_a_call_that_is_over_before_it_was_sent_is_not_kept_nor_sent() -> None:
+    async with ends() as both:
+        both.stream.takes.clear()
+        async with asyncio.TaskGroup() as calls:
+            stuck = calls.create_task(both.ask(b"stuck"))
+            await both.stream.writes.get()
+            given_up = calls.create_task(both.ask(b"given up"))
+            late = calls.create_task(outcome(both.ask(b"late", limit_s=0.01)))
+            await asyncio.wait([late])
+            given_up.cancel()
+            await asyncio.wait([given_up])
+            kept = calls.create_task(both.ask(b"kept"))
+            both.stream.takes.set()
+        assert (stuck.result(), kept.result()) == (b"stuck", b"kept")
+        bodies = [body for message in both.stream.asked for _, _, _, body, _ in msgspec.msgpack.decode(message)]
+        assert bodies == [b"stuck", b"kept"]
 
 
 async def test_a_method_that_is_unknown_is_told() -> None:

@@ -133,6 +133,52 @@ def test_a_new_owner_offers_what_is_outstanding() -> None:
     virtual(work())
 
 
+def test_a_new_owner_offers_until_it_is_taken_and_outlives_a_defect_of_matching() -> None:
+    async def work() -> None:
+        store = memory()
+        shard = await (host := Host(store)).start()
+        await host.role.add(shard, key(), 1, offer(1), offer(3, queue=OTHER))
+        other = Host(store, "N")
+        other.role.fail("offer", Bug("broken"), *[Unavailable("no matching")] * 3)
+        found = await other.start()
+        await passes(5)  # much less than the auditor takes
+        assert len(other.role.offered) == 1
+        assert not found.is_lost
+
+    virtual(work())
+
+
+def test_the_auditor_reminds_matching_of_every_queue_also_where_one_is_not_taken() -> None:
+    async def work() -> None:
+        host = Host(memory())
+        shard = await host.start()
+        await host.role.add(shard, key(), 1, offer(1), offer(3, queue=OTHER))
+        await passes(9)
+        host.role.offered.clear()
+        host.role.fail("offer", Bug("broken"))
+        await passes(60)
+        assert {one.queue for one in host.role.offered} == {QUEUE, OTHER}
+        assert not shard.is_lost
+
+    virtual(work())
+
+
+def test_matching_that_forgot_is_reminded_within_half_a_minute() -> None:
+    async def work() -> None:
+        host = Host(memory())
+        shard = await host.start()
+        for number in range(1, 20):
+            await host.role.add(shard, key(), 1, offer(number, time_ns=host.clock.now_ns()))
+            await passes(0.1)
+            host.role.offered.clear()
+            await passes(29)
+            assert host.role.offered, number
+            await shard.durable(host.role.put(shard, key(), 1, removed=list(host.role.offered[:1])))
+            await passes(number / 2)
+
+    virtual(work())
+
+
 def test_the_newest_effect_of_a_run_speaks_for_the_older_ones() -> None:
     async def work() -> None:
         host = Host(memory())

@@ -7,7 +7,7 @@ import pytest
 
 from perdure.base.errors import FailedPrecondition, InvalidArgument, PerdureError
 from perdure.base.slots import ChainKey, SlotRange
-from perdure.shards.claim import ShardRetired
+from perdure.shards.claim import Claim, ShardRetired
 from perdure.shards.reshaping import parts_of, whole_of
 from perdure.shards.retired import remove_retired
 from perdure.store.contract import Home, ShardRow
@@ -314,6 +314,25 @@ def test_a_shard_that_still_inherits_is_not_reshaped_and_goes_on() -> None:
             await keeper.split(child, 2)
         await _all_there(keeper)
         await keeper.add(key(CHAINS[0]), 5)
+        await keeper.stop()
+
+    virtual(work())
+
+
+def test_a_shard_that_inherits_is_given_up_when_an_epoch_was_drawn_and_nobody_came() -> None:
+    async def work() -> None:
+        store = shared()
+        keeper = await _begun(store)
+        await keeper.split(next(iter(keeper.owned.values())), 2)
+        child = next(shard for shard in keeper.owned.values() if shard.claim.row.inherits)
+        await Claim.draw(Keeper(store, "second", {}).world, child.shard_id)
+        await passes(keeper.world.options.overtaken_s / 2)
+        assert child.shard_id in keeper.owned
+        await passes(keeper.world.options.overtaken_s)
+        assert child.shard_id not in keeper.owned
+        await keeper.take(child.shard_id)
+        await keeper.settle()
+        await _all_there(keeper)
         await keeper.stop()
 
     virtual(work())

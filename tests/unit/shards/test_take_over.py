@@ -1,6 +1,7 @@
 """Two owners over one store: rules L1, L2, L4, L5, L8, M5, I3."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -248,6 +249,38 @@ def test_a_take_over_survives_any_outcome_of_any_step(operation: str, fault: Fau
         await new.role.add(taken, key(), 8)
         assert await new.role.values(taken, key()) == [1, 2, 4, 8]
         assert new.faults.fired[fault] >= 1
+
+    virtual(work())
+
+
+class DroppedLog(MemoryLog):
+    """What is to be read of it is dropped before, by a newer owner."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.overtake: Callable[[], Awaitable[None]] | None = None
+
+    async def read_groups(self, segment: SegmentId, after: int, limit: int) -> list[Group]:
+        overtake, self.overtake = self.overtake, None
+        if overtake is not None:
+            await overtake()
+            await self.drop_segment(segment)
+        return await super().read_groups(segment, after, limit)
+
+
+def test_a_log_that_a_newer_owner_has_dropped_is_not_taken_for_a_broken_one() -> None:
+    async def work() -> None:
+        store = MemoryStore()
+        store.log = log = DroppedLog()
+        old, slow, fast = Host(store), Host(store, "N1"), Host(store, "N2")
+        shard = await old.start()
+        await old.role.add(shard, key(), 1)
+
+        async def overtake() -> None:
+            assert await _taken(fast, shard.shard_id) == "taken"
+
+        log.overtake = overtake
+        assert await _taken(slow, shard.shard_id) == "lost"
 
     virtual(work())
 

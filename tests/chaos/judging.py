@@ -1,0 +1,84 @@
+"""What a run came to: what is wrong, and figures that show that something happened.
+
+Invariant: a run in which a planned fault never fired, or in which hardly anything was done, is a failed one.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import orjson
+
+from perdure.testing.oplog import Op
+from tests.chaos.nemesis import Healed
+
+# What a process may write of itself to its standard error and be well.
+_TRACE = re.compile(r"^Traceback ", re.MULTILINE)
+# gRPC's own words where an error has no caller any more: its deadline came first.
+_GONE = "ExecuteBatchError raised in core"
+_OPERATIONS = (
+    "start", "signal", "update", "query", "cancel", "terminate", "describe", "history", "poll_workflow",
+    "complete_workflow", "poll_activity", "complete_activity", "fail_activity",
+)  # fmt: skip
+_SHOP = ("start", "signal", "update", "query", "cancel", "result")
+
+
+@dataclass(slots=True)
+class Outcome:
+    """`wrong`: every rule that was broken, in words. `figures`: lines of the summary."""
+
+    wrong: list[str] = field(default_factory=list)
+    figures: list[tuple[str, str]] = field(default_factory=list)
+
+    def table(self) -> str:
+        """The summary."""
+        width = max((len(name) for name, _ in self.figures), default=0)
+        lines = [f"{name:{width}}  {value}" for name, value in self.figures]
+        counted = Counter(self.wrong)
+        return "\n".join([*lines, f"{len(self.wrong)} findings", *(f"  {what} ({n})" for what, n in counted.items())])
+
+
+def enough(least: int, shop: Mapping[str, int], ops: Iterable[Op]) -> Iterator[str]:
+    """What was acknowledged fewer than `least` times."""
+    acknowledged = Counter(str(op.kind) for op in ops if op.ok)
+    for kind in _SHOP:
+        if shop.get(kind, 0) < least:
+            yield f"only {shop.get(kind, 0)} calls of kind {kind} by the SDK, at least {least} wanted"
+    for kind in _OPERATIONS:
+        if acknowledged[kind] < least:
+            yield f"only {acknowledged[kind]} acknowledged operations of kind {kind}, at least {least} wanted"
+
+
+def unfired(planned: Iterable[str], fired: Mapping[str, int]) -> list[str]:
+    """The planned faults that never happened."""
+    return [f"{kind} never happened" for kind in planned if not fired.get(kind)]
+
+
+def stuck(healed: Sequence[Healed]) -> list[str]:
+    """What didn't answer in time after a fault."""
+    return [f"after {each.what}: {dark}" for each in healed for dark in each.dark]
+
+
+def defects_told(name: str, errors: str) -> list[str]:
+    """What a process itself says is a defect: errors in its log, by their events, and traces."""
+    found = Counter[str]()
+    for line in errors.splitlines():
+        try:
+            record = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            continue
+        if isinstance(record, dict) and record.get("level") in ("error", "critical"):
+            message = str(record.get("msg"))
+            found[message] += not message.startswith(_GONE)
+    if _TRACE.search(errors):
+        found["a trace"] += len(_TRACE.findall(errors))
+    return [f"{name} logs {message!r} {count} times" for message, count in found.items() if count]
+
+
+def slowest(healed: Sequence[Healed]) -> str:
+    """The longest time after a heal until everything answered."""
+    if not healed:
+        return "-"
+    worst = max(healed, key=lambda each: each.seconds)
+    return f"{worst.seconds:.1f} s, after {worst.what}"
