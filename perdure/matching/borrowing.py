@@ -188,7 +188,9 @@ class Borrower:
         """Whether it was heard nobody knows: say everything again, a little later. Who can't be reached for long may be
         reached by others: the polls go there.
         """
-        if self._failures >= _FAILURES_MAX and not self._closed:
+        if self._failures >= _FAILURES_MAX:
+            if self._closed:
+                return  # by now its root has taken everything back
             self._on_ended(1)
         self._returns = [*demand.returns, *self._returns]
         self._lost = [*demand.lost, *self._lost][-_LOST_MAX:]

@@ -29,12 +29,8 @@ class Ownership:
 
     @property
     def hosts(self) -> int:
-        """How many serve the role, for a queue that is at several; 1 while they are of several releases, of which the
-        older may know nothing of that.
-        """
-        serving = self._rings.hosts(Role.MATCHING)
-        releases = {member.release for member in self._membership.view.members if member.host in serving}
-        return len(serving) if len(releases) == 1 else 1
+        """How many serve the role."""
+        return len(self._rings.hosts(Role.MATCHING))
 
     def is_own(self, partition: QueueKey) -> bool:
         """Whether the partition is this host's."""

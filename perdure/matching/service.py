@@ -166,11 +166,13 @@ class MatchingService:
         found = self._partitions.get(partition)
         if (task.sticky or (found is not None and found.is_sticky)) and not self._is_polled(found):
             raise StickyUnavailable("Nobody polls this sticky queue.")
-        if root_of(partition)[1] and not (found and found.waiting):
+        _, branch = root_of(partition)
+        if branch and not (found and found.waiting):
             raise Unavailable("No poll waits at this partition.")
         answer: asyncio.Future[RespondQueryTaskCompletedRequest] = asyncio.get_running_loop().create_future()
         question = Question(task, call, answer)
-        self._questions[task.token] = question
+        if not branch:  # by its token the answer comes to the root
+            self._questions[task.token] = question
         try:
             await (found or self._load(partition)).ask(question)
         finally:

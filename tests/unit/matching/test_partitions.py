@@ -2,20 +2,16 @@
 
 import asyncio
 
-import msgspec
 import pytest
 from temporalio.api.workflowservice.v1 import RespondQueryTaskCompletedRequest
 
 from perdure.base.errors import NotFound, QueueSpread
 from perdure.base.slots import ChainKey
 from perdure.cluster.branches import branch_of
-from perdure.cluster.members import View
 from perdure.cluster.roles import Call, Demand, Outcome, QueryTask, Return
-from perdure.matching.owning import Ownership
 from perdure.testing.loop import running_loop
 from perdure.workflow.tasks import QueueKey
 from perdure.workflow.tokens import QueryToken
-from tests.unit.cluster.views import FakeMembership, view
 from tests.unit.matching.fakes import ACTIVITY, STICKY, WORK, figures, offer, pass_time, poll, task_of, virtual
 from tests.unit.matching.hosts import Hosts
 
@@ -352,15 +348,3 @@ async def test_sticky_queues_stay_where_they_are() -> None:
         assert await polled
     assert sum(service.partitions for service in hosts.services.values()) == 1
     await hosts.close()
-
-
-@virtual
-async def test_nothing_is_spread_over_hosts_of_different_releases() -> None:
-    membership = FakeMembership("a", view(1, "a", "b", "c"))
-    ownership = Ownership(membership, running_loop().clock)
-    assert ownership.hosts == 3
-    older, *others = view(2, "a", "b", "c").members
-    mixed = View(2, (msgspec.structs.replace(older, release="0.1"), *others))
-    membership.set(mixed)
-    ownership.renew(mixed)
-    assert ownership.hosts == 1
