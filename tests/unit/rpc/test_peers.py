@@ -205,7 +205,7 @@ async def test_an_exception_stays_where_it_was_raised() -> None:
 
 async def test_a_method_of_a_newer_release_is_told() -> None:
     async with hosting(serving(FakeRole())) as (_, port), peering() as (peers, _):
-        with pytest.raises(Unimplemented, match="unknown method .*Matching/EndPolls"):
+        with pytest.raises(Unimplemented, match=r"unknown method .*Matching/EndPolls"):
             await peers.matching(f"127.0.0.1:{port}").end_polls("namespace", "worker", "queue")
 
 
