@@ -15,6 +15,7 @@
     │   ├── ShardLost             the owner lost the shard; nothing of this call is known to be done
     │   ├── ShardElsewhere        another host has the shard; nothing was done here
     │   ├── PartitionElsewhere    another host has the task-queue partition; nothing was done here
+    │   ├── QueueSpread           the task queue has another number of partitions; nothing was done here
     │   ├── HostUnreachable       no connection to another host: nothing was sent
     │   └── StoreUnavailable      the store refused or could not be reached
     ├── Aborted               10  the call lost to another one; try again
@@ -236,6 +237,14 @@ class PartitionElsewhere(Unavailable):
         super().__init__(message)
         self.host = host
         self.view = view
+
+
+class QueueSpread(Unavailable):
+    """The task queue has so many `partitions` now; nothing was done here: choose one of them."""
+
+    def __init__(self, message: str, partitions: int = 1) -> None:
+        super().__init__(message)
+        self.partitions = partitions
 
 
 class HostUnreachable(Unavailable):

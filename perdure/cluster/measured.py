@@ -28,6 +28,7 @@ from perdure.base.slots import ChainKey
 from perdure.base.traffic import Traffic, role_traffic, sent_traffic, service_traffic
 from perdure.cluster.roles import (
     Call,
+    Demand,
     Directory,
     HistoryPage,
     HistoryRead,
@@ -38,6 +39,7 @@ from perdure.cluster.roles import (
     Poll,
     Pulled,
     QueryTask,
+    Supply,
     WorkerSearch,
     WorkersFound,
 )
@@ -199,6 +201,9 @@ class MeasuredMatching:
         activity = poll.partition.kind == QueueKind.ACTIVITY
         operation = "PollActivityTaskQueue" if activity else "PollWorkflowTaskQueue"
         return self._link.follow(operation, poll.partition.namespace_id, self._role.poll(poll, call))
+
+    def lend(self, root: QueueKey, demand: Demand, call: Call) -> Coroutine[Any, Any, Supply]:
+        return self._link.follow("LendTasks", root.namespace_id, self._role.lend(root, demand, call))
 
     def query(
         self, partition: QueueKey, task: QueryTask, call: Call

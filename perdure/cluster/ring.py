@@ -1,8 +1,8 @@
 """Who should have what: a hash ring for each role, over the members that serve.
 
 Invariants: every process that has the same view gives the same answer; who joins takes only its share, and only for
-itself; what a leaver had, and nothing else, goes to those who stay. A pin wins while its host serves. Pure; refuses
-to know who is alive, and who has a thing now.
+itself; what a leaver had, and nothing else, goes to those who stay. A pin wins while its host serves. A queue's
+branches are at the hosts that follow its root's. Pure; refuses to know who is alive, and who has a thing now.
 """
 
 from collections.abc import Iterable
@@ -11,17 +11,22 @@ from functools import lru_cache
 import xxhash
 from uhashring import HashRing
 
+from perdure.cluster.branches import root_of
 from perdure.cluster.members import Role, View
 from perdure.workflow.tasks import QueueKey
 
 POINTS = 128
 # Rings of the views of late, however many of those there are: pins, and hosts that join or leave, change a view often.
 _RINGS_KEPT = 16
+# Stands between the key of a queue and which of its branches is meant.
+_BRANCH = "\0"
 
 
 def partition_key(partition: QueueKey) -> str:
     """The key of a task-queue partition. All hosts have to agree on it."""
-    return f"{partition.namespace_id}/{int(partition.kind)}/{partition.name}"
+    root, index = root_of(partition)
+    key = f"{root.namespace_id}/{int(root.kind)}/{root.name}"
+    return f"{key}{_BRANCH}{index}" if index else key
 
 
 class Rings:
@@ -52,8 +57,18 @@ class Rings:
         ring = self._rings.get(role)
         if ring is None:
             ring = self._rings[role] = _ring(hosts)
+        root, branch, index = key.rpartition(_BRANCH)
+        if branch and index.isdigit():
+            return _further(ring, root, int(index) % len(hosts))
         owner: str = ring.get_node(key)
         return owner
+
+
+def _further(ring: HashRing, key: str, index: int) -> str:
+    """The host that is `index` hosts beyond the owner, so that the partitions of a queue are at different hosts."""
+    *_, last = ring.range(key, size=index + 1)
+    owner: str = last["nodename"]
+    return owner
 
 
 @lru_cache(maxsize=_RINGS_KEPT)

@@ -4,6 +4,7 @@ Every method may raise the error tree of `perdure.base.errors`; `Unavailable` me
 """
 
 from collections.abc import Sequence
+from enum import IntEnum
 from typing import Any, Protocol
 
 import msgspec
@@ -156,6 +157,71 @@ class Poll(msgspec.Struct, frozen=True):
     max_tasks_per_second: float | None = None
     capabilities: bytes = b""  # WorkerVersionCapabilities
     deployment_options: bytes = b""
+    partitions: int = 0  # that the queue has, as far as the caller knows; 0 = it knows nothing of partitions
+
+
+class Outcome(IntEnum):
+    """What became of a task that a branch was lent: `LATER` its chain can't be reached now, `FAILED` nobody knows
+    why, `BACK` nobody has tried, or whoever did is gone.
+    """
+
+    STARTED = 1
+    OBSOLETE = 2
+    LATER = 3
+    FAILED = 4
+    BACK = 5
+
+
+class Return(msgspec.Struct, frozen=True, array_like=True):
+    """A loan is over. `root`, `number`: which. `request_id`: of a start whose outcome is not known."""
+
+    root: str
+    number: int
+    outcome: Outcome
+    request_id: str = ""
+    failures: int = 0
+
+
+class Demand(msgspec.Struct, frozen=True, array_like=True):
+    """What a branch wants of its root. `branch`: which it is, `life`: of its loading, `number`: of this demand.
+
+    `wants`: so many polls wait, 0 = it only returns. `lost`: the demands whose answers never came. `limit`: of the
+    newest poll since the last demand, in tasks a second, infinite if that had none; None if there was no poll.
+    """
+
+    branch: int
+    life: str
+    number: int
+    wants: int
+    partitions: int
+    returns: list[Return] = []
+    lost: list[int] = []
+    limit: float | None = None
+
+
+class Loan(msgspec.Struct, frozen=True, array_like=True):
+    """A task for a branch to start. `request_id`, `failures`: of attempts before."""
+
+    number: int
+    offer: Offer
+    from_backlog: bool
+    request_id: str = ""
+    failures: int = 0
+
+
+class Supply(msgspec.Struct, frozen=True, array_like=True):
+    """What a root has for a branch. `root`: of its loading. `partitions`: how many the queue has; a branch that is
+    none of them ends. The rest is what workers are advised by.
+    """
+
+    root: str
+    partitions: int
+    loans: list[Loan] = []
+    backlog_count: int = 0
+    backlog_age_ns: int = 0
+    add_rate: float = 0.0
+    dispatch_rate: float = 0.0
+    is_held_back: bool = False
 
 
 class PriorityView(msgspec.Struct):
@@ -172,7 +238,8 @@ class PartitionView(msgspec.Struct, frozen=True):
 
     `priorities`: those that have anything to tell; they add up to the figures of the whole. `rate`: the limit in
     force in tasks a second, None = none; `rate_source`: temporal.api.enums.v1.RateLimitSource. `is_held_back`: the
-    limit made tasks wait lately. `config`: TaskQueueConfig, encoded; b"" if nobody ever set one.
+    limit made tasks wait lately. `config`: TaskQueueConfig, encoded; b"" if nobody ever set one. `partitions`: of the
+    queue; all figures are the root's, but the branches know who polls there.
     """
 
     pollers: list[PollerInfo]
@@ -185,6 +252,7 @@ class PartitionView(msgspec.Struct, frozen=True):
     rate_source: int = RateLimitSource.RATE_LIMIT_SOURCE_SYSTEM
     is_held_back: bool = False
     config: bytes = b""
+    partitions: int = 1
 
 
 class WorkerSearch(msgspec.Struct, frozen=True):
@@ -224,7 +292,13 @@ class MatchingRole(Protocol):
         ...
 
     async def poll(self, poll: Poll, call: Call) -> bytes:
-        """Wait for a task: the encoded poll response, b"" when time is over. Cancelling gives the place up."""
+        """Wait for a task: the encoded poll response, b"" when time is over. Cancelling gives the place up. Raises
+        QueueSpread if the queue has another number of partitions.
+        """
+        ...
+
+    async def lend(self, root: QueueKey, demand: Demand, call: Call) -> Supply:
+        """Take what a branch returns, and wait for tasks for its polls; none when time is over."""
         ...
 
     async def query(self, partition: QueueKey, task: QueryTask, call: Call) -> RespondQueryTaskCompletedRequest:

@@ -26,6 +26,7 @@ from perdure.base.clock import MS_NS, SECOND_NS
 from perdure.base.slots import ChainKey
 from perdure.cluster.roles import (
     Call,
+    Demand,
     HistoryPage,
     HistoryRead,
     HistoryRole,
@@ -35,6 +36,7 @@ from perdure.cluster.roles import (
     Poll,
     Pulled,
     QueryTask,
+    Supply,
     WorkerSearch,
     WorkersFound,
     registry_of,
@@ -183,6 +185,10 @@ class RoutedMatching:
             return await role.poll(rest, timed.call()) if rest is not None else b""
 
         return await self._on(poll.partition, wait)
+
+    async def lend(self, root: QueueKey, demand: Demand, call: Call) -> Supply:
+        timed = Timed(call)
+        return await self._on(root, lambda role: role.lend(root, demand, timed.call()))
 
     async def query(self, partition: QueueKey, task: QueryTask, call: Call) -> RespondQueryTaskCompletedRequest:
         timed = Timed(call)

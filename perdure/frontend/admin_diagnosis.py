@@ -19,7 +19,7 @@ from perdure.cluster.namespaces import Namespace
 from perdure.cluster.operations import Operations
 from perdure.cluster.roles import Call, HistoryRead, PartitionView
 from perdure.frontend.admin_fields import reply_of
-from perdure.frontend.admin_queues import ask_partition
+from perdure.frontend.admin_queues import ask_queue
 from perdure.frontend.admin_shards import ASK_S, ask_host, named
 from perdure.frontend.checks import check_execution
 from perdure.frontend.diagnosis import ACTIVITIES_MAX, Facts, QueueFacts, ShardFacts, Tail, diagnose
@@ -101,7 +101,7 @@ class DiagnosisCalls:
         for activity in described.pending_activities[:ACTIVITIES_MAX]:
             wanted[activity.activity_options.task_queue.name, QueueKind.ACTIVITY] = None
         partitions = [QueueKey(namespace.id, name, kind) for name, kind in wanted]
-        views = await asyncio.gather(*(ask_partition(self._services, partition) for partition in partitions))
+        views = await asyncio.gather(*(ask_queue(self._services, partition) for partition in partitions))
         return {at: _queue(view) for at, view in zip(wanted, views, strict=True)}
 
     async def _tail(self, key: ChainKey, run_id: str, call: Call) -> Tail:

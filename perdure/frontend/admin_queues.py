@@ -5,6 +5,7 @@ and tasks there are; a shard that doesn't answer is shown as such.
 """
 
 import asyncio
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 from google.protobuf.struct_pb2 import Struct
@@ -12,6 +13,7 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 
 from perdure.base.clock import SECOND_NS, from_timestamp
 from perdure.base.errors import PerdureError
+from perdure.cluster.branches import branch_of
 from perdure.cluster.namespaces import Namespace
 from perdure.cluster.operations import Operations
 from perdure.cluster.roles import Call, PartitionView
@@ -19,6 +21,7 @@ from perdure.frontend.admin_fields import reply_of, seconds_of, time_text
 from perdure.frontend.admin_shards import ASK_S, standing_map
 from perdure.frontend.checks import fill_queue
 from perdure.frontend.methods import rpc
+from perdure.frontend.queue_views import describe_partition, describe_queue
 from perdure.frontend.services import Services
 from perdure.workflow.tasks import Offer, QueueKey, QueueKind
 
@@ -28,11 +31,20 @@ _AT_ONCE = 16
 _ASK_NS = int(ASK_S * SECOND_NS)
 
 
+async def ask_queue(services: Services, root: QueueKey) -> PartitionView | str:
+    """A task queue as its owners see it, or why nobody says."""
+    return await _within(describe_queue(services, root, _ASK_NS))
+
+
 async def ask_partition(services: Services, partition: QueueKey) -> PartitionView | str:
     """A partition as its owner sees it, or why nobody says."""
+    return await _within(describe_partition(services, partition, _ASK_NS))
+
+
+async def _within(asking: Coroutine[Any, Any, PartitionView]) -> PartitionView | str:
     try:
         async with asyncio.timeout(ASK_S):
-            return await services.routing.on_matching(partition, lambda role: role.describe(partition), _ASK_NS)
+            return await asking
     except TimeoutError:
         return f"no answer within {ASK_S:g} s"
     except PerdureError as error:
@@ -52,7 +64,14 @@ class QueueCalls:
         """Of the type that the request names, or of each."""
         partitions = self._partitions(request, namespace)
         await self._operations.refresh()
-        views = await asyncio.gather(*(ask_partition(self._services, partition) for partition in partitions))
+        views = await self._ask(partitions)
+        branches = [
+            branch_of(root, index)
+            for root, view in zip(partitions, views, strict=True)
+            if not isinstance(view, str)
+            for index in range(1, view.partitions)
+        ]
+        partitions, views = [*partitions, *branches], [*views, *await self._ask(branches)]
         now_ns = self._services.clock.now_ns()
         return reply_of({"partitions": [self._shown(*each, now_ns) for each in zip(partitions, views, strict=True)]})
 
@@ -87,6 +106,9 @@ class QueueCalls:
         now_ns = self._services.clock.now_ns()
         tasks = [_task(shard, offer, now_ns) for shard, offer in found]
         return reply_of({"count": waiting, "tasks": tasks, "unreachable": failed})
+
+    async def _ask(self, partitions: Iterable[QueueKey]) -> list[PartitionView | str]:
+        return await asyncio.gather(*(ask_partition(self._services, partition) for partition in partitions))
 
     def _partitions(self, request: DescribeTaskQueueRequest, namespace: Namespace) -> list[QueueKey]:
         fill_queue(request, self._limits.of(namespace.name), user_defined=False)

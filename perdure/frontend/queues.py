@@ -1,7 +1,8 @@
 """Task queues as operators see them: who polls, what waits, how fast it may go, and setting the last.
 
-Source of messages and of what answers what: `service/frontend/workflow_handler.go` and the reference itself. A queue
-has one partition here, so whatever it is asked for by the name of another is refused.
+Source of messages and of what answers what: `service/frontend/workflow_handler.go` and the reference itself. All that
+is known of a queue its root tells, besides who polls at its other partitions; what is asked for by the name of one of
+those is refused.
 """
 
 from collections.abc import Mapping
@@ -35,10 +36,12 @@ from temporalio.api.workflowservice.v1 import (
 from perdure.base.clock import to_duration
 from perdure.base.errors import InvalidArgument, Unimplemented
 from perdure.base.limits import Limits
+from perdure.cluster.branches import branch_of
 from perdure.cluster.namespaces import Namespace
 from perdure.cluster.roles import Call, PartitionView, PriorityView
 from perdure.frontend.checks import fill_queue, too_long
 from perdure.frontend.methods import rpc
+from perdure.frontend.queue_views import describe_partition, describe_queue
 from perdure.frontend.services import Services
 from perdure.workflow.priorities import fairness_key_fault
 from perdure.workflow.task_queue_names import RESERVED_PREFIX
@@ -59,6 +62,7 @@ class Queues:
     """The RPCs about task queues."""
 
     def __init__(self, services: Services) -> None:
+        self._services = services
         self._routing = services.routing
         self._limits = services.options.limits
 
@@ -116,17 +120,24 @@ class Queues:
     async def _view(
         self, request: DescribeTaskQueueRequest, namespace: Namespace, kind: TaskQueueType.ValueType, call: Call
     ) -> PartitionView:
-        partition = QueueKey(namespace.id, request.task_queue.name, _kind(kind))
-        return await self._routing.on_matching(partition, lambda role: role.describe(partition), call.timeout_ns)
+        root = QueueKey(namespace.id, request.task_queue.name, _kind(kind))
+        return await describe_queue(self._services, root, call.timeout_ns)
 
     @rpc(ListTaskQueuePartitionsRequest)
     async def ListTaskQueuePartitions(
-        self, request: ListTaskQueuePartitionsRequest, _namespace: Namespace, _call: Call
+        self, request: ListTaskQueuePartitionsRequest, namespace: Namespace, call: Call
     ) -> ListTaskQueuePartitionsResponse:
-        """The one there is."""
+        """As many as the roots have decided on."""
         fill_queue(request, self._limits.of(), user_defined=False)
-        only = [TaskQueuePartitionMetadata(key=request.task_queue.name)]
-        return ListTaskQueuePartitionsResponse(activity_task_queue_partitions=only, workflow_task_queue_partitions=only)
+        name = request.task_queue.name
+        return ListTaskQueuePartitionsResponse(
+            activity_task_queue_partitions=await self._list(QueueKey(namespace.id, name, QueueKind.ACTIVITY), call),
+            workflow_task_queue_partitions=await self._list(QueueKey(namespace.id, name, QueueKind.WORKFLOW), call),
+        )
+
+    async def _list(self, root: QueueKey, call: Call) -> list[TaskQueuePartitionMetadata]:
+        count = (await describe_partition(self._services, root, call.timeout_ns)).partitions
+        return [TaskQueuePartitionMetadata(key=branch_of(root, index).name) for index in range(count)]
 
     @rpc(UpdateTaskQueueConfigRequest)
     async def UpdateTaskQueueConfig(

@@ -1,6 +1,7 @@
 """Workflow tasks: polling, answering, queries handed to workers, sticky queues, the end of a worker."""
 
 import contextlib
+from functools import partial
 
 from temporalio.api.enums.v1 import QueryResultType, TaskQueueKind
 from temporalio.api.failure.v1 import Failure, ServerFailureInfo
@@ -20,7 +21,14 @@ from temporalio.api.workflowservice.v1 import (
     ShutdownWorkerResponse,
 )
 
-from perdure.base.errors import FailedPrecondition, HostUnreachable, InvalidArgument, Refused, Unimplemented
+from perdure.base.errors import (
+    FailedPrecondition,
+    HostUnreachable,
+    InvalidArgument,
+    QueueSpread,
+    Refused,
+    Unimplemented,
+)
 from perdure.base.slots import ChainKey
 from perdure.cluster.namespaces import Namespace
 from perdure.cluster.roles import Call, MatchingRole, Poll, registry_of
@@ -30,6 +38,7 @@ from perdure.frontend.failures import failure_within
 from perdure.frontend.methods import Scope, rpc
 from perdure.frontend.polls import Polls, poll_time_ns
 from perdure.frontend.services import Services
+from perdure.frontend.spreads import Spreads
 from perdure.frontend.worker_versions import PollRequest, polled_version
 from perdure.workflow.requests import CompleteWorkflowTask, FailWorkflowTask, ResetSticky
 from perdure.workflow.tasks import QueueKey, QueueKind
@@ -37,6 +46,7 @@ from perdure.workflow.tokens import QueryToken, TaskToken
 
 _STICKY = TaskQueueKind.TASK_QUEUE_KIND_STICKY
 _KINDS = frozenset(map(int, QueueKind))
+_REFUSALS_MAX = 4
 _RATE_MAX = 1e9  # no machine hands out more: a higher rate is no limit
 
 
@@ -47,6 +57,7 @@ class Tasks:
         self._services = services
         self._limits = services.options.limits
         self._polls = polls
+        self._spreads = Spreads(services.entropy)
 
     @rpc(PollWorkflowTaskQueueRequest)
     async def PollWorkflowTaskQueue(
@@ -112,12 +123,33 @@ class Tasks:
         """
         timed = Timed(call)
 
-        async def wait(role: MatchingRole) -> bytes:
-            rest = timed.poll(poll)
-            return await role.poll(rest, timed.call()) if rest is not None else b""
+        async def wait(role: MatchingRole, placed: Poll) -> bytes | QueueSpread:
+            rest = timed.poll(placed)
+            try:
+                return await role.poll(rest, timed.call()) if rest is not None else b""
+            except QueueSpread as elsewhere:
+                return elsewhere
 
-        routing = self._services.routing
-        return await self._polls.wait(lambda: routing.on_matching(poll.partition, wait, poll.timeout_ns))
+        async def follow() -> bytes:
+            refusals = 0
+            while True:
+                placed = self._placed(poll, refusals)
+                left_ns = max(1, poll.timeout_ns - timed.spent_ns)
+                answer = await self._services.routing.on_matching(
+                    placed.partition, partial(wait, placed=placed), left_ns
+                )
+                if not isinstance(answer, QueueSpread):
+                    return answer
+                self._spreads.learn(poll.partition, answer.partitions)
+                refusals += 1
+
+        return await self._polls.wait(follow)
+
+    def _placed(self, poll: Poll, refusals: int) -> Poll:
+        """The poll at one of its queue's partitions; at the root, which then serves it, if they change too often."""
+        if poll.normal_queue or poll.partition.kind == QueueKind.NEXUS or refusals >= _REFUSALS_MAX:
+            return poll
+        return self._spreads.place(poll)
 
     @rpc(RespondWorkflowTaskCompletedRequest, Scope.TASK)
     async def RespondWorkflowTaskCompleted(

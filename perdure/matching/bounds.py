@@ -4,13 +4,16 @@ import msgspec
 
 
 class Bounds(msgspec.Struct, frozen=True):
-    """What a partition may hold. `references_min`: so many it may hold even where the process as a whole is full."""
+    """What a partition may hold. `references_min`: so many it may hold even where the process as a whole is full.
+    `tasks_per_second`: with more than that its queue gets another one; a quarter of what a core carries (0020).
+    """
 
     references_max: int = 10_000
     bytes_max: int = 16 << 20
     references_min: int = 100
     page: int = 500  # references to ask for in one pull
     pulls_max: int = 8  # shards that are pulled from at once
+    tasks_per_second: float = 2_500.0
     late_max: int = 1_000  # references taken beyond the gap while a pull of their shard is under way
 
     @property

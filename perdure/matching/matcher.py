@@ -124,6 +124,10 @@ class Matcher(Generic[R, P, C]):
         """The references held, wherever they are, in no order."""
         return self._known.values()
 
+    def find(self, order: Order) -> Held[R] | None:
+        """What is held at this place."""
+        return self._known.get(order)
+
     @property
     def is_idle(self) -> bool:
         """True if forgetting this partition forgets nothing."""

@@ -12,13 +12,14 @@ from perdure.base.metrics import UNKNOWN, Metrics, Reading
 from perdure.workflow.tasks import QueueKey, QueueKind
 
 _SERVICE = "matching"
+STICKY = "__sticky__"
 _MANAGER = "TaskQueueMgr"
 _KINDS = {QueueKind.WORKFLOW: "Workflow", QueueKind.ACTIVITY: "Activity"}
 _ADDS = {QueueKind.WORKFLOW: "AddWorkflowTask", QueueKind.ACTIVITY: "AddActivityTask"}
 
 
 class QueueMeter:
-    """One queue's cells. `name`: the normal queue's."""
+    """One partition's cells. `name`: the normal queue's. `partition`: its number, `STICKY` for a sticky one."""
 
     __slots__ = (
         "asynchronous",
@@ -32,9 +33,8 @@ class QueueMeter:
         "unwaited",
     )
 
-    def __init__(self, metrics: Metrics, namespace: str, key: QueueKey, name: str, *, sticky: bool) -> None:
+    def __init__(self, metrics: Metrics, namespace: str, key: QueueKey, name: str, partition: str) -> None:
         family = metrics.family
-        partition = "__sticky__" if sticky else "0"
         kind = _KINDS.get(key.kind, UNKNOWN)
         version = key.version or "__unversioned__"
         self.labels = (namespace, "active", _MANAGER, partition, _SERVICE, kind, name, "", "", version)
@@ -67,9 +67,9 @@ class QueueMeters:
         self._metrics = metrics or Metrics()
         self.name_of = name_of
 
-    def queue(self, key: QueueKey, name: str, *, sticky: bool) -> QueueMeter:
+    def queue(self, key: QueueKey, name: str, partition: str) -> QueueMeter:
         """A new partition's cells; it keeps them."""
-        return QueueMeter(self._metrics, self.name_of(key.namespace_id), key, name, sticky=sticky)
+        return QueueMeter(self._metrics, self.name_of(key.namespace_id), key, name, partition)
 
     def on_read(self, look: Callable[[], Iterable["QueueLook"]]) -> None:
         """Put gauges of what `look` finds on each page; partitions of the same labels are one series."""

@@ -27,6 +27,11 @@ class Ownership:
         self._version = membership.view.version
         self._changed_ns = clock.monotonic_ns()
 
+    @property
+    def hosts(self) -> int:
+        """How many serve the role."""
+        return len(self._rings.hosts(Role.MATCHING))
+
     def is_own(self, partition: QueueKey) -> bool:
         """Whether the partition is this host's."""
         return self._owner(partition) == self._membership.host

@@ -6,62 +6,39 @@ nothing. Knows no execution: what a start answers are bytes.
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 
-import msgspec
 from temporalio.api.taskqueue.v1 import TaskQueueConfig
 
-from perdure.base.clock import MS_NS, SECOND_NS, Clock
-from perdure.base.entropy import Entropy
+from perdure.base.clock import MS_NS, SECOND_NS
+from perdure.base.entropy import new_id
 from perdure.base.errors import (
     DeadlineExceeded,
-    NotFound,
-    PartitionElsewhere,
-    PerdureError,
+    QueueSpread,
     StickyUnavailable,
     Unavailable,
 )
-from perdure.base.limits import LimitsSource
-from perdure.base.tasks import Background
-from perdure.cluster.queue_configs import QueueConfigs
-from perdure.cluster.roles import Directory, Offered, PartitionView
-from perdure.matching.bounds import Bounds, Room
+from perdure.cluster.branches import root_of
+from perdure.cluster.roles import Demand, Offered, Outcome, PartitionView, Supply
+from perdure.matching.borrowing import Borrower
 from perdure.matching.describing import priorities
+from perdure.matching.lending import Asking, Lender
 from perdure.matching.limiting import Limit
-from perdure.matching.matcher import Held, Matcher, Pull
-from perdure.matching.measured import QueueLook, QueueMeter, QueueMeters
+from perdure.matching.matcher import Held, Matcher
+from perdure.matching.measured import STICKY, QueueLook, QueueMeter
 from perdure.matching.pacing import UNLIMITED, Throughputs
 from perdure.matching.pollers import SEEN_NS, PollerHistory
+from perdure.matching.pulling import FALLEN, Puller, size_of
 from perdure.matching.scaling import Advice, Load, appended_fields, busy_delta, idle_delta
-from perdure.matching.starting import Outcome, Starter, rest_ns
-from perdure.matching.waiting import Question, Waiter, wait_ns
+from perdure.matching.spreading import Spread
+from perdure.matching.starting import Starter, rest_ns
+from perdure.matching.surroundings import Surroundings
+from perdure.matching.waiting import Question, Taker, Waiter, wait_ns
 from perdure.workflow.tasks import Backlog, Offer, QueueKey, QueueKind
 
-# Memory of one reference, apart from its workflow id.
-_OFFER_BYTES = 900
-# The shard, for the matcher, of offers that fell back from a sticky queue: no shard lists them under this partition.
-_FALLEN = ""
-_PULL_NS_MAX = 5 * SECOND_NS
-_PULL_PAUSE_NS = 100 * MS_NS
-_PULL_PAUSE_NS_MAX = 10 * SECOND_NS
-_PULL_FAILURES_MAX = 12
 _STICKY_KEPT_NS = 60 * SECOND_NS
 _TYPES = {QueueKind.WORKFLOW: "Workflow", QueueKind.ACTIVITY: "Activity"}
-
-
-class Surroundings(msgspec.Struct, frozen=True):
-    """What all partitions of a process share. `on_error` hears of errors that nobody expected."""
-
-    directory: Directory
-    clock: Clock
-    entropy: Entropy
-    limits: LimitsSource
-    bounds: Bounds
-    room: Room
-    background: Background
-    on_error: Callable[[BaseException], None]
-    meters: QueueMeters
-    configs: QueueConfigs
 
 
 class Partition:
@@ -71,18 +48,21 @@ class Partition:
         "_added",
         "_advice",
         "_around",
+        "_borrower",
         "_closed",
         "_dispatched",
         "_history",
         "_last_ns",
         "_last_poll_ns",
+        "_lender",
         "_limit",
         "_limit_timer",
         "_matcher",
         "_meter",
         "_moved",
         "_polls",
-        "_pull_failures",
+        "_puller",
+        "_spread",
         "_starter",
         "is_sticky",
         "key",
@@ -93,11 +73,12 @@ class Partition:
         self.is_sticky = False
         self._around = around
         now = around.clock.monotonic_ns()
-        self._matcher: Matcher[Offer, Waiter, Question] = Matcher(around.bounds, around.room)
+        self._matcher: Matcher[Offer, Taker, Question] = Matcher(around.bounds, around.room)
         self._starter = Starter(around.directory, around.entropy)
         self._history = PollerHistory()
-        # Of workflow tasks nobody can set one.
-        self._limit = Limit(now, is_known=key.kind == QueueKind.WORKFLOW)
+        at = root_of(key)
+        # Of workflow tasks nobody can set one; of a queue's tasks its root alone keeps it.
+        self._limit = Limit(now, is_known=key.kind == QueueKind.WORKFLOW or bool(at[1]))
         self._limit_timer: asyncio.TimerHandle | None = None
         self._advice = Advice()
         self._added = Throughputs(now)
@@ -105,10 +86,40 @@ class Partition:
         self._polls = 0
         self._last_poll_ns: int | None = None
         self._last_ns = now
-        self._pull_failures: dict[str, int] = {}
+        self._puller = Puller(
+            key,
+            self._matcher,
+            around.directory,
+            around.background,
+            around.on_error,
+            lambda: self.match(from_backlog=True),
+        )
         self._closed = False
-        self._moved: PartitionElsewhere | None = None
+        self._moved: Callable[[], Unavailable] | None = None
         self._meter: QueueMeter | None = None
+        self._spread = Spread(around.bounds.tasks_per_second, now)
+        self._lender: Lender | None = None
+        self._borrower: Borrower | None = None
+        if at[1]:
+            self._borrower = Borrower(
+                at,
+                new_id(around.entropy),
+                self._matcher,
+                around.directory,
+                around.background,
+                lambda: self.match(from_backlog=False),
+                lambda partitions: around.on_ended(key, partitions),
+            )
+
+    @property
+    def waiting(self) -> int:
+        """How many polls wait."""
+        return self._matcher.pollers
+
+    @property
+    def count(self) -> int:
+        """How many partitions the queue has, as this one decides if it is the root."""
+        return self._spread.count
 
     def was_polled_lately(self, now_ns: int) -> bool:
         """True if someone polls, or did within the time that a sticky queue waits for its worker."""
@@ -134,7 +145,7 @@ class Partition:
             self._meter_for(offers[0].queue.name if offers[0].sticky else "").no_poller.inc(len(offers))
         shard = self._report(offers, backlog)
         before = self._matcher.added
-        accepted = self._matcher.add(shard, offers, _size(offers))
+        accepted = self._matcher.add(shard, offers, size_of(offers))
         for offer in offers[: self._matcher.added - before]:
             self._added.add(offer.priority, now)
         self.match(from_backlog=False)
@@ -156,7 +167,7 @@ class Partition:
         return PartitionView(
             pollers=self._history.shown(now),
             backlog_count=sum(one.backlog_count for one in shown.values()),
-            backlog_age_ns=self._backlog()[1],
+            backlog_age_ns=self._backlog()[1] if self._borrower is None else 0,
             add_rate=sum(added.values()),
             dispatch_rate=sum(dispatched.values()),
             priorities=shown,
@@ -164,6 +175,7 @@ class Partition:
             rate_source=limit.source,
             is_held_back=limit.held_back_lately(now),
             config=limit.config,
+            partitions=self._spread.count,
         )
 
     def learn(self, config: TaskQueueConfig | None, version: int) -> None:
@@ -177,15 +189,16 @@ class Partition:
 
     def look(self) -> QueueLook:
         """What gauges show."""
-        count, age_ns = self._backlog()
+        count, age_ns = self._backlog() if self._borrower is None else (0, 0)
         return self._meter_for("").labels, count, age_ns, self._polls
 
     def _meter_for(self, normal_queue: str) -> QueueMeter:
         """What is counted here. `normal_queue`: the queue that a sticky one belongs to, as far as it is known."""
         meter = self._meter
         if meter is None:
-            name = normal_queue or self.key.name
-            meter = self._around.meters.queue(self.key, name, sticky=name != self.key.name)
+            root, index = root_of(self.key)
+            name = normal_queue or root.name
+            meter = self._around.meters.queue(self.key, name, STICKY if name != root.name else str(index))
             self._meter = meter
         return meter
 
@@ -212,8 +225,8 @@ class Partition:
                 if not waiter.ended:
                     self._matcher.rejoin(waiter)
                     self.match(from_backlog=True)
-            if (moved := self._moved) is not None:
-                raise PartitionElsewhere(moved.message, moved.host, moved.view)  # each poll has its own
+            if self._moved is not None:
+                raise self._moved()  # each poll has its own
             self._meter_for(waiter.poll.normal_queue).timeouts.inc()
             return b""
         except asyncio.CancelledError:
@@ -223,6 +236,73 @@ class Partition:
             if timer is not None:
                 timer.cancel()
             self._exit(waiter, cancelled=cancelled)
+
+    def admit(self, partitions: int) -> None:
+        """Somebody polls here who knows of so many partitions, 0 = of none. Raises QueueSpread if that is wrong."""
+        if not partitions:
+            return
+        borrower = self._borrower
+        count = self._look(partitions) if borrower is None else borrower.partitions
+        if (count != partitions) if borrower is None else (0 < count <= borrower.index):
+            raise QueueSpread("The task queue has another number of partitions.", count)
+
+    async def lend(self, demand: Demand) -> Supply:
+        """A branch returns what it was lent, and asks for more."""
+        around, lender = self._around, self._lender
+        if lender is None:
+            life = new_id(around.entropy)
+            lender = self._lender = Lender(self, life, around.directory, around.clock, around.background)
+        lender.settle(demand)
+        if demand.limit is not None and self.key.kind == QueueKind.ACTIVITY:
+            self._ask_limit(demand.limit if demand.limit < math.inf else None)
+        loans = []
+        if demand.wants > 0 and demand.branch < self._look(demand.partitions):
+            if not self._limit.is_known:
+                await self._read_config()
+            if not self._closed:
+                loans = await lender.wait(demand, self.key)
+        if self._moved is not None and not loans:
+            raise self._moved()
+        count, age_ns = self._backlog()
+        load = self._load(count, age_ns, around.clock.monotonic_ns())
+        # What a worker hears of is what waits besides its own task.
+        figures = (max(0, count - len(loans)), age_ns, load.add_rate, load.dispatch_rate, load.rate_limited)
+        return Supply(lender.life, self._spread.count, loans, *figures)
+
+    def enter(self, asking: Asking) -> None:
+        """A branch waits from now on."""
+        self._polls += 1
+        self._last_ns = self._last_poll_ns = self._around.clock.monotonic_ns()
+        self._meter_for("")
+        self._matcher.join(asking)
+        self.match(from_backlog=True)
+
+    def leave(self, taker: Taker) -> None:
+        """A poll or a branch waits no more: it gets nothing."""
+        self._matcher.leave(taker)
+
+    def left(self) -> None:
+        """A branch that waited has gone."""
+        self._polls -= 1
+        self.changed()
+
+    def changed(self) -> None:
+        """There may be something to hand out."""
+        if not self._closed:
+            self.match(from_backlog=True)
+
+    def recall(self, question: Question) -> None:
+        """A query has to go to another poll."""
+        self._matcher.recall(question)
+        self.match(from_backlog=True)
+
+    def _look(self, claimed: int) -> int:
+        """How many partitions the queue has. `claimed`: what somebody else knows."""
+        now, hosts, spread = self._around.clock.monotonic_ns(), self._around.hosts(), self._spread
+        spread.adopt(claimed, hosts, now)
+        if spread.is_due(now):
+            spread.look(self._dispatched.per_second(now), hosts, now)
+        return spread.count
 
     async def ask(self, question: Question) -> None:
         """A query, until it is answered, fails, or its time is over."""
@@ -241,48 +321,45 @@ class Partition:
                 timer.cancel()
             self._matcher.drop_call(question)
 
-    def leave(self, waiter: Waiter) -> None:
-        """A poll is over: it gets no more work."""
-        self._matcher.leave(waiter)
-
     def forget_poller(self, identity: str) -> None:
         """A worker shut down; it is not shown any more."""
         self._history.remove(identity)
 
-    def unload(self, moved: PartitionElsewhere | None = None) -> None:
+    def unload(self, moved: Callable[[], Unavailable] | None = None) -> None:
         """Forget everything; polls get an empty answer, queries fail, or both fail with `moved`. Shards offer again
         what is outstanding.
         """
         self._closed, self._moved = True, moved
+        if self._lender is not None:
+            self._lender.close()
+        if self._borrower is not None:
+            self._borrower.close()
         pollers, questions = self._matcher.clear()
         for waiter in pollers:
             waiter.end()
         for question in questions:
-            question.fail(moved or StickyUnavailable("The worker of this sticky queue shut down."))
+            question.fail(
+                moved() if moved is not None else StickyUnavailable("The worker of this sticky queue shut down.")
+            )
         self._forget_timer()
 
     def match(self, *, from_backlog: bool) -> None:
         """Hand out what can be handed out, and ask shards for the rest."""
         limited = self._limit.is_set
         now = self._around.clock.monotonic_ns() if limited else 0
-        for waiter, work in self._matcher.match(self._limit.available(now) if limited else UNLIMITED):
-            if limited and isinstance(work, Held):
-                self._limit.take()
-            waiter.work = work
-            waiter.from_backlog = from_backlog
-            waiter.wake()
+        while pairs := self._matcher.match(self._limit.available(now) if limited else UNLIMITED):
+            for taker, work in pairs:
+                had_waited = from_backlog
+                if isinstance(work, Held):
+                    if limited:
+                        self._limit.take()
+                    if self._borrower is not None:
+                        had_waited = self._borrower.is_from_backlog(work)
+                if taker.give(work, from_backlog=had_waited):
+                    self._matcher.join(taker)
         if limited and self._limit_timer is None and self._matcher.is_starving:
             self._await_limit(now)
-        self._refill()
-
-    def _refill(self) -> None:
-        """Ask shards for what lies there, where there is room for it."""
-        for pull in self._matcher.wanted():
-            if pull.shard == _FALLEN:
-                self._matcher.pull_failed(_FALLEN, gone=True)
-                self.match(from_backlog=True)
-            else:
-                self._around.background.spawn(self._pull(pull))
+        self._puller.refill()
 
     def _enter(self, waiter: Waiter) -> None:
         poll = waiter.poll
@@ -292,24 +369,33 @@ class Partition:
         self.is_sticky = bool(poll.normal_queue)
         self._meter_for(poll.normal_queue)
         if self.key.kind == QueueKind.ACTIVITY and not self.is_sticky:
-            self._limit.ask(poll.max_tasks_per_second, self._around.clock.monotonic_ns())
-            self._forget_timer()
+            self._ask_limit(poll.max_tasks_per_second)
         self._matcher.join(waiter)
         self.match(from_backlog=True)
+        if self._borrower is not None:
+            self._borrower.poke()
+
+    def _ask_limit(self, rate: float | None) -> None:
+        if self._borrower is not None:
+            self._borrower.note_limit(rate)
+            return
+        self._limit.ask(rate, self._around.clock.monotonic_ns())
+        self._forget_timer()
 
     def _exit(self, waiter: Waiter, *, cancelled: bool) -> None:
         self._polls -= 1
         self._matcher.leave(waiter)
         work, waiter.work = waiter.work, None
         if isinstance(work, Held):
-            self._limit.refund()
-            self._matcher.give_back(work)
+            self.over(work, Outcome.BACK)
         elif work is not None and not work.answer.done():
             self._matcher.recall(work)
         if not (cancelled or waiter.has_left):
             self._note(waiter)
         if work is not None and not self._closed:
             self.match(from_backlog=True)
+        if self._borrower is not None:
+            self._borrower.return_spare()
 
     def _note(self, waiter: Waiter) -> None:
         clock = self._around.clock
@@ -334,24 +420,34 @@ class Partition:
         assert work is not None
         outcome, answer, error = await self._starter.start(waiter, work)
         waiter.work = None
-        if outcome is Outcome.STARTED:
-            self._matcher.finish(work)
-            self._dispatched.add(work.reference.priority, self._around.clock.monotonic_ns())
-            since_ns = self._around.clock.now_ns() - work.reference.scheduled_time_ns
-            self._meter_for(waiter.poll.normal_queue).dispatched(since_ns, from_backlog=waiter.from_backlog)
-            self._refill()
-            return answer + self._fields(waiter, waited_ns) if answer else b""
-        self._limit.refund()
-        if outcome is Outcome.OBSOLETE:
-            self._matcher.finish(work)
-            return b""
         if error is not None:
             self._around.on_error(error)
-        if self._matcher.rest(work):
-            loop = asyncio.get_running_loop()
-            loop.call_later(rest_ns(work, outcome) / SECOND_NS, self._wake, work)
-            work.failures += 1
+        self.over(work, outcome)
+        if outcome is Outcome.STARTED:
+            since_ns = self._around.clock.now_ns() - work.reference.scheduled_time_ns
+            self._meter_for(waiter.poll.normal_queue).dispatched(since_ns, from_backlog=waiter.from_backlog)
+            return answer + self._fields(waiter, waited_ns) if answer else b""
         return b""
+
+    def over(self, held: Held[Offer], outcome: Outcome) -> None:
+        """Whoever had a reference, a poll here or a branch, is done with it."""
+        if self._borrower is not None and (outcome is not Outcome.BACK or self._closed):
+            self._matcher.finish(held)
+            self._borrower.over(held, outcome)
+        elif outcome is Outcome.STARTED:
+            self._matcher.finish(held)
+            self._dispatched.add(held.reference.priority, self._around.clock.monotonic_ns())
+            self._puller.refill()
+        else:
+            self._limit.refund()
+            if outcome is Outcome.OBSOLETE:
+                self._matcher.finish(held)
+            elif outcome is Outcome.BACK:
+                self._matcher.give_back(held)
+            elif self._matcher.rest(held):
+                loop = asyncio.get_running_loop()
+                loop.call_later(rest_ns(held, outcome) / SECOND_NS, self._wake, held)
+                held.failures += 1
 
     def _wake(self, held: Held[Offer]) -> None:
         self._matcher.wake(held)
@@ -362,26 +458,26 @@ class Partition:
         delta = idle_delta(waited_ns, from_backlog=waiter.from_backlog)
         if not delta:
             now = self._around.clock.monotonic_ns()
-            load = Load(
-                count,
-                age_ns,
-                self._added.per_second(now),
-                self._dispatched.per_second(now),
-                self._limit.is_set and not self._limit.available(now),
-            )
+            load = self._borrower.load if self._borrower is not None else self._load(count, age_ns, now)
             if busy_delta(load) and self._advice.may_raise(len(self._history), now):
                 delta = 1
         return appended_fields(self.key.kind, count, delta)
 
+    def _load(self, count: int, age_ns: int, now: int) -> Load:
+        held_back = self._limit.is_set and not self._limit.available(now)
+        return Load(count, age_ns, self._added.per_second(now), self._dispatched.per_second(now), held_back)
+
     def _backlog(self) -> tuple[int, int]:
         """(count, age in ns) of what waits, here and in the shards."""
+        if self._borrower is not None:
+            return self._borrower.load.backlog_count, self._borrower.load.backlog_age_ns
         count, oldest_ns = self._matcher.backlog()
         return count, max(0, self._around.clock.now_ns() - oldest_ns) if oldest_ns else 0
 
     def _report(self, offers: Sequence[Offer], backlog: Backlog) -> str:
         """Note a shard's figures; returns what the matcher shall know the offers' shard by."""
         if offers and offers[0].sticky and offers[0].sticky != self.key.name:
-            return _FALLEN
+            return FALLEN
         self._matcher.report(backlog)
         return backlog.shard
 
@@ -400,43 +496,3 @@ class Partition:
     def _on_limit(self) -> None:
         self._limit_timer = None
         self.match(from_backlog=True)
-
-    async def _pull(self, pull: Pull[Offer]) -> None:
-        shard = pull.shard
-        try:
-            async with asyncio.timeout(_PULL_NS_MAX / SECOND_NS):
-                role = self._around.directory.history_of_shard(shard)
-                page = await role.pull(shard, self.key, pull.after, pull.limit)
-        except (PerdureError, TimeoutError) as error:
-            if not isinstance(error, Unavailable | NotFound | TimeoutError):
-                self._around.on_error(error)
-            self._pull_failed(shard, gone=isinstance(error, NotFound))
-            return
-        except Exception:
-            self._pull_failed(shard, gone=False)
-            raise
-        self._pull_failures.pop(shard, None)
-        self._matcher.report(page.backlog)
-        self._matcher.pulled(shard, page.offers, _size(page.offers), end=len(page.offers) < pull.limit)
-        self.match(from_backlog=True)
-
-    def _pull_failed(self, shard: str, *, gone: bool) -> None:
-        failures = self._pull_failures.get(shard, 0) + 1
-        gone = gone or failures > _PULL_FAILURES_MAX
-        self._matcher.pull_failed(shard, gone=gone)
-        if gone:
-            self._pull_failures.pop(shard, None)
-        else:
-            self._pull_failures[shard] = failures
-            pause_ns = min(_PULL_PAUSE_NS << failures, _PULL_PAUSE_NS_MAX)
-            asyncio.get_running_loop().call_later(pause_ns / SECOND_NS, self._resume_pulls, shard)
-        self.match(from_backlog=True)
-
-    def _resume_pulls(self, shard: str) -> None:
-        self._matcher.resume_pulls(shard)
-        self.match(from_backlog=True)
-
-
-def _size(offers: Sequence[Offer]) -> int:
-    """About how many bytes the largest of these takes."""
-    return _OFFER_BYTES + max((len(offer.key.workflow_id) for offer in offers), default=0)

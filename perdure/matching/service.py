@@ -7,26 +7,33 @@ Which process owns which partition, and what a task means, is decided elsewhere.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 
+import msgspec
 from temporalio.api.enums.v1 import ResourceExhaustedCause, ResourceExhaustedScope
 from temporalio.api.worker.v1 import WorkerHeartbeat
 from temporalio.api.workflowservice.v1 import RespondQueryTaskCompletedRequest, UpdateTaskQueueConfigRequest
 
 from perdure.base.clock import SECOND_NS, Clock
 from perdure.base.entropy import Entropy
-from perdure.base.errors import NotFound, ResourceExhausted, StickyUnavailable
+from perdure.base.errors import NotFound, QueueSpread, ResourceExhausted, StickyUnavailable, Unavailable
 from perdure.base.limits import LimitsSource
 from perdure.base.tasks import Background
+from perdure.cluster.branches import branch_of, root_of
 from perdure.cluster.members import View
 from perdure.cluster.membership import Watched
 from perdure.cluster.queue_configs import QueueConfigs
 from perdure.cluster.roles import (
     Call,
+    Demand,
     Directory,
+    MatchingRole,
     Offered,
     PartitionView,
     Poll,
     QueryTask,
+    Supply,
     WorkerSearch,
     WorkersFound,
     registry_of,
@@ -34,7 +41,8 @@ from perdure.cluster.roles import (
 from perdure.matching.bounds import Room
 from perdure.matching.measured import QueueMeters
 from perdure.matching.owning import GUEST_NS, Ownership
-from perdure.matching.partition import Partition, Surroundings
+from perdure.matching.partition import Partition
+from perdure.matching.surroundings import Surroundings
 from perdure.matching.waiting import Question, Waiter
 from perdure.matching.workers import Workers
 from perdure.workflow.tasks import Backlog, Offer, QueueKey, QueueKind
@@ -69,7 +77,18 @@ class MatchingService:
         room = room or Room()
         self.configs = QueueConfigs()
         self._around = Surroundings(
-            directory, clock, entropy, limits, room.each, room, self._background, on_error, meters, self.configs
+            directory,
+            clock,
+            entropy,
+            limits,
+            room.each,
+            room,
+            self._background,
+            on_error,
+            meters,
+            self.configs,
+            lambda: self._ownership.hosts if self._ownership is not None else 1,
+            self._end_branch,
         )
         meters.on_read(lambda: [partition.look() for partition in self._partitions.values()])
         self._workers = Workers()
@@ -124,8 +143,12 @@ class MatchingService:
                 "namespace concurrent poller limit exceeded",
                 ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_CONCURRENT_LIMIT,
             )
-        waiter = Waiter(poll, call, self._clock.monotonic_ns())
         partition = self._partitions.get(poll.partition) or self._load(poll.partition)
+        partition.admit(poll.partitions)
+        root, branch = root_of(poll.partition)
+        # What a worker gets is of the queue, wherever it waits.
+        known = msgspec.structs.replace(poll, partition=root) if branch else poll
+        waiter = Waiter(known, call, self._clock.monotonic_ns())
         self._waiting[namespace_id] = waiting + 1
         if poll.worker_instance_key:
             self._instances.setdefault(instance, set()).add(waiter)
@@ -134,14 +157,22 @@ class MatchingService:
         finally:
             self._leave(instance, waiter)
 
+    async def lend(self, root: QueueKey, demand: Demand, call: Call) -> Supply:
+        await self._admit(root)
+        return await (self._partitions.get(root) or self._load(root)).lend(demand)
+
     async def query(self, partition: QueueKey, task: QueryTask, call: Call) -> RespondQueryTaskCompletedRequest:
         await self._admit(partition)
         found = self._partitions.get(partition)
         if (task.sticky or (found is not None and found.is_sticky)) and not self._is_polled(found):
             raise StickyUnavailable("Nobody polls this sticky queue.")
+        _, branch = root_of(partition)
+        if branch and not (found and found.waiting):
+            raise Unavailable("No poll waits at this partition.")
         answer: asyncio.Future[RespondQueryTaskCompletedRequest] = asyncio.get_running_loop().create_future()
         question = Question(task, call, answer)
-        self._questions[task.token] = question
+        if not branch:  # by its token the answer comes to the root
+            self._questions[task.token] = question
         try:
             await (found or self._load(partition)).ask(question)
         finally:
@@ -180,8 +211,8 @@ class MatchingService:
     async def end_polls(self, namespace_id: str, worker_instance_key: str, sticky_queue: str) -> None:
         instance = (namespace_id, worker_instance_key)
         sticky = {QueueKey(namespace_id, sticky_queue, QueueKind.WORKFLOW)} if sticky_queue else set()
+        is_news = bool(worker_instance_key) and not self._is_shut_down(instance)  # it forgets those whose time is over
         if worker_instance_key:
-            self._is_shut_down(instance)  # forgets those whose time is over
             self._shut_down.pop(instance, None)
             self._shut_down[instance] = self._clock.monotonic_ns() + SHUTDOWN_NS
             for waiter in list(self._instances.get(instance, ())):
@@ -192,6 +223,27 @@ class MatchingService:
             partition = self._partitions.pop(key, None)
             if partition is not None:
                 partition.unload()
+        if is_news:
+            await self._end_polls_of_branches(namespace_id, worker_instance_key)
+
+    async def _end_polls_of_branches(self, namespace_id: str, worker_instance_key: str) -> None:
+        """Whoever asks may not know of branches: their hosts hear of it from here, each once."""
+        roles: dict[int, MatchingRole] = {}
+        for key, partition in self._partitions.items():
+            if key.namespace_id == namespace_id:
+                for index in range(1, partition.count):
+                    with suppress(Unavailable):
+                        role = self._around.directory.matching(branch_of(key, index))
+                        roles[id(role)] = role
+        for role in roles.values():
+            with suppress(Unavailable):  # polls of a host that isn't there are over
+                await role.end_polls(namespace_id, worker_instance_key, "")
+
+    def _end_branch(self, branch: QueueKey, partitions: int) -> None:
+        """It is none of its queue's partitions any more: its polls go to those."""
+        found = self._partitions.pop(branch, None)
+        if found is not None:
+            found.unload(lambda: QueueSpread("The task queue has fewer partitions.", partitions))
 
     async def close(self) -> None:
         """End all polls and forget everything."""
@@ -226,12 +278,12 @@ class MatchingService:
         ownership, found = self._ownership, self._partitions.get(partition)
         if ownership is not None and found is not None and not ownership.is_own(partition):
             del self._partitions[partition]
-            elsewhere = ownership.elsewhere(partition)
+            elsewhere = partial(ownership.elsewhere, partition)
             found.unload(elsewhere)
             # Those that a worker has: its answer would go to the new owner, which knows nothing of them.
             for token, question in self._questions.items():
                 if (token.namespace_id, token.task_queue) == (partition.namespace_id, partition.name):
-                    question.fail(elsewhere)
+                    question.fail(elsewhere())
 
     def _disown(self, view: View) -> None:
         """There is a new view: what it gives to others goes there."""

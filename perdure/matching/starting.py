@@ -5,7 +5,6 @@ is known, so a start whose answer was lost is answered again instead of being re
 """
 
 import asyncio
-from enum import Enum
 
 from perdure.base.clock import MS_NS, SECOND_NS
 from perdure.base.entropy import Entropy, new_id
@@ -17,7 +16,7 @@ from perdure.base.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from perdure.cluster.roles import Call, Directory
+from perdure.cluster.roles import Call, Directory, Outcome
 from perdure.matching.matcher import Held
 from perdure.matching.waiting import Question, Waiter
 from perdure.workflow.requests import StartActivityTask, StartWorkflowTask
@@ -28,15 +27,6 @@ FIRST_PAUSE_NS = 20 * MS_NS
 REST_NS = 200 * MS_NS
 REST_NS_MAX = 5 * SECOND_NS
 REST_AFTER_BUG_NS_MAX = 60 * SECOND_NS
-
-
-class Outcome(Enum):
-    """What became of a start: `LATER` the owner can't be reached, `FAILED` nobody knows why."""
-
-    STARTED = 1
-    OBSOLETE = 2
-    LATER = 3
-    FAILED = 4
 
 
 def rest_ns(held: Held[Offer], outcome: Outcome) -> int:

@@ -5,7 +5,7 @@ gets nothing more. A waiting poll costs one future and one timer, no task.
 """
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from temporalio.api.common.v1 import WorkerVersionCapabilities
 from temporalio.api.workflowservice.v1 import RespondQueryTaskCompletedRequest
@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 
 # Waits are cut by up to this share, so that polls that began together don't all come again together.
 JITTER = 1 / 6
+
+
+class Taker(Protocol):
+    """What the matcher serves: a poll, or a branch that has polls."""
+
+    def give(self, work: "Held[Offer] | Question", *, from_backlog: bool) -> bool:
+        """This is for it; True if it takes more."""
+        ...
+
+    def end(self) -> None:
+        """The wait is over."""
+        ...
 
 
 class Waiter:
@@ -50,6 +62,13 @@ class Waiter:
         self.capabilities: WorkerVersionCapabilities | None = None
         if poll.capabilities:
             self.capabilities = WorkerVersionCapabilities.FromString(poll.capabilities)
+
+    def give(self, work: "Held[Offer] | Question", *, from_backlog: bool) -> bool:
+        """This is its work."""
+        self.work = work
+        self.from_backlog = from_backlog
+        self.wake()
+        return False
 
     def wake(self) -> None:
         """There is work, or the wait is over."""

@@ -25,6 +25,7 @@ from perdure.base.clock import SECOND_NS
 from perdure.base.slots import ChainKey
 from perdure.cluster.roles import (
     Call,
+    Demand,
     HistoryPage,
     HistoryRead,
     Offered,
@@ -32,6 +33,7 @@ from perdure.cluster.roles import (
     Poll,
     Pulled,
     QueryTask,
+    Supply,
     WorkerSearch,
     WorkersFound,
 )
@@ -149,6 +151,10 @@ class RemoteMatching(_Remote):
         reply: bytes = await self._ask(
             "poll", poll, call, call=call, most_s=max(0, poll.timeout_ns) / SECOND_NS + LONG_S
         )
+        return reply
+
+    async def lend(self, root: QueueKey, demand: Demand, call: Call) -> Supply:
+        reply: Supply = await self._ask("lend", root, demand, call, call=call, most_s=LONG_S)
         return reply
 
     async def query(self, partition: QueueKey, task: QueryTask, call: Call) -> RespondQueryTaskCompletedRequest:

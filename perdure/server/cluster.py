@@ -20,6 +20,7 @@ from perdure.cluster.namespaces import Namespaces
 from perdure.cluster.roles import Directory, HistoryRole, MatchingRole
 from perdure.history.executions import HistoryExecutions
 from perdure.history.service import HistoryOptions, HistoryService
+from perdure.matching.bounds import Bounds, Room
 from perdure.matching.measured import QueueMeters
 from perdure.matching.service import MatchingService
 from perdure.shards.controller import Shards
@@ -61,11 +62,12 @@ class LocalDirectory:
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """`cache_bytes_max`: of executions in memory, per shard."""
+    """`cache_bytes_max`: of executions in memory, per shard. `partitions`: what each of task queues may hold."""
 
     limits: LimitsSource = Limits()
     shards: ShardOptions = ShardOptions()
     cache_bytes_max: int = CACHE_BYTES_MAX
+    partitions: Bounds = Bounds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,13 @@ def matching_service(ground: Ground, directory: Directory) -> MatchingService:
     """The matching role of a process."""
     meters = QueueMeters(ground.metrics, ground.namespaces.name_of)
     service = MatchingService(
-        directory, ground.clock, ground.entropy, ground.options.limits, _unexpected, meters=meters
+        directory,
+        ground.clock,
+        ground.entropy,
+        ground.options.limits,
+        _unexpected,
+        Room(each=ground.options.partitions),
+        meters,
     )
     service.configs.open(ground.store.documents)
     return service

@@ -159,7 +159,7 @@ ABSENT: dict[str, str] = {
     "matching.numTaskqueueReadPartitions": "task queues have as many partitions as their load asks for",
     "matching.numTaskqueueWritePartitions": "task queues have as many partitions as their load asks for",
     "matching.priorityLevels": "five",
-    "matching.enableFairness": "fairness keys always count",
+    "matching.enableFairness": "fairness keys do not count yet",
     "history.enableCHASMCallbacks": _INNER,
     "history.enableChasm": _INNER,
     "history.enableTransitionHistory": _INNER,

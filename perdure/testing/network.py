@@ -31,6 +31,7 @@ from perdure.base.slots import ChainKey
 from perdure.base.tasks import Background
 from perdure.cluster.roles import (
     Call,
+    Demand,
     Directory,
     HistoryPage,
     HistoryRead,
@@ -41,6 +42,7 @@ from perdure.cluster.roles import (
     Poll,
     Pulled,
     QueryTask,
+    Supply,
     WorkerSearch,
     WorkersFound,
 )
@@ -243,6 +245,9 @@ class RemoteMatching:
 
     async def poll(self, poll: Poll, call: Call) -> bytes:
         return await self._call("poll", lambda: self._role.poll(poll, call))
+
+    async def lend(self, root: QueueKey, demand: Demand, call: Call) -> Supply:
+        return await self._call("lend", lambda: self._role.lend(root, demand, call))
 
     async def query(self, partition: QueueKey, task: QueryTask, call: Call) -> RespondQueryTaskCompletedRequest:
         return await self._call("query", lambda: self._role.query(partition, task, call))

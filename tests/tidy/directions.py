@@ -54,9 +54,13 @@ _PURE_PARTS = frozenset(
 )
 # A pure room or module, and what it may import besides itself and the list above.
 PURE: dict[str, frozenset[str]] = {
-    "perdure.cluster.ring": frozenset({"uhashring", "perdure.cluster.members", "perdure.workflow.tasks"}),
+    "perdure.cluster.branches": frozenset({"perdure.workflow.task_queue_names", "perdure.workflow.tasks"}),
+    "perdure.cluster.ring": frozenset(
+        {"uhashring", "perdure.cluster.branches", "perdure.cluster.members", "perdure.workflow.tasks"}
+    ),
     "perdure.matching.bounds": frozenset(),
     "perdure.matching.matcher": frozenset({"sortedcontainers", "perdure.matching.bounds"}),
+    "perdure.matching.spreading": frozenset({"math", "perdure.cluster.branches"}),
     "perdure.visibility": frozenset({"lark"}),
     "perdure.workflow": frozenset({"perdure.visibility"}),
 }

@@ -54,7 +54,7 @@ class FakeClock:
 
 class FakeEntropy:
     def __init__(self, fraction: float = 0.0) -> None:
-        self._fraction = fraction
+        self.value = fraction
         self._count = 0
 
     def seed(self) -> bytes:
@@ -62,7 +62,7 @@ class FakeEntropy:
         return self._count.to_bytes(16, "big")
 
     def fraction(self) -> float:
-        return self._fraction
+        return self.value
 
 
 class FakeDocuments:

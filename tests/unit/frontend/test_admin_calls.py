@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
-from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionRequest
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, DescribeWorkflowExecutionRequest
 
 from perdure.base.errors import (
     FailedPrecondition,
@@ -22,6 +23,7 @@ from perdure.base.slots import SlotRange
 from perdure.cluster.members import Member, MemberState, View
 from perdure.cluster.members import Role as HostRole
 from perdure.cluster.ring import Rings, partition_key
+from perdure.cluster.roles import PartitionView
 from perdure.cluster.shard_host import ShardState, ShardView
 from perdure.frontend.audit import Audit
 from perdure.frontend.authorization import Authorization, Claims, Role
@@ -245,3 +247,11 @@ async def test_a_host_that_hangs_is_not_waited_for(office: Office, monkeypatch: 
     office.operations.hosts["h2"].hangs = True
     found = await office.call("ListShards")
     assert found["hosts"][1]["error"] == "no answer within 0.01 s"
+
+
+async def test_every_partition_of_a_queue_is_shown(office: Office) -> None:
+    office.desk.matching.view = PartitionView([], 3, 0, partitions=2)
+    request = DescribeTaskQueueRequest(namespace="default", task_queue=TaskQueue(name="q"))
+    reply: Any = await office.desk.frontend.methods[full_name("Queues")].handler(request, CallMeta())
+    shown = [(one["queue"], one["type"]) for one in MessageToDict(reply)["partitions"]]
+    assert shown == [("q", "workflow"), ("q", "activity"), ("/_sys/q/1", "workflow"), ("/_sys/q/1", "activity")]

@@ -17,6 +17,7 @@ from perdure.cluster.members import Member, Role
 from perdure.cluster.namespaces import Namespace
 from perdure.cluster.roles import Call, Poll
 from perdure.frontend.routing import Routing
+from perdure.matching.bounds import Bounds
 from perdure.server.cluster import Options, ground
 from perdure.server.host import Host
 from perdure.shards.options import ShardOptions
@@ -64,8 +65,9 @@ class Far:
 class Cluster:
     """The processes by name, which is their address too."""
 
-    def __init__(self) -> None:
+    def __init__(self, partitions: Bounds = Bounds()) -> None:  # noqa: B008 - it is frozen
         loop = running_loop()
+        self.partitions = partitions
         loop.holds = _held
         self.store = MemoryStore(VirtualClock(loop), is_shared=True)
         self.faults = Faults(loop.entropy.fork("faults"))
@@ -113,7 +115,7 @@ class Process:
         self.is_over = False
         self.broken: asyncio.Future[None] = loop.create_future()
         store = FaultyStore(cluster.store, cluster.faults, name)
-        options = Options(shards=ShardOptions(shards=SHARDS))
+        options = Options(shards=ShardOptions(shards=SHARDS), partitions=cluster.partitions)
         self.host = Host(ground(store, VirtualClock(loop), loop.entropy.fork(name), options), list(Role), cluster)
         self.routing = Routing(self.host.directory, loop.entropy.fork(f"{name} frontend"))
 
@@ -171,8 +173,8 @@ class Process:
         return PollWorkflowTaskQueueResponse.FromString(answer).workflow_execution.workflow_id if answer else ""
 
 
-async def cluster_of(*names: str) -> Cluster:
-    cluster = Cluster()
+async def cluster_of(*names: str, partitions: Bounds = Bounds()) -> Cluster:  # noqa: B008 - it is frozen
+    cluster = Cluster(partitions)
     await cluster.start(*names)
     space = Namespace(id=NAMESPACE, name="default", retention_ns=3600 * SECOND_NS)
     host = cluster.processes[names[0]].host
