@@ -3,7 +3,8 @@
 Invariants: a failed call says whether it was certainly not begun (`HostUnreachable`) or may have been done
 (`Unavailable`); where gRPC leaves that open, it may have been. Every call ends: by its caller's deadline, or by a limit
 of its own. A host that is silently gone is noticed within `ping_ms` + `ping_timeout_ms`, one that doesn't answer a
-connection within `connect_ms`. At most `channels_max` connections are open, but for those that are in use.
+connection within `connect_ms`. At most `channels_max` connections are open, but for those that are in use. A call that
+is too large, or one too many, fails alone, and says nothing of the host.
 
 Refuses to know what is called, and who is at an address.
 """
@@ -30,7 +31,7 @@ from perdure.base.errors import (
 from perdure.base.limits import MIB
 from perdure.base.spans import HEADER
 from perdure.base.tasks import Background
-from perdure.rpc.lines import MESSAGE_BYTES, PATH, Late, Line
+from perdure.rpc.lines import MESSAGE_BYTES, PATH, Full, Late, Line
 from perdure.rpc.role_methods import MESSAGE_BYTES_MAX, RoleMethod
 from perdure.rpc.status import NOT_DONE
 from perdure.rpc.tls import ChannelTls
@@ -41,6 +42,8 @@ _Code = grpc.StatusCode
 # gRPC's own words where it has no connection to send a call on.
 _NEVER_SENT = "failed to connect to all addresses"
 _FAREWELL_S = 75.0
+# Of one connection. With them all full, more than a hundred thousand calls wait for the host.
+LINES_MAX = 16
 # What goes with a call besides its body.
 Headers = tuple[tuple[str, str], ...] | None
 
@@ -104,21 +107,24 @@ class Channel:
         self, method: RoleMethod, body: bytes, limit_s: float, *, own_limit: bool, headers: Headers = None
     ) -> bytes:
         """The reply's bytes within `limit_s`; `own_limit`: the caller has no deadline. Raises HostUnreachable: it was
-        not begun. Raises Unavailable, DeadlineExceeded: nobody knows.
+        not begun. Raises ResourceExhausted: so it is too large, or one too many. Raises Unavailable, DeadlineExceeded:
+        nobody knows.
         """
         if len(body) > MESSAGE_BYTES_MAX:
-            raise _too_large(f"a request of {len(body)} bytes is larger than hosts take from each other")
+            raise _exhausted(f"a request of {len(body)} bytes is larger than hosts take from each other")
         until = asyncio.get_running_loop().time() + limit_s
         with self._used() as opened:
             await self._connect(opened, limit_s)
             left_s = until - asyncio.get_running_loop().time()
             try:
                 if len(body) <= MESSAGE_BYTES:
-                    line = opened.line or opened.talk(self._line)
-                    return await line.ask(method.path, body, left_s, dict(headers or ()).get(HEADER, ""))
+                    trace = dict(headers or ()).get(HEADER, "")
+                    return await opened.line(self._line).ask(method.path, body, left_s, trace)
                 reply: bytes = await opened.method(method.path)(body, timeout=left_s, metadata=headers)
             except Late:
                 raise self._late(limit_s, own_limit=own_limit) from None
+            except Full:
+                raise _exhausted(f"too many calls to {self.address} are on their way") from None
             except grpc.aio.AioRpcError as error:
                 if error.code() is _Code.DEADLINE_EXCEEDED:
                     raise self._late(limit_s, own_limit=own_limit) from error
@@ -183,7 +189,7 @@ class Channel:
         raise HostUnreachable(f"no connection to {self.address}", self.address)
 
     def _line(self, stream: Any) -> Line:
-        return Line(stream, self.address, self._background, self._broken, self._options.idle_ms / 1_000)
+        return Line(stream, self.address, self._background, self._line_broken, self._options.idle_ms / 1_000)
 
     def _late(self, limit_s: float, *, own_limit: bool) -> PerdureError:
         if not own_limit:
@@ -191,7 +197,7 @@ class Channel:
         return Unavailable(f"no answer from {self.address} within {limit_s:g} s")
 
     def _broken(self, error: grpc.aio.AioRpcError) -> PerdureError:
-        """What a call or a line that ended so means."""
+        """What a call that ended so means."""
         code, text = error.code(), error.details() or ""
         if code is _Code.UNAVAILABLE:
             if set(NOT_DONE) <= set(error.trailing_metadata() or ()):
@@ -206,8 +212,15 @@ class Channel:
         if code is _Code.UNIMPLEMENTED:
             return Unimplemented(f"{self.address}: {text}")
         if code is _Code.RESOURCE_EXHAUSTED:
-            return _too_large(f"{self.address}: {text}")
+            return _exhausted(f"{self.address}: {text}")
         return Unavailable(f"{self.address}: {code.name}: {text}")
+
+    def _line_broken(self, error: grpc.aio.AioRpcError) -> PerdureError:
+        """What the end of a line means for each of its calls."""
+        if error.code() is _Code.RESOURCE_EXHAUSTED:
+            # That was one of them, or none; of the others nobody knows.
+            return Unavailable(f"{self.address}: {error.details() or ''}")
+        return self._broken(error)
 
 
 class _Open:
@@ -218,19 +231,22 @@ class _Open:
         self.generation = generation
         self.connecting: asyncio.Task[None] | None = None
         self.closed = False
-        self._line: Line | None = None
+        self._lines: list[Line] = []
         self._methods: dict[str, Any] = {}
 
-    @property
-    def line(self) -> Line | None:
-        """What carries small requests, while it stands."""
-        return self._line if self._line is not None and not self._line.ended else None
-
-    def talk(self, line: Callable[[Any], Line]) -> Line:
-        """Open a line, now that there is a connection."""
+    def line(self, made: Callable[[Any], Line]) -> Line:
+        """What carries a small request, now that there is a connection: the first that has room, so that calls share
+        messages. Raises Full.
+        """
+        for line in self._lines:
+            if not line.ended and not line.is_full:
+                return line
+        self._lines = [line for line in self._lines if not line.ended]
+        if len(self._lines) >= LINES_MAX:
+            raise Full
         stream: Any = self.channel.stream_stream(PATH)
-        self._line = line(stream())
-        return self._line
+        self._lines.append(made(stream()))
+        return self._lines[-1]
 
     def method(self, path: str) -> Any:
         found = self._methods.get(path)
@@ -248,8 +264,7 @@ class _Open:
 
     async def close(self, grace_s: float) -> None:
         self.closed = True
-        if self._line is not None:
-            await self._line.finish(grace_s)
+        await asyncio.gather(*(line.finish(grace_s) for line in self._lines))
         await self.channel.close(grace_s)
 
 
@@ -259,7 +274,7 @@ def _cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def _too_large(message: str) -> ResourceExhausted:
+def _exhausted(message: str) -> ResourceExhausted:
     return ResourceExhausted(
         message,
         ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_SYSTEM_OVERLOADED,

@@ -3,8 +3,9 @@
 A call of its own costs gRPC in Python more than all that a role does for it; on a stream the cost is of the message,
 and under load a message carries many. Invariants: answers come in any order and each to its call; a caller that is
 cancelled, late or gone cancels its call, and no other; when a stream ends in order, everything that was begun is
-answered, so whatever has no answer was not begun. A message is about `MESSAGE_BYTES`, or one call. Refuses to know what
-is called.
+answered, so whatever has no answer was not begun. A message is about `MESSAGE_BYTES`, or one call; what is larger, or
+of more calls, than this release would ever send ends the stream before it is decoded. A line that is full says so of
+itself: its host is as well as ever. Refuses to know what is called.
 """
 
 import asyncio
@@ -27,15 +28,28 @@ from perdure.rpc.call import CallMeta, RawHandler
 log = structlog.get_logger(__name__)
 PATH = "/perdure.internal.Host/Talk"
 MESSAGE_BYTES = MIB
+# What is read of a message with several calls; a call by itself may bring an answer of any size.
+READ_BYTES_MAX = 16 * MIB
+# At once on a stream. Who calls opens another one somewhat earlier, for the other end hears late of what is over.
 CALLS_MAX = 10_000
+FULL_AT = 8_000
+# In a message, as it is written and as it is read.
+TOGETHER = 4_000
+_TOGETHER_MAX = 2 * CALLS_MAX
 _UNSENT_BYTES_MAX = 64 * MIB
+# What an item costs while it waits, besides its body.
+_ITEM_BYTES = 300
 # What reading and writing raise when a stream is over.
 _BROKEN = (grpc.aio.AioRpcError, grpc.aio.BaseError, asyncio.InvalidStateError)
-_ANSWERED, _NOT_BEGUN, _UNKNOWN, _NO_METHOD = range(4)
+_ANSWERED, _NOT_BEGUN, _UNKNOWN, _NO_METHOD, _FULL = range(5)
 
 
 class Late(Exception):
     """There was no answer in the time that a call had."""
+
+
+class Full(Exception):
+    """There are too many calls on the stream for this one, which was not begun."""
 
 
 class _Ask(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -57,8 +71,33 @@ class _Answer(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_asks = msgspec.msgpack.Decoder(list[_Ask]).decode
-_answers = msgspec.msgpack.Decoder(list[_Answer]).decode
+_read_asks = msgspec.msgpack.Decoder(list[_Ask]).decode
+_read_answers = msgspec.msgpack.Decoder(list[_Answer]).decode
+
+
+def _asks(message: bytes) -> list[_Ask]:
+    """Raises MsgspecError, before it is decoded where it is too large."""
+    if len(message) > READ_BYTES_MAX:
+        raise msgspec.DecodeError(f"calls of {len(message)} bytes")
+    _count(message)
+    return _read_asks(message)
+
+
+def _answers(message: bytes) -> list[_Answer]:
+    """As `_asks`."""
+    if _count(message) > 1 and len(message) > READ_BYTES_MAX:
+        raise msgspec.DecodeError(f"answers of {len(message)} bytes")
+    return _read_answers(message)
+
+
+def _count(message: bytes) -> int:
+    """How many items a message says that it has. Raises DecodeError for too many."""
+    width = {0xDC: 2, 0xDD: 4}.get(message[0], 0) if message else 0
+    count = int.from_bytes(message[1 : 1 + width]) if width else 0
+    if count > _TOGETHER_MAX:
+        raise msgspec.DecodeError(f"{count} items in a message")
+    # Shorter ones have their length in the first byte; of what is no array the decoder complains.
+    return count if width or not message else message[0] & 0x0F
 
 
 class _Outbox:
@@ -84,7 +123,7 @@ class _Outbox:
         """Have it written; its place."""
         self._put += 1
         self.waiting[self._put] = item
-        self._bytes += len(item.body)
+        self._bytes += len(item.body) + _ITEM_BYTES
         if self._bytes > _UNSENT_BYTES_MAX:
             self._room.clear()
         self._news.set()
@@ -94,7 +133,7 @@ class _Outbox:
         """Don't write what has this place; False if that is begun."""
         item = self.waiting.pop(place, None)
         if item is not None:
-            self._gone(len(item.body))
+            self._gone(len(item.body) + _ITEM_BYTES)
         return item is not None
 
     async def wait_room(self) -> None:
@@ -121,13 +160,13 @@ class _Outbox:
         size = 0
         while self.waiting:
             place, item = self.waiting.popitem(last=False)
-            if taken and size + len(item.body) > MESSAGE_BYTES:
+            if taken and (size + len(item.body) > MESSAGE_BYTES or len(taken) >= TOGETHER):
                 self.waiting[place] = item
                 self.waiting.move_to_end(place, last=False)
                 break
             size += len(item.body)
             taken.append(item)
-        self._gone(size)
+        self._gone(size + len(taken) * _ITEM_BYTES)
         return taken
 
     def _gone(self, size: int) -> None:
@@ -163,8 +202,13 @@ class Line:
         background.spawn(self._listen())
         self.ended = False
 
+    @property
+    def is_full(self) -> bool:
+        """Whether more calls should go another way."""
+        return len(self._calls) >= FULL_AT
+
     async def ask(self, path: str, body: bytes, limit_s: float, traceparent: str = "") -> bytes:
-        """The bytes of the answer. Raises Late; HostUnreachable: it was not begun; Unavailable: nobody knows."""
+        """The bytes of the answer. Raises Late; HostUnreachable, Full: it was not begun; Unavailable: nobody knows."""
         loop = asyncio.get_running_loop()
         self._number += 1
         number, answer = self._number, loop.create_future()
@@ -236,7 +280,9 @@ class Line:
         if found.outcome == _ANSWERED:
             answer.set_result(found.body)
         elif found.outcome == _NOT_BEGUN:
-            answer.set_exception(HostUnreachable(f"{self._address} is stopping, or has too much to do", self._address))
+            answer.set_exception(HostUnreachable(f"{self._address} is stopping", self._address))
+        elif found.outcome == _FULL:
+            answer.set_exception(Full())
         elif found.outcome == _NO_METHOD:
             answer.set_exception(Unimplemented(f"{self._address}: {found.body.decode(errors='replace')}"))
         else:
@@ -337,8 +383,10 @@ class _Talk:
                     call.cancel()
             elif handler is None:
                 self._outbox.put(_Answer(ask.number, _NO_METHOD, f"unknown method {ask.path[:100]}".encode()))
-            elif self._closed or len(self._calls) >= CALLS_MAX or ask.number in self._calls:
+            elif self._closed or ask.number in self._calls:
                 self._outbox.put(_Answer(ask.number, _NOT_BEGUN))
+            elif len(self._calls) >= CALLS_MAX:
+                self._outbox.put(_Answer(ask.number, _FULL))
             else:
                 call = self._calls[ask.number] = self._background.spawn(self._serve(handler, ask))
                 # Not at its end: a call that is cancelled before its first step has none.

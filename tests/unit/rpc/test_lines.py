@@ -12,8 +12,9 @@ import pytest
 
 from perdure.base.errors import HostUnreachable, PerdureError, Unavailable, Unimplemented
 from perdure.base.tasks import Background
+from perdure.rpc import lines
 from perdure.rpc.call import CallMeta, RawHandler
-from perdure.rpc.lines import CALLS_MAX, MESSAGE_BYTES, Late, Line, Switchboard
+from perdure.rpc.lines import CALLS_MAX, FULL_AT, MESSAGE_BYTES, READ_BYTES_MAX, TOGETHER, Full, Late, Line, Switchboard
 
 OVER: Any = grpc.aio.EOF
 ADDRESS = "host:7234"
@@ -145,7 +146,7 @@ class Waiting:
 async def outcome(call: Awaitable[bytes]) -> Any:
     try:
         return await call
-    except (PerdureError, Late) as error:
+    except (PerdureError, Late, Full) as error:
         return error
 
 
@@ -316,7 +317,83 @@ async def test_a_number_in_use_and_too_many_calls_are_not_begun() -> None:
         asks = [(number, "/wait") for number in [*range(1, CALLS_MAX + 2), 1]]
         both.stream.there.put_nowait(msgspec.msgpack.encode(asks))
         refused = msgspec.msgpack.decode(await both.stream.answers.get())
-        assert [(number, kind) for number, kind, _ in refused] == [(CALLS_MAX + 1, 1), (1, 1)]
+        assert [(number, kind) for number, kind, _ in refused] == [(CALLS_MAX + 1, 4), (1, 1)]
+
+
+async def test_a_full_line_says_so_of_itself_and_not_of_its_host() -> None:
+    method = Waiting()
+    async with ends(wait=method) as both, asyncio.TaskGroup() as calls:
+        calls.create_task(both.ask(b"1", "/wait"))
+        await method.begun.get()
+        asks = [(number, "/wait") for number in range(CALLS_MAX, 2 * CALLS_MAX - 1)]  # of nobody that the line knows
+        both.stream.there.put_nowait(msgspec.msgpack.encode(asks))
+        await method.begun.get()
+        assert isinstance(await outcome(both.ask(b"too many", "/wait")), Full)
+        assert not both.line.ended
+        assert both.broken == []
+        method.let.set()
+
+
+async def test_small_calls_are_so_many_to_a_message_and_a_line_says_when_it_has_enough() -> None:
+    method = Waiting()
+    async with ends(wait=method) as both, asyncio.TaskGroup() as group:
+        calls = [group.create_task(both.ask(b"", "/wait")) for _ in range(FULL_AT)]
+        for _ in range(FULL_AT):
+            await method.begun.get()
+        assert both.line.is_full
+        assert [len(msgspec.msgpack.decode(message)) for message in both.stream.asked] == [TOGETHER, TOGETHER]
+        method.let.set()
+        await asyncio.wait(calls)
+        assert not both.line.is_full
+
+
+def many(count: int) -> bytes:
+    """A message of so many items, which would be of a few hundred bytes each once they are decoded."""
+    return b"\xdd" + count.to_bytes(4) + b"\x92\x01\xa0" * count
+
+
+@pytest.mark.parametrize("message", [many(100_000), msgspec.msgpack.encode([(1, "/wait", 0, bytes(READ_BYTES_MAX))])])
+async def test_what_is_asked_in_too_large_a_message_is_not_decoded(message: bytes) -> None:
+    method = Waiting()
+    async with ends(wait=method) as both, asyncio.TaskGroup() as calls:
+        calls.create_task(outcome(both.ask(b"begun", "/wait", 0.5)))
+        await method.begun.get()
+        both.stream.there.put_nowait(message)
+        assert await method.cancelled.get() == b"begun"
+        assert method.begun.empty()
+    assert both.stream.aborted == [grpc.StatusCode.INTERNAL]
+
+
+@pytest.mark.parametrize("message", [many(100_000), msgspec.msgpack.encode([(8, 0, bytes(READ_BYTES_MAX)), (9, 0)])])
+async def test_answers_of_too_large_a_message_are_not_decoded(message: bytes) -> None:
+    method = Waiting()
+    async with ends(wait=method) as both, asyncio.TaskGroup() as calls:
+        call = calls.create_task(outcome(both.ask(b"begun", "/wait")))
+        await method.begun.get()
+        both.stream.back.put_nowait(message)
+        assert type(await call) is Unavailable
+
+
+async def test_an_answer_by_itself_may_be_large() -> None:
+    async def send(_body: bytes, _meta: CallMeta) -> bytes:
+        return bytes(READ_BYTES_MAX)
+
+    async with ends(send=send) as both:
+        assert len(await both.ask(b"", "/send")) == READ_BYTES_MAX
+
+
+async def test_refusals_that_are_not_taken_hold_up_what_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "_UNSENT_BYTES_MAX", 10_000)
+    async with ends() as both, asyncio.TaskGroup() as calls:
+        both.stream.takes.clear()
+        for _ in range(5):
+            both.stream.there.put_nowait(msgspec.msgpack.encode([(number, "/none") for number in range(50)]))
+        answer = calls.create_task(both.stream.answers.get())
+        await asyncio.wait([answer], timeout=0.1)
+        assert both.stream.there.qsize() == 3
+        both.stream.takes.set()
+        while not both.stream.there.empty():
+            await both.stream.answers.get()
 
 
 async def test_a_line_without_calls_ends() -> None:

@@ -11,13 +11,15 @@ import grpc.aio
 import msgspec
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]  # it ships no annotations
+from temporalio.api.enums.v1 import ResourceExhaustedScope
 
 from perdure.base.clock import SECOND_NS
 from perdure.base.errors import Bug, DeadlineExceeded, HostUnreachable, ResourceExhausted, Unavailable, Unimplemented
 from perdure.base.slots import ChainKey
 from perdure.cluster.roles import Call, HistoryPage, HistoryRead
+from perdure.rpc import lines
 from perdure.rpc.call import CallMeta, RawMethod
-from perdure.rpc.channels import ChannelOptions
+from perdure.rpc.channels import LINES_MAX, ChannelOptions
 from perdure.rpc.peers import Peers
 from perdure.rpc.role_handlers import INTERNAL_OPTIONS, history_methods
 from perdure.rpc.role_methods import HISTORY, MESSAGE_BYTES_MAX
@@ -232,6 +234,46 @@ async def test_what_is_too_large_is_not_sent() -> None:
             await peers._channel("127.0.0.1:1").call(
                 HISTORY["transact"], bytes(MESSAGE_BYTES_MAX + 1), 20.0, own_limit=True
             )
+
+
+async def test_many_calls_take_several_lines_and_a_host_with_them_all_full_is_not_suspected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lines, "FULL_AT", 2)
+    role = Waiting()
+    async with hosting(serving(role)) as (_, port), peering(ChannelOptions()) as (peers, suspected):
+        history = peers.history(f"127.0.0.1:{port}")
+        async with asyncio.TaskGroup() as calls:
+            begun = [calls.create_task(history.read_history(KEY, READ, Call())) for _ in range(2 * LINES_MAX)]
+            while len(role.calls) < len(begun):
+                await role.begun.wait()
+                role.begun.clear()
+            with pytest.raises(ResourceExhausted, match="too many calls") as raised:
+                await history.read_history(KEY, READ, Call())
+            assert raised.value.scope == ResourceExhaustedScope.RESOURCE_EXHAUSTED_SCOPE_SYSTEM
+            role.let.set()
+        assert {call.result() for call in begun} == {PAGE}
+        assert await history.read_history(KEY, READ, Call()) == PAGE
+    assert suspected == []
+
+
+async def test_a_line_that_met_a_limit_leaves_its_calls_in_doubt_and_its_host_unsuspected() -> None:
+    role = Waiting()
+    small = msgspec.structs.replace(INTERNAL_OPTIONS, transport_bytes_max=100_000)
+    async with hosting(serving(role), options=small) as (_, port), peering(ChannelOptions()) as (peers, suspected):
+        channel = peers._channel(f"127.0.0.1:{port}")
+        async with asyncio.TaskGroup() as calls:
+            body = HISTORY["read_history"].write(KEY, READ, Call())
+            begun = calls.create_task(outcome(channel.call(HISTORY["read_history"], body, 20.0, own_limit=True)))
+            await role.begun.wait()
+            large = calls.create_task(
+                outcome(channel.call(HISTORY["read_history"], bytes(200_000), 20, own_limit=True))
+            )
+        assert (type(begun.result()), type(large.result())) == (Unavailable, Unavailable)
+        # One with a message of its own fails alone, and clearly.
+        with pytest.raises(ResourceExhausted, match="larger than max"):
+            await channel.call(HISTORY["read_history"], bytes(2 * lines.MESSAGE_BYTES), 20.0, own_limit=True)
+    assert suspected == []
 
 
 async def test_an_answer_that_is_too_large_is_told() -> None:
