@@ -35,8 +35,8 @@ cassandra: setup ## a Cassandra node for `make dev ARGS="--store cassandra://127
 cluster: setup ## processes of each role on a Cassandra that runs (`make cassandra`), until Ctrl-C; ARGS="--history 3"
 	@$(BIN)/python -m tests.e2e.run_cluster $(ARGS)
 
-test: setup lint ## everything: checks and all suites; ARGS="-k timer"
-	$(BIN)/python -m pytest $(ARGS)
+test: setup lint ## everything: checks and all suites, in two lanes; ARGS="-k timer"
+	$(BIN)/python -m tests.lanes $(ARGS)
 
 check: setup lint tidy ## what must hold before a commit: style, types, directions, sizes
 
@@ -59,7 +59,7 @@ sim: setup ## whole clusters on virtual time under faults; SEEDS=500
 chaos: setup ## a cluster of processes on three Cassandra nodes under faults, judged after; SEED=1 ARGS="--minutes 3 --apart"
 	$(BIN)/python -m tests.chaos --seed $(SEED) $(ARGS)
 
-conformance: setup ## Perdure beside the reference server; N=2000 SEED=7 compares so many generated cases instead
+conformance: setup ## Perdure beside the reference server; ARGS=--cluster: as processes by role; N=2000 SEED=7 compares so many generated cases instead
 ifdef N
 	$(BIN)/python -m tests.conformance.generated.run --cases $(N) --seed $(SEED) $(ARGS)
 else

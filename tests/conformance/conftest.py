@@ -17,7 +17,15 @@ from tests.conformance.generated.comparing import Comparing, Verdict
 from tests.conformance.generated.plan import drawn
 from tests.conformance.harness.rpc import Client
 from tests.conformance.harness.scenario import Scenario, run_all
-from tests.conformance.harness.servers import Server, perdure_command, prepare, reference_command, running
+from tests.conformance.harness.servers import (
+    Server,
+    cluster_settings,
+    perdure_command,
+    prepare,
+    reference_command,
+    running,
+)
+from tests.e2e.clusters import cluster_of
 
 PERDURE = "perdure"
 CASSANDRA = "cassandra"
@@ -33,6 +41,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--reference-address", help="host:port of a reference server that runs already")
     group.addoption("--perdure-address", help="host:port of a Perdure that runs already")
+    group.addoption(
+        "--cluster",
+        action="store_true",
+        help="Perdure as a cluster of processes by role on a Cassandra of the tests, or that of --cassandra",
+    )
     group.addoption(
         "--store",
         help="where Perdure keeps its data: an address as `perdure dev --store` takes it, or `cassandra` for a node of"
@@ -117,7 +130,10 @@ async def _there(name: str, address: str) -> Server:
 
 
 async def _servers(
-    config: pytest.Config, stack: contextlib.AsyncExitStack, stored: tuple[str, ...]
+    config: pytest.Config,
+    stack: contextlib.AsyncExitStack,
+    stored: tuple[str, ...],
+    cluster: tuple[Keyspace, Path] | None,
 ) -> tuple[Server, Server]:
     address = config.getoption("--reference-address", None)
     reference = (
@@ -130,6 +146,11 @@ async def _servers(
     address = config.getoption("--perdure-address", None)
     if address:
         return reference, await _there(PERDURE, address)
+    if cluster is not None:
+        processes = await stack.enter_async_context(
+            cluster_of(*cluster, settings=cluster_settings(), frontend=1, history=2, matching=2)
+        )
+        return reference, await _there(PERDURE, processes.frontends[0])
     return reference, await stack.enter_async_context(running(PERDURE, perdure_command(), *stored))
 
 
@@ -154,12 +175,28 @@ def _on_cassandra(request: pytest.FixtureRequest) -> Iterator[tuple[str, ...]]:
 
 
 @pytest.fixture(scope="session")
-def comparison(request: pytest.FixtureRequest, stored: tuple[str, ...]) -> Iterator[Comparison]:
+def cluster(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Keyspace, Path] | None]:
+    """A keyspace and a folder for a cluster by role, if one was asked for."""
+    if not request.config.getoption("--cluster", False):
+        yield None
+        return
+    contact: Contact = request.getfixturevalue("cassandra")
+    keyspace = Keyspace(contact, f"conformance_cluster_{os.getpid()}")
+    yield keyspace, tmp_path_factory.mktemp("cluster")
+    drop_keyspace(contact.host, keyspace.name, contact.port)
+
+
+@pytest.fixture(scope="session")
+def comparison(
+    request: pytest.FixtureRequest, stored: tuple[str, ...], cluster: tuple[Keyspace, Path] | None
+) -> Iterator[Comparison]:
     """Both servers, running until the end of the session."""
     with asyncio.Runner() as runner:
         stack = contextlib.AsyncExitStack()
         try:
-            servers = runner.run(_servers(request.config, stack, stored))
+            servers = runner.run(_servers(request.config, stack, stored, cluster))
             yield Comparison(runner, servers, request.config.getoption("--transcripts", None))
         finally:
             runner.run(stack.aclose())
@@ -168,7 +205,7 @@ def comparison(request: pytest.FixtureRequest, stored: tuple[str, ...]) -> Itera
 @pytest.fixture(scope="session")
 def comparison_on_cassandra(request: pytest.FixtureRequest, comparison: Comparison) -> Iterator[Comparison]:
     """The reference beside a Perdure on Cassandra."""
-    for option in ("--store", "--perdure-address", "--reference-only"):
+    for option in ("--store", "--cluster", "--perdure-address", "--reference-only"):
         if request.config.getoption(option, None):
             pytest.skip(f"{option} says what to compare")
     with _on_cassandra(request) as arguments, comparison.beside(*arguments) as other:

@@ -15,6 +15,7 @@ from pathlib import Path
 from tests.cassandra.cql import drop_keyspace
 from tests.cassandra.fixtures import Contact, Keyspace
 from tests.cassandra.node import answers
+from tests.conformance.harness.servers import cluster_settings
 from tests.e2e.clusters import cluster_of
 
 _ROLES = ("frontend", "history", "matching")
@@ -31,7 +32,18 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--dynamic-config-value", action="append", default=[], metavar="KEY=JSON", help="as of `perdure dev`"
     )
+    parser.add_argument(
+        "--conformance", action="store_true", help="with the settings that tests/conformance --perdure-address wants"
+    )
     return parser.parse_args()
+
+
+def settings_of(given: argparse.Namespace) -> dict[str, object]:
+    """The configuration of each process."""
+    parts = (setting.partition("=") for setting in given.dynamic_config_value)
+    values = {key: json.loads(value) for key, _, value in parts}
+    settings = cluster_settings(values) if given.conformance else {"dynamic": {"values": values}}
+    return {"history": {"shards": given.shards}, **settings}
 
 
 async def run(given: argparse.Namespace) -> None:
@@ -39,14 +51,11 @@ async def run(given: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    parts = (setting.partition("=") for setting in given.dynamic_config_value)
-    values = {key: json.loads(value) for key, _, value in parts}
-    settings: dict[str, object] = {"history": {"shards": given.shards}, "dynamic": {"values": values}}
     counts = {role: getattr(given, role) for role in _ROLES}
     keyspace = Keyspace(Contact(given.cassandra), given.keyspace)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            async with cluster_of(keyspace, Path(folder), settings=settings, **counts) as cluster:
+            async with cluster_of(keyspace, Path(folder), settings=settings_of(given), **counts) as cluster:
                 sys.stdout.write(f"frontends: {', '.join(cluster.frontends)}; logs in {folder}. Ctrl-C ends it.\n")
                 sys.stdout.flush()
                 await stop.wait()

@@ -6,6 +6,7 @@ Invariant: a process that was started here is gone when the context ends, whatev
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -13,9 +14,10 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from temporalio.api.enums.v1 import common_pb2 as enums
 from temporalio.api.operatorservice.v1 import request_response_pb2 as operator
@@ -33,6 +35,9 @@ SETTINGS = (
     "frontend.WorkflowTimeSkippingEnabled=true",
     'callback.allowedAddresses=[{"Pattern":"127.0.0.1:*","AllowInsecure":true},{"Pattern":"*.secure.test"}]',
 )
+# What `start-dev` is given besides, for a cluster by role: its rates are open, and it keeps what has closed for a day.
+_OPEN = 100_000
+_OPEN_RATES = ("frontend.rps", "frontend.namespaceRPS", "frontend.namespaceRPS.visibility", "frontend.namespaceCount")
 SEARCH_ATTRIBUTES = {
     "CustomKeywordField": enums.INDEXED_VALUE_TYPE_KEYWORD,
     "CustomIntField": enums.INDEXED_VALUE_TYPE_INT,
@@ -65,6 +70,17 @@ def perdure_command() -> list[str]:
     """The command line of Perdure, as the interpreter that runs the tests would start it."""
     beside = Path(sys.executable).parent / "perdure"
     return [str(beside)] if beside.exists() else [sys.executable, "-m", "perdure.server.main"]
+
+
+def cluster_settings(values: Mapping[str, object] = MappingProxyType({})) -> dict[str, object]:
+    """The configuration with which processes by role answer as `start-dev` with SETTINGS. `values`: dynamic ones that
+    win over these.
+    """
+    wanted = {key: json.loads(value) for key, _, value in (setting.partition("=") for setting in SETTINGS)}
+    return {
+        "namespaces": [{"name": NAMESPACE, "retention": "24h"}],
+        "dynamic": {"values": {**wanted, **dict.fromkeys(_OPEN_RATES, _OPEN), **values}},
+    }
 
 
 def _free_port() -> int:
