@@ -33,6 +33,7 @@ from perdure.base.errors import (
     OperationsFailed,
     PerdureError,
     ResourceExhausted,
+    ShardElsewhere,
     ShardLost,
     Unavailable,
 )
@@ -158,8 +159,9 @@ class Updates:
         ends_ns = self._ends_ns(call, longest_ns)
         begun: StartWorkflowExecutionResponse | None = None
         repeated = False
+        begin = None
         while True:
-            begin = await self._begin(watch)
+            begin = await (self._begin(watch) if begin is None else self._again(watch))
             assert isinstance(begin.reply, StartedWithUpdate)
             started = begun or begin.reply.start
             try:
@@ -184,8 +186,9 @@ class Updates:
         """Wait for the stage; where the workflow goes on as another run, in that one."""
         longest_ns = (await self._service.limits(watch.key)).long_poll_ns
         ends_ns = self._ends_ns(watch.call, longest_ns)
+        begin = None
         while True:
-            begin = await self._begin(watch)
+            begin = await (self._begin(watch) if begin is None else self._again(watch))
             try:
                 return await self._finish(watch, begin, ends_ns, longest_ns)
             except _Released:
@@ -214,6 +217,15 @@ class Updates:
             self._forget(waiter)
             raise
         return _Begun(waiter, reply, chains)
+
+    async def _again(self, watch: "_Watch") -> "_Begun":
+        """Begin once more. If the shard has gone, its caller begins anew, but not because nothing was done."""
+        try:
+            return await self._begin(watch)
+        except ShardElsewhere as elsewhere:
+            if type(watch.request) is FindUpdate:
+                raise
+            raise Unavailable(elsewhere.message) from elsewhere
 
     async def _finish(self, watch: "_Watch", begun: "_Begun", ends_ns: int, longest_ns: int) -> Reached:
         waiter, seen = begun.waiter, _seen_in(begun.reply)

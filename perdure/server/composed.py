@@ -5,10 +5,11 @@ while calls to it have where to go.
 """
 
 import asyncio
+import math
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
@@ -61,8 +62,10 @@ class Composed(Protocol):
         """Take its place, and its shards. Raises Unavailable."""
         ...
 
-    async def settled(self) -> None:
-        """Return when everything has come that the start asked for, and calls have where to go."""
+    async def settled(self, within_s: float = math.inf) -> bool:
+        """Return when everything has come that the start asked for, and calls have where to go; False if that took too
+        long. From then on what is here serves, and the rest when it is ready: ask again.
+        """
         ...
 
     def serves(self, role: Role) -> bool:
@@ -114,8 +117,8 @@ class OneProcess:
     async def start(self, frontend_port: int) -> None:
         await self._part.shards.start()
 
-    async def settled(self) -> None:
-        await self._part.shards.settled()
+    async def settled(self, within_s: float = math.inf) -> bool:
+        return await _within(within_s, self._part.shards.settled())
 
     def serves(self, role: Role) -> bool:
         return bool(self._part.shards.owned())
@@ -150,7 +153,8 @@ class OfCluster:
         self._servers: dict[Role, RpcServer] = {}
         self._addresses: dict[str, str] = {}
         self._told: dict[Role, bool] = {}
-        self._has_settled = False
+        self._ready: set[Role] = set()  # they were so once: what others lack later is not theirs
+        self._is_late = False
         self.ground = ground
         self.directory = self._host.directory
         self.history = self._host.history
@@ -216,18 +220,27 @@ class OfCluster:
         if any(is_loopback(address.rpartition(":")[0]) for address in addresses.values()):
             log.warning("other machines can't reach this one: see listen and cluster.advertise", addresses=addresses)
 
-    async def settled(self) -> None:
+    async def settled(self, within_s: float = math.inf) -> bool:
+        if await _within(within_s, self._all_ready()):
+            return True
+        self._is_late = True
+        return False
+
+    async def _all_ready(self) -> None:
         while True:
             if self._host.is_settled():
-                self._has_settled = True
                 return
             await asyncio.sleep(_LOOK_S)
 
     def serves(self, role: Role) -> bool:
         host = self._host.membership.host
-        if not self._has_settled or host not in self._host.membership.view.serving(role):
+        if host not in self._host.membership.view.serving(role):
             return False
-        return role is not Role.HISTORY or self._host.has_shards()
+        if role is Role.HISTORY and not self._host.has_shards():
+            return False
+        if role not in self._ready and (self._host.is_ready(role) or (self._is_late and role is Role.HISTORY)):
+            self._ready.add(role)
+        return role in self._ready
 
     async def tell_health(self) -> None:
         for role, server in self._servers.items():
@@ -246,6 +259,16 @@ class OfCluster:
     async def stop(self) -> None:
         await self.drain(0)
         await self._host.stop()
+
+
+async def _within(limit_s: float, work: Coroutine[Any, Any, None]) -> bool:
+    """Whether it was done in time."""
+    try:
+        async with asyncio.timeout(None if limit_s == math.inf else limit_s):
+            await work
+    except TimeoutError:
+        return False
+    return True
 
 
 def _spans(ground: Ground) -> Spans | None:

@@ -125,14 +125,21 @@ class Host:
         await self.membership.serving()
 
     def is_settled(self) -> bool:
-        """Whether calls have where to go: all roles have hosts, and this one the shards that it should."""
+        """Whether all of its roles are ready."""
+        return all(map(self.is_ready, self._roles))
+
+    def is_ready(self, role: Role) -> bool:
+        """Whether calls of this role have where to go. A frontend's go to the other roles, so it needs some of each; a
+        history's to its shards; what those want from matching, and matching from them, waits for them to come.
+        """
+        if role is Role.MATCHING:
+            return True
+        if role is Role.HISTORY:
+            assert self.history is not None
+            wanted = self._wanted(self.membership.view)
+            return wanted is not None and wanted <= {shard.shard_id for shard in self.history.shards.owned()}
         rings = Rings(self.membership.view)
-        if not rings.hosts(Role.HISTORY) or not rings.hosts(Role.MATCHING):
-            return False
-        if self.history is None:
-            return self._map.map is not None
-        found = self._wanted(self.membership.view)
-        return found is not None and found <= {shard.shard_id for shard in self.history.shards.owned()}
+        return self._map.map is not None and bool(rings.hosts(Role.HISTORY)) and bool(rings.hosts(Role.MATCHING))
 
     def has_shards(self) -> bool:
         """Whether its history role has a shard, or should have none."""

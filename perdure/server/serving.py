@@ -1,7 +1,8 @@
 """A server, whichever roles it has, on a store, until it is told to stop.
 
-Invariant: health says SERVING from when all that should be here is, or was waited for, until the process is told to
-stop, but while there is no shard at all.
+Invariant: health says SERVING of a role from when calls to it have where to go, or a history's shards were waited for,
+until the process is told to stop, but while there is no shard at all. Roles start in any order, and none waits for one
+that it can do without.
 """
 
 import asyncio
@@ -249,11 +250,14 @@ class Server:
 
     async def _settle(self) -> None:
         """Wait for what the start asked for, but not for ever: what is here should serve."""
-        try:
-            async with asyncio.timeout(_SHARDS_S):
-                await self._roles.settled()
-        except TimeoutError:
-            log.warning("serving, though not all is here that should be", roles=list(self._options.roles))
+        if not await self._roles.settled(_SHARDS_S):
+            log.warning("not all is here that should be", roles=list(self._options.roles))
+            self._background.spawn(self._settle_late(), "what should be here")
+
+    async def _settle_late(self) -> None:
+        await self._roles.settled()
+        log.info("all is here now", roles=list(self._options.roles))
+        await self._tell()
 
     async def _keep_names(self) -> None:
         """Know the names of namespaces that others make: limits and metrics are by them."""

@@ -1,10 +1,11 @@
 """Who waits for an update is told when it gets there, or that it won't, and leaves nothing behind."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
-from perdure.base.errors import OperationsFailed
+from perdure.base.errors import OperationsFailed, ShardElsewhere
 from perdure.history import updates
 from perdure.server.cluster import Options
 from perdure.shards.options import ShardOptions
@@ -244,6 +245,36 @@ def test_a_start_with_an_update_finds_the_run_that_goes_on_and_so_does_who_polls
         return start.start_workflow.started, others, [result_of(reply.outcome) for reply in replies]
 
     assert run_virtual(play()) == (False, [True, True], ["done", "done"])
+
+
+class _Moved:
+    """What decides, once the shard has moved."""
+
+    def __init__(self, service: Any) -> None:
+        self._service = service
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._service, name)
+
+    async def observe(self, *_arguments: object) -> Any:
+        raise ShardElsewhere("The shard is not here.", "other")
+
+
+def test_once_something_was_begun_nobody_hears_that_nothing_was_done() -> None:
+    async def play() -> list[str]:
+        house = await _house()
+        asked = update(house, "u"), poll(house, "u"), start_with_update(house, "u", "mine")
+        await house.start("w", "mine")
+        task = await house.poll()
+        async with asyncio.TaskGroup() as group:
+            waiting = [group.create_task(fate(call)) for call in asked]
+            await soon()
+            service = house.roles.history._updates
+            service._service = _Moved(service._service)
+            await house.complete(task, continue_as_new())
+        return [str(call.result()).partition(":")[0] for call in waiting]
+
+    assert run_virtual(play()) == ["Unavailable", "ShardElsewhere", "Unavailable"]
 
 
 def test_a_workflow_that_was_used_and_closes_is_started_again_for_its_update() -> None:
