@@ -106,6 +106,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     reported_problems_min: int = 5  # workflow tasks that fail in a row until lists say so; 0 = never
     waiting_polls_max: int = 1_200
     host_rps: int = 2_400
+    # Of other hosts' calls to one history, to one matching host; 0 = any number. Not the reference's 3,000 and 1,200:
+    # a host of its is many cores, whose store is spared; one of ours is a core, bounded by what is in memory, and
+    # takes several times as many where machines are fast.
+    history_rps: int = 0
+    matching_rps: int = 0
     namespace_rps: int = 2_400
     visibility_rps: int = 10
     burst_ratio: float = 2.0

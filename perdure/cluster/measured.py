@@ -54,7 +54,7 @@ _KEPT_MAX = 1_000
 NameOf = Callable[[str], str]
 
 # Class of a request -> the operation that dashboards know; others are called by their class.
-_OPERATIONS = {
+OPERATIONS = {
     "StartWorkflow": "StartWorkflowExecution",
     "SignalWorkflow": "SignalWorkflowExecution",
     "SignalWithStart": "SignalWithStartWorkflowExecution",
@@ -106,7 +106,7 @@ class _Link:
         return spans.follow(f"{self._role}.{name}", self._caller, followed)
 
     def _made(self, operation: str | type, namespace_id: str) -> Traffic:
-        name = operation if isinstance(operation, str) else _OPERATIONS.get(operation.__name__, operation.__name__)
+        name = operation if isinstance(operation, str) else OPERATIONS.get(operation.__name__, operation.__name__)
         namespace = self._name_of(namespace_id)
         traffic = self._traffic(name, namespace)
         known = self._by_operation.setdefault(operation, {})

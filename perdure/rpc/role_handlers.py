@@ -5,7 +5,8 @@ the caller learns no more than that it was ours; a caller that goes away or is o
 more. Refuses to know what a method does.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -22,6 +23,8 @@ from perdure.rpc.status import INTERNAL_MESSAGE
 
 log = structlog.get_logger(__name__)
 _NEVER_MS = 2**31 - 1  # as gRPC has it
+# The name of a role's method, and its arguments. Raises what refuses the call.
+Admit = Callable[[str, Sequence[Any]], None]
 
 # Of a listener for other hosts. Hosts know when to leave each other, so no connection is ended for its age; they ping
 # each other every few seconds.
@@ -37,24 +40,32 @@ INTERNAL_OPTIONS = ServerOptions(
 )
 
 
-def history_methods(role: HistoryRole, host: ShardHost) -> dict[str, RawMethod]:
-    """What a history host serves."""
-    return {**_served(HISTORY, role), **_served(SHARD_HOST, host)}
+def _admit_all(method: str, arguments: Sequence[Any]) -> None:
+    """There is no limit."""
 
 
-def matching_methods(role: MatchingRole) -> dict[str, RawMethod]:
+def history_methods(role: HistoryRole, host: ShardHost, admit: Admit = _admit_all) -> dict[str, RawMethod]:
+    """What a history host serves. `admit` is for the role: a shard's moves are never refused."""
+    return {**_served(HISTORY, role, admit), **_served(SHARD_HOST, host, _admit_all)}
+
+
+def matching_methods(role: MatchingRole, admit: Admit = _admit_all) -> dict[str, RawMethod]:
     """What a matching host serves."""
-    return _served(MATCHING, role)
+    return _served(MATCHING, role, admit)
 
 
-def _served(methods: Mapping[str, RoleMethod], role: Any) -> dict[str, RawMethod]:
-    return {method.path: RawMethod(_handler(method, getattr(role, name))) for name, method in methods.items()}
+def _served(methods: Mapping[str, RoleMethod], role: Any, admit: Admit) -> dict[str, RawMethod]:
+    return {
+        method.path: RawMethod(_handler(method, getattr(role, name), partial(admit, name)))
+        for name, method in methods.items()
+    }
 
 
-def _handler(method: RoleMethod, act: Callable[..., Any]) -> RawHandler:
+def _handler(method: RoleMethod, act: Callable[..., Any], admit: Callable[[Sequence[Any]], None]) -> RawHandler:
     async def handle(body: bytes, meta: CallMeta) -> bytes:
         try:
             arguments = method.read(body)
+            admit(arguments)
             if method.call_at >= 0 and meta.timeout_ns:
                 arguments[method.call_at] = _hurried(arguments[method.call_at], meta.timeout_ns)
             reply = method.write_reply(await act(*arguments))

@@ -28,6 +28,7 @@ from perdure.server.cluster import Ground, HistoryPart, LocalDirectory, matching
 from perdure.server.host import Host
 from perdure.server.operations import SoleOperations
 from perdure.server.options import Listener, ServingOptions
+from perdure.server.role_rates import history_rates, matching_rates
 from perdure.server.stores import InCassandra
 
 if TYPE_CHECKING:
@@ -174,10 +175,13 @@ class OfCluster:
     async def listen(self) -> None:
         host = self._host
         if host.history_for_others is not None:
-            methods = history_methods(host.history_for_others, host.shard_host)
+            admit = history_rates(self.ground.options.limits, self.ground.clock)
+            methods = history_methods(host.history_for_others, host.shard_host, admit)
             await self._listen(Role.HISTORY, methods, self._options.history)
         if host.matching_for_others is not None:
-            await self._listen(Role.MATCHING, matching_methods(host.matching_for_others), self._options.matching)
+            admit = matching_rates(self.ground.options.limits, self.ground.clock)
+            methods = matching_methods(host.matching_for_others, admit)
+            await self._listen(Role.MATCHING, methods, self._options.matching)
 
     async def _listen(self, role: Role, methods: Mapping[str, RawMethod], listener: Listener) -> None:
         at = await advertised(self._options.advertise, listener.ip)

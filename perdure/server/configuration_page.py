@@ -53,6 +53,12 @@ that match, the most specific one holds, and of equals the first. A value that i
 former one stays, and the metric `dynamic_config_faults` is above 0 until it is put right. A key that is not known is
 logged. A server doesn't start with a faulty value under `dynamic.values`, or with a file that can't be read.
 
+`history.rps` and `matching.rps` are calls a second that one host of the role takes from other hosts; 0, any number, is
+the default, for callers are limited at frontends, and memory is bounded anyway. The reference's are 3,000 and 1,200,
+for hosts of many cores. One of these is a core, which carries some thousands of calls to history a second, or about
+ten thousand polls. Refused is, what matters least first, what clients and workers ask: never what roles do for
+one another, nor a shard's move.
+
 | key | default | for | a change applies |
 |---|---|---|---|
 """

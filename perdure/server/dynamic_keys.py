@@ -1,7 +1,7 @@
 """Which dynamic configuration keys there are: those that self-hosters know, where the thing they configure exists here.
 
-Invariant: every key sets a field that something reads; the defaults are the fields' own, which are the reference's.
-What people set elsewhere and is not here is listed, with the reason.
+Invariant: every key sets a field that something reads; the defaults are the fields' own, which are the reference's
+but where the field says why not. What people set elsewhere and is not here is listed, with the reason.
 """
 
 from enum import StrEnum
@@ -79,6 +79,8 @@ _ALL = (
     Key("frontend.workflowTimeSkippingEnabled", NAMESPACE, "limits", "time_skipping", flag),
     Key("frontend.workflowTimeSkippingMaxSkipPerSession", NAMESPACE, "limits", "time_skips_max", whole),
     Key("frontend.rps", GLOBAL, "limits", "host_rps", whole),
+    Key("history.rps", GLOBAL, "limits", "history_rps", count),
+    Key("matching.rps", GLOBAL, "limits", "matching_rps", count),
     Key("frontend.namespaceRPS", NAMESPACE, "limits", "namespace_rps", whole),
     Key("frontend.namespaceRPS.visibility", NAMESPACE, "limits", "visibility_rps", whole),
     Key("frontend.namespaceBurstRatio", NAMESPACE, "limits", "burst_ratio", number),
@@ -171,8 +173,6 @@ ABSENT: dict[str, str] = {
     "frontend.keepAlivePermitWithoutStream": "pings without a call are always permitted",
     "frontend.enableServerVersionCheck": "no version is asked for anywhere",
     "frontend.throttledLogRPS": "no log is written by rate",
-    "history.rps": "callers are limited at the frontend; history bounds its memory",
-    "matching.rps": "callers are limited at the frontend; matching bounds its memory",
     "history.hostLevelCacheMaxSize": "the cache is bounded in bytes: history.hostLevelCacheMaxSizeBytes",
     "history.cacheSizeBasedLimit": "the cache is bounded in bytes: history.hostLevelCacheMaxSizeBytes",
     "worker.perNamespaceWorkerCount": _NO_WORKER,
