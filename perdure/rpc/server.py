@@ -10,6 +10,7 @@ Refuses to know what any method means.
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -38,12 +39,21 @@ log = structlog.get_logger(__name__)
 _OTHER_SERVICES = frozenset({health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME})
 _FAREWELL_S = 0.2
 _NO_META = CallMeta()
+# What gRPC itself logs, with a traceback, of a status or reply that found its call over: out of time in that moment.
+_OVER = "ExecuteBatchError raised in core by"
 _HEADERS = {
     "client-name": "client_name",
     "client-version": "client_version",
     "authorization": "authorization",
     HEADER: HEADER,
 }
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(_OVER)
+
+
+logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
 
 if TYPE_CHECKING:
     # Generic in the stubs only.
