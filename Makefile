@@ -17,11 +17,13 @@ help: ## list the commands
 
 setup: $(STAMP) ## make .venv with exactly what requirements.lock says (does nothing when it is up to date)
 
-$(STAMP): pyproject.toml requirements.lock
+$(BIN)/uv: # of the version that the lock has
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > $(VENV)/uv.txt
-	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
+
+$(STAMP): pyproject.toml requirements.lock | $(BIN)/uv
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -97,12 +99,13 @@ kubernetes: setup ## a real Kubernetes here, the chart installed, its pods scale
 	tests/kubernetes/image.sh $(CACHE)/kubernetes
 	$(BIN)/python -m tests.kubernetes.run --folder $(CACHE)/kubernetes --tools $(TOOLS) $(ARGS)
 
-lock: setup ## bring requirements.lock in line with pyproject.toml; ARGS="--upgrade-package grpcio"
+lock: | $(BIN)/uv ## bring requirements.lock in line with pyproject.toml, and .venv with that; ARGS="--upgrade-package grpcio"
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 		--custom-compile-command "make lock" --all-extras --group dev $(ARGS) --output-file requirements.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 		--custom-compile-command "make lock" --all-extras --constraint requirements.lock \
 		--output-file deploy/docker/requirements.lock pyproject.toml
+	@$(MAKE) --no-print-directory setup ARGS=
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -19,10 +19,10 @@ import structlog
 
 from perdure.base.clock import SECOND_NS, Clock
 from perdure.base.errors import InvalidArgument
+from perdure.base.files import read_file
 
 log = structlog.get_logger(__name__)
 CHECK_NS = SECOND_NS
-FILE_BYTES_MAX = 1 << 20
 # Who a certificate is for: gRPC's name of a property -> how a rule names its kind.
 _KINDS = {"x509_common_name": "cn", "peer_dns": "dns", "peer_uri": "uri"}
 _OTHER_SIDE = "a certificate of another name"
@@ -201,16 +201,7 @@ def _stamp(path: str) -> tuple[int, int, int]:
 
 
 def _contents(path: str) -> bytes:
-    if not path:
-        return b""
-    try:
-        with Path(path).open("rb") as file:
-            body = file.read(FILE_BYTES_MAX + 1)
-    except OSError as error:
-        raise InvalidArgument(f"{path}: {error.strerror or error}") from error
-    if len(body) > FILE_BYTES_MAX:
-        raise InvalidArgument(f"{path}: larger than {FILE_BYTES_MAX >> 20} MiB, that is no certificate")
-    return body
+    return read_file(path, "certificate") if path else b""
 
 
 def _configuration(pems: _Pems) -> grpc.ServerCertificateConfiguration:

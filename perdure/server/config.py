@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from perdure.base.errors import InvalidArgument
+from perdure.base.files import read_file
 from perdure.server.config_cassandra import CassandraSection
 from perdure.server.config_fields import (
     A_LIST,
@@ -31,7 +32,7 @@ from perdure.server.config_fields import (
 )
 from perdure.server.config_security import AuditSection, AuthSection, TlsSection
 from perdure.server.config_telemetry import TelemetrySection
-from perdure.server.yaml_files import parse_yaml, read_file
+from perdure.server.yaml_files import parse_yaml
 
 PREFIX = "PERDURE_"
 RoleName = Literal["frontend", "history", "matching", "all"]

@@ -5,6 +5,7 @@ from functools import partial
 
 from perdure.base.clock import SECOND_NS
 from perdure.base.errors import InvalidArgument
+from perdure.base.files import read_file
 from perdure.cluster.members import Role
 from perdure.server.config import Config, DynamicSection, NamespaceSection
 from perdure.server.dynamic import Dynamic, Settings, checked
@@ -17,7 +18,7 @@ from perdure.server.options import (
 )
 from perdure.server.security import Security
 from perdure.server.stores import Choice, InCassandra, InFile
-from perdure.server.yaml_files import parse_yaml, read_file
+from perdure.server.yaml_files import parse_yaml
 
 
 def serving_options(config: Config, roles: Sequence[str] = ()) -> tuple[ServingOptions, list[str]]:

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 import structlog
 
 from perdure.base.errors import InvalidArgument
+from perdure.base.files import read_file
 from perdure.base.tasks import Background
 from perdure.server.dynamic import Dynamic, checked, parse
 from perdure.server.dynamic_keys import KEYS
 from perdure.server.measured import DynamicConfigMeter
-from perdure.server.yaml_files import parse_yaml, read_file
+from perdure.server.yaml_files import parse_yaml
 
 log = structlog.get_logger(__name__)
 # Well within the ten seconds in which a change has to apply.

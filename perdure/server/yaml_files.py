@@ -1,25 +1,10 @@
-"""YAML files as keys and values. Invariant: bounded in bytes; no error shows a piece of a file: it may be secret."""
+"""YAML files as keys and values. Invariant: no error shows a piece of a file: it may be secret."""
 
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from perdure.base.errors import InvalidArgument
-
-FILE_BYTES_MAX = 1 << 20
-
-
-def read_file(path: str) -> bytes:
-    """The bytes of a file of any kind that is small enough. Raises InvalidArgument."""
-    try:
-        with Path(path).open("rb") as file:
-            body = file.read(FILE_BYTES_MAX + 1)
-    except OSError as error:
-        raise InvalidArgument(f"{path}: {error.strerror or error}") from error
-    if len(body) > FILE_BYTES_MAX:
-        raise InvalidArgument(f"{path}: larger than {FILE_BYTES_MAX >> 20} MiB, that is no configuration")
-    return body
 
 
 def parse_yaml(path: str, body: bytes, expected: str) -> dict[str, Any]:

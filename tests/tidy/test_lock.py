@@ -1,8 +1,12 @@
 """requirements.lock holds what pyproject.toml asks for, with a hash for each file."""
 
 import re
+import shutil
+import subprocess
 import tomllib
+from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -48,3 +52,10 @@ def test_an_unmet_requirement_is_found() -> None:
 def test_every_pin_has_a_hash() -> None:
     lock = (ROOT / "requirements.lock").read_text()
     assert len(_PIN.findall(lock)) == len(re.findall(r"^\S+==.*\\\n    --hash=sha256:", lock, re.MULTILINE))
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+def test_make_lock_installs_what_it_has_locked(tmp_path: Path) -> None:
+    asked = ("make", "--dry-run", "lock", f"VENV={tmp_path / 'venv'}")
+    said = subprocess.run(asked, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert re.findall(r"/uv pip (compile|sync)", said) == ["compile", "compile", "sync"]

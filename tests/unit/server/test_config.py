@@ -8,12 +8,12 @@ import yaml
 
 from perdure.base.clock import SECOND_NS
 from perdure.base.errors import InvalidArgument
+from perdure.base.files import FILE_BYTES_MAX
 from perdure.server.config import Config, load, show, variables
 from perdure.server.config_cassandra import CassandraSection, TlsSection
 from perdure.server.configured import serving_options
 from perdure.server.dynamic import Settings, checked, with_parsed
 from perdure.server.stores import InCassandra, InFile
-from perdure.server.yaml_files import FILE_BYTES_MAX
 from perdure.store.cassandra.options import CassandraOptions, Tls
 
 SAMPLE = Path(__file__).parents[3] / "docs" / "perdure.yaml"
