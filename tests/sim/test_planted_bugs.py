@@ -286,4 +286,4 @@ def a_delta_is_left_out_of_the_log(patch: Patch) -> None:
 @pytest.mark.parametrize(("rules", "plant"), PLANTS.all, ids=PLANTS.names)
 def test_a_planted_bug_is_found(rules: set[int], plant: Plant, monkeypatch: Patch) -> None:
     plant(monkeypatch)
-    must_be_found(rules)
+    must_be_found(rules, plant=plant)

@@ -126,4 +126,4 @@ def every_run_of_a_chain_calls(patch: Patch) -> None:
 @pytest.mark.parametrize(("rules", "plant"), PLANTS.all, ids=PLANTS.names)
 def test_a_planted_bug_is_found(rules: set[int], plant: Plant, monkeypatch: Patch) -> None:
     plant(monkeypatch)
-    must_be_found(rules)
+    must_be_found(rules, plant=plant)

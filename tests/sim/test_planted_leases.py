@@ -20,4 +20,4 @@ def owners_answer_without_a_lease(patch: Patch) -> None:
 @pytest.mark.parametrize(("rules", "plant"), PLANTS.all, ids=PLANTS.names)
 def test_a_planted_bug_is_found(rules: set[int], plant: Plant, monkeypatch: Patch) -> None:
     plant(monkeypatch)
-    must_be_found(rules)
+    must_be_found(rules, plant=plant)

@@ -80,4 +80,4 @@ def who_draws_an_epoch_overlooks_a_reshaping(patch: Patch) -> None:
 @pytest.mark.parametrize(("rules", "plant"), PLANTS.all, ids=PLANTS.names)
 def test_a_planted_bug_is_found(rules: set[int], plant: Plant, monkeypatch: Patch) -> None:
     plant(monkeypatch)
-    must_be_found(rules, _SEEDS)
+    must_be_found(rules, _SEEDS, plant)

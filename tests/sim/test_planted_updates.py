@@ -41,4 +41,4 @@ def everybody_is_told_what_the_newest_update_came_to(patch: Patch) -> None:
 @pytest.mark.parametrize(("rules", "plant"), PLANTS.all, ids=PLANTS.names)
 def test_a_planted_bug_is_found(rules: set[int], plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)
-    must_be_found(rules)
+    must_be_found(rules, plant=plant)
