@@ -38,6 +38,7 @@ from perdure.cluster.roles import (
     WorkersFound,
     registry_of,
 )
+from perdure.matching.allowance import Allowance
 from perdure.matching.bounds import Room
 from perdure.matching.measured import QueueMeters
 from perdure.matching.owning import GUEST_NS, Ownership
@@ -71,7 +72,6 @@ class MatchingService:
         meters: QueueMeters | None = None,
     ) -> None:
         self._clock = clock
-        self._limits = limits
         self._meters = meters = meters or QueueMeters()
         self._background = Background(on_error)
         room = room or Room()
@@ -93,7 +93,7 @@ class MatchingService:
         meters.on_read(lambda: [partition.look() for partition in self._partitions.values()])
         self._workers = Workers()
         self._partitions: dict[QueueKey, Partition] = {}
-        self._waiting: dict[str, int] = {}  # namespace id -> polls
+        self._allowance = Allowance(limits, meters.name_of)
         self._instances: dict[_Instance, set[Waiter]] = {}
         self._shut_down: dict[_Instance, int] = {}  # until when, in order
         self._questions: dict[QueryToken, Question] = {}
@@ -105,6 +105,7 @@ class MatchingService:
     def follow(self, membership: Watched) -> None:
         """From now on have only the partitions that the members' view gives this host; on its loop."""
         self._ownership = Ownership(membership, self._clock)
+        self._allowance.see(membership.view)
         self._unfollow = membership.subscribe(self._disown)
 
     @property
@@ -133,23 +134,22 @@ class MatchingService:
 
     async def poll(self, poll: Poll, call: Call) -> bytes:
         await self._admit(poll.partition)
-        namespace_id = poll.partition.namespace_id
-        instance = (namespace_id, poll.worker_instance_key)
+        instance = (poll.partition.namespace_id, poll.worker_instance_key)
         if poll.worker_instance_key and self._is_shut_down(instance):
             return b""
-        waiting = self._waiting.get(namespace_id, 0)
-        if waiting >= self._limits.of(self._meters.name_of(namespace_id)).waiting_polls_max:
-            raise ResourceExhausted(
-                "namespace concurrent poller limit exceeded",
-                ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_CONCURRENT_LIMIT,
-            )
+        self._allowance.enter(poll.partition)
+        try:
+            return await self._wait(poll, call, instance)
+        finally:
+            self._allowance.leave(poll.partition)
+
+    async def _wait(self, poll: Poll, call: Call, instance: _Instance) -> bytes:
         partition = self._partitions.get(poll.partition) or self._load(poll.partition)
         partition.admit(poll.partitions)
         root, branch = root_of(poll.partition)
         # What a worker gets is of the queue, wherever it waits.
         known = msgspec.structs.replace(poll, partition=root) if branch else poll
         waiter = Waiter(known, call, self._clock.monotonic_ns())
-        self._waiting[namespace_id] = waiting + 1
         if poll.worker_instance_key:
             self._instances.setdefault(instance, set()).add(waiter)
         try:
@@ -287,6 +287,7 @@ class MatchingService:
 
     def _disown(self, view: View) -> None:
         """There is a new view: what it gives to others goes there."""
+        self._allowance.see(view)
         if self._ownership is not None and self._ownership.renew(view):
             for partition in [*self._guests, *self._partitions]:
                 self._see_off(partition)
@@ -333,12 +334,6 @@ class MatchingService:
         return instance in self._shut_down
 
     def _leave(self, instance: _Instance, waiter: Waiter) -> None:
-        namespace_id = instance[0]
-        left = self._waiting[namespace_id] - 1
-        if left:
-            self._waiting[namespace_id] = left
-        else:
-            del self._waiting[namespace_id]
         same = self._instances.get(instance)
         if same is not None:
             same.discard(waiter)

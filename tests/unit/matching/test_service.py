@@ -165,17 +165,20 @@ async def test_what_fell_back_to_the_normal_queue_leaves_its_figures_alone() -> 
 
 
 @virtual
-async def test_too_many_polls_of_a_namespace_are_refused() -> None:
+async def test_too_many_polls_of_a_kind_in_a_namespace_are_refused_as_a_frontend_would() -> None:
     world = World(limits=Limits(waiting_polls_max=2))
     first = await world.waiting_poll()
-    await world.waiting_poll(poll(ACTIVITY))
+    await world.waiting_poll()
+    for _ in range(2):
+        await world.waiting_poll(poll(ACTIVITY))
     with pytest.raises(ResourceExhausted, match="namespace concurrent poller limit exceeded") as refused:
         await world.matching.poll(poll(), Call())
     assert refused.value.cause == ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_CONCURRENT_LIMIT
     first.cancel()
     await asyncio.wait([first])
-    await world.matching.offer(WORK, [offer(1)], figures())
-    assert task_of(await world.matching.poll(poll(), Call())) == "wf-1"
+    again = await world.waiting_poll()
+    again.cancel()
+    await asyncio.wait([again])
 
 
 @virtual
