@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 import orjson
 
 from perdure.testing.oplog import Op
-from tests.chaos.nemesis import Healed
+from tests.chaos.nemesis import LIVELY_S, Healed
+from tests.chaos.plan import Kind
+from tests.chaos.pulse import Phase, quantile
 
 # What a process may write of itself to its standard error and be well.
 _TRACE = re.compile(r"^Traceback ", re.MULTILINE)
@@ -26,15 +28,17 @@ _SHOP = ("start", "signal", "update", "query", "cancel", "result")
 
 @dataclass(slots=True)
 class Outcome:
-    """`wrong`: every rule that was broken, in words. `figures`: lines of the summary."""
+    """`wrong`: every rule that was broken, in words. `figures`, `tables`: the summary."""
 
     wrong: list[str] = field(default_factory=list)
     figures: list[tuple[str, str]] = field(default_factory=list)
+    tables: list[list[str]] = field(default_factory=list)
 
     def table(self) -> str:
         """The summary."""
         width = max((len(name) for name, _ in self.figures), default=0)
-        lines = [f"{name:{width}}  {value}" for name, value in self.figures]
+        lines = [line for table in self.tables for line in (*table, "")]
+        lines += [f"{name:{width}}  {value}" for name, value in self.figures]
         counted = Counter(self.wrong)
         return "\n".join([*lines, f"{len(self.wrong)} findings", *(f"  {what} ({n})" for what, n in counted.items())])
 
@@ -57,7 +61,12 @@ def unfired(planned: Iterable[str], fired: Mapping[str, int]) -> list[str]:
 
 def stuck(healed: Sequence[Healed]) -> list[str]:
     """What didn't answer in time after a fault."""
-    return [f"after {each.what}: {dark}" for each in healed for dark in each.dark]
+    late = [
+        f"after {each.what}: everything answered only after {each.seconds:.0f} s"
+        for each in healed
+        if each.seconds > LIVELY_S and not each.dark
+    ]
+    return late + [f"after {each.what}: {dark}" for each in healed for dark in each.dark]
 
 
 def defects_told(name: str, errors: str) -> list[str]:
@@ -82,3 +91,22 @@ def slowest(healed: Sequence[Healed]) -> str:
         return "-"
     worst = max(healed, key=lambda each: each.seconds)
     return f"{worst.seconds:.1f} s, after {worst.what}"
+
+
+def faults_table(planned: Iterable[Kind], fired: Mapping[Kind, int], healed: Sequence[Healed]) -> list[str]:
+    """A line for each kind: how often it fired, and how long it took until everything answered after it."""
+    lines = [f"{'fault':48} fired  heals: p50  longest"]
+    for kind in planned:
+        took = [each.seconds for each in healed if kind in each.kinds]
+        lines.append(f"{kind:48} {fired.get(kind, 0):5}  {quantile(took, 0.5):9.1f} {max(took, default=0.0):8.1f} s")
+    return lines
+
+
+def minutes_table(phases: Sequence[Phase]) -> list[str]:
+    """A line for each minute: starts by clients that repeat nothing."""
+    return [f"{phase.name:>12}: {phase.line()}" for phase in phases]
+
+
+def checks_table(counts: Mapping[str, int]) -> list[str]:
+    """A line for each kind of evidence: how much of it there is."""
+    return [f"{name:48} {count}" for name, count in counts.items()]

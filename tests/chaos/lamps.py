@@ -35,15 +35,7 @@ class Lamps:
 
     async def light(self) -> None:
         """Start them."""
-        described = await self._clients[0].call(DescribeNamespaceRequest(namespace=PROBE_NAMESPACE))
-        namespace_id = described.namespace_info.id
-        names: dict[int, str] = {}
-        for number in itertools.count():
-            name = f"lamp-{number}"
-            names.setdefault(slot_of(namespace_id, name) * self._count // SLOTS, name)
-            if len(names) == self._count:
-                break
-        self._names = [names[part] for part in sorted(names)]
+        self._names = await self.names("lamp", self._count)
         for name in self._names:
             await self._clients[0].call(
                 StartWorkflowExecutionRequest(
@@ -54,6 +46,18 @@ class Lamps:
                     request_id=name,
                 )
             )
+
+    async def names(self, word: str, count: int) -> list[str]:
+        """So many ids of workflows that begin with a word, one in each `count`th of the slots."""
+        described = await self._clients[0].call(DescribeNamespaceRequest(namespace=PROBE_NAMESPACE))
+        namespace_id = described.namespace_info.id
+        names: dict[int, str] = {}
+        for number in itertools.count():
+            name = f"{word}-{number}"
+            names.setdefault(slot_of(namespace_id, name) * count // SLOTS, name)
+            if len(names) == count:
+                break
+        return [names[part] for part in sorted(names)]
 
     async def all_shine(self, seconds: float) -> tuple[float, list[str]]:
         """Write to each, through each frontend, until it is acknowledged: how long that took, and what never was."""

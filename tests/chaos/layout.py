@@ -17,13 +17,14 @@ from tests.cassandra.cluster import CassandraCluster
 from tests.cassandra.fixtures import Contact, Keyspace
 from tests.chaos.wires import Wires
 from tests.e2e.clusters import ClusterProcesses, Place, RoleProcess
+from tests.e2e.processes import free_port
 
 SDK_NAMESPACE = "default"
 PARTY_NAMESPACES = ("one", "two")
 PROBE_NAMESPACE = "probes"
 _KEYSPACE = "chaos"
 _RATE = 1_000_000
-_LIMITS = ("frontend.rps", "frontend.namespaceRPS", "frontend.namespaceRPS.visibility", "frontend.globalNamespaceRPS")
+_LIMITS = ("frontend.rps", "frontend.namespaceRPS", "frontend.namespaceRPS.visibility")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +44,22 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What there is. `wires`: None where all processes are in one network. `clocks`: how far each is off, by name."""
+    """What there is. `wires`: None where all processes are in one network. `clocks`: how far each is off, by name.
+    `outside`: host:port where callbacks are received, if somebody does.
+    """
 
     nodes: CassandraCluster
     processes: ClusterProcesses
     wires: Wires | None
     clocks: Mapping[str, Path]
+    outside: str
 
     def of(self, role: str) -> list[RoleProcess]:
         """The processes of a role."""
         return [process for process in self.processes.by_name.values() if role in process.roles]
 
 
-def settings(nodes: Sequence[str], shards: int) -> dict[str, object]:
+def settings(nodes: Sequence[str], shards: int, outside: str) -> dict[str, object]:
     """The configuration of all processes, besides where they listen."""
     store = {"contact_points": list(nodes), "keyspace": _KEYSPACE, "replication": 3}
     names = (SDK_NAMESPACE, *PARTY_NAMESPACES, PROBE_NAMESPACE)
@@ -63,8 +67,23 @@ def settings(nodes: Sequence[str], shards: int) -> dict[str, object]:
         "store": {"cassandra": store},
         "history": {"shards": shards},
         "namespaces": [{"name": name} for name in names],
-        "dynamic": {"values": dict.fromkeys(_LIMITS[:3], _RATE)},
+        "dynamic": {
+            "values": {
+                **dict.fromkeys(_LIMITS, _RATE),
+                "callback.allowedAddresses": [{"Pattern": outside, "AllowInsecure": True}],
+                "callback.retryPolicy.maxInterval": "5s",
+            }
+        },
     }
+
+
+def _alone() -> tuple[str, ...]:
+    """The beginning of a command line that runs the rest in a session of its own: Linux shares a busy machine out by
+    sessions, and seven processes in one would starve. It ends with its parent, whatever ended that.
+    """
+    if not all(shutil.which(tool) for tool in ("setsid", "setpriv")):
+        return ()
+    return ("setsid", "setpriv", "--pdeathsig", "KILL")
 
 
 async def store_of(nodes: Sequence[str]) -> Store:
@@ -75,10 +94,13 @@ async def store_of(nodes: Sequence[str]) -> Store:
 
 @asynccontextmanager
 async def site_of(folder: Path, counts: Counts, *, apart: bool = False) -> AsyncIterator[Site]:
-    """All that runs, serving. `apart`: each process in a network of its own, which can be cut off; needs root."""
+    """All that runs, serving. `apart`: each process in a network of its own, which can be cut off.
+    Raises WiresMissing.
+    """
     async with AsyncExitStack() as stack:
         names = counts.names()
         wires = stack.enter_context(Wires.laid([name for _, name in names])) if apart else None
+        outside = f"{wires.outside if wires is not None else '127.0.0.1'}:{free_port()}"
         addresses = wires.node_addresses if wires is not None else free_addresses(3)
         nodes = CassandraCluster(folder / "cassandra", addresses)
         stack.callback(shutil.rmtree, folder / "cassandra", ignore_errors=True)
@@ -86,16 +108,17 @@ async def site_of(folder: Path, counts: Counts, *, apart: bool = False) -> Async
         nodes.start()
         clocks = {name: folder / f"{name}.clock" for _, name in names}
         keyspace = Keyspace(Contact(addresses[0]), _KEYSPACE)
+        config = settings(addresses, counts.shards, outside)
         processes = []
         for role, name in names:
-            place = Place(program=("-m", "tests.chaos.skewed", str(clocks[name])))
+            place = Place(through=_alone(), program=("-m", "tests.chaos.skewed", str(clocks[name])))
             if wires is not None:
-                place = Place(wires.address(name), wires.through(name), place.program)
-            process = RoleProcess(name, (role,), keyspace, folder / name, settings(addresses, counts.shards), place)
+                place = Place(wires.address(name), (*_alone(), *wires.through(name)), place.program)
+            process = RoleProcess(name, (role,), keyspace, folder / name, config, place)
             stack.push_async_callback(process.end)
             processes.append(process)
         cluster = ClusterProcesses(processes)
         # All at once they would make the schema side by side, on nodes that have only just met.
         await (await store_of(addresses)).close()
         await cluster.start()
-        yield Site(nodes, cluster, wires, clocks)
+        yield Site(nodes, cluster, wires, clocks, outside)

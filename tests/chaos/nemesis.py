@@ -7,8 +7,9 @@ it has happened. It doesn't judge the load.
 import asyncio
 import random
 import signal
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from tests.chaos.lamps import Lamps
@@ -20,20 +21,27 @@ from tests.e2e.clusters import RoleProcess, passes
 LIVELY_S = 30.0  # D: by then after a heal everything answers
 _LEASE_OVER_S = 8.0
 _SKEW_MS = 1_000
+_LOST_SHARE = 0.1  # each way; TCP sends again, so what isn't lost comes up to seconds late
 
 
 @dataclass(slots=True)
 class Healed:
-    """A fault that was taken back. `seconds`: until everything answered. `dark`: what didn't within `LIVELY_S`."""
+    """A fault that was taken back. `seconds`: until everything answered. `dark`: what didn't within `LIVELY_S`.
+    `kinds`: it, and what was beside it.
+    """
 
     what: str
     seconds: float
     dark: list[str]
+    kinds: tuple[Kind, ...] = ()
 
 
 @dataclass(slots=True)
 class Nemesis:
-    """`tried`: kinds that were to happen, `fired`: how often each has. `ended`: processes that ended by themselves."""
+    """`tried`: kinds that were to happen, `fired`: how often each has. `ended`: processes that ended by themselves.
+    `looks`: what says what is wrong whenever a fault is healed, `wrong`: what it said. `healed_ns`: when the last one
+    was taken back.
+    """
 
     site: Site
     shards: Shards
@@ -43,6 +51,9 @@ class Nemesis:
     healed: list[Healed] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
     says: Callable[[str], None] = lambda text: None
+    looks: list[Callable[[], Awaitable[list[str]]]] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    healed_ns: int = 0
 
     async def run(self, faults: Iterator[Fault], seconds: float) -> None:
         """One fault after the other, each healed before the next, until the time is over."""
@@ -55,12 +66,33 @@ class Nemesis:
             beside = f", and {fault.beside.kind}" if fault.beside is not None else ""
             self.says(f"{fault.kind}{beside}")
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._befall(fault))
+                group.create_task(self._happens(fault))
                 if fault.beside is not None:
-                    group.create_task(self._befall(fault.beside))
+                    group.create_task(self._happens(fault.beside))
+            self.healed_ns = time.time_ns()
             took, dark = await self._answers()
-            self.healed.append(Healed(f"{fault.kind}{beside}", took, dark))
+            kinds = (fault.kind,) if fault.beside is None else (fault.kind, fault.beside.kind)
+            self.healed.append(Healed(f"{fault.kind}{beside}", took, dark, kinds))
             self.says(f"  healed; all answers after {took:.1f} s" + "".join(f"\n  {each}" for each in dark[:5]))
+            for look in self.looks:
+                self.wrong += await look()
+
+    async def restart_everything(self) -> None:
+        """Kill every process and every node with -9, and start them on what is stored. Raises AssertionError."""
+        processes = [*self.site.processes.by_name.values()]
+        await asyncio.gather(*(process.kill() for process in processes))
+        nodes = self.site.nodes
+        for node in nodes.nodes:
+            await asyncio.to_thread(node.kill)
+        for node in nodes.nodes:
+            await asyncio.to_thread(node.begin)
+        for node in nodes.nodes:
+            await asyncio.to_thread(node.wait)
+        await asyncio.to_thread(nodes.settle)
+        for process in processes:
+            await process.start()
+        took, dark = await self._answers()
+        self.healed.append(Healed("a restart of everything", took, dark))
 
     async def _answers(self) -> tuple[float, list[str]]:
         """How long it took until each process serves, each slot has its shard, and each shard answers."""
@@ -72,6 +104,7 @@ class Nemesis:
             except (AssertionError, TimeoutError) as error:
                 dark.append(f"{process.name}: {error}")
                 self.ended.append(f"{process.name}: {error}")
+                await process.end()
                 await process.start()
                 await process.serves()
         dark += (await self.lamps.all_shine(LIVELY_S))[1]
@@ -79,8 +112,16 @@ class Nemesis:
             dark.append(f"not every slot has one shard: {sorted((await self.shards.ranges()).values())}")
         return asyncio.get_running_loop().time() - begun, dark
 
-    async def _befall(self, fault: Fault) -> None:
+    async def _happens(self, fault: Fault) -> None:
+        """What goes wrong with it beyond what was planned is a finding, and the run goes on."""
         self.tried.add(fault.kind)
+        try:
+            await self._befall(fault)
+        except (AssertionError, TimeoutError) as error:
+            self.says(f"  {fault.kind}: {error!r}")
+            self.wrong.append(f"{fault.kind}: {error!r}")
+
+    async def _befall(self, fault: Fault) -> None:
         chance = random.Random(fault.choice)
         role = next((role for role in ("frontend", "history", "matching") if role in fault.kind), "history")
         of_role = self.site.of(role)
@@ -90,6 +131,8 @@ class Nemesis:
             await self._killed([process], fault.hold_s)
         elif kind is Kind.KILL_ROLE:
             await self._killed(self.site.of("history"), fault.hold_s)
+        elif kind is Kind.KILL_ALL:
+            await self._killed([*self.site.processes.by_name.values()], fault.hold_s)
         elif kind in (Kind.FREEZE_FRONTEND, Kind.FREEZE_HISTORY, Kind.FREEZE_MATCHING):
             await self._stands_still(process, max(fault.hold_s, _LEASE_OVER_S))
         elif kind in (Kind.ROLL_FRONTENDS, Kind.ROLL_HISTORIES, Kind.ROLL_MATCHINGS):
@@ -103,10 +146,11 @@ class Nemesis:
             if not await self._reshaped(kind, chance):
                 return
         else:
-            await self._cut(kind, chance.choice([*self.site.processes.by_name.values()]), fault.hold_s)
+            await self._cut(kind, chance, fault.hold_s)
         self.fired[kind] += 1
 
     async def _killed(self, processes: Sequence[RoleProcess], hold_s: float) -> None:
+        self.says(f"  killed: {', '.join(process.name for process in processes)}")
         await asyncio.gather(*(process.kill() for process in processes))
         await passes(hold_s)
         for process in processes:
@@ -114,6 +158,7 @@ class Nemesis:
         await asyncio.gather(*(process.serves() for process in processes))
 
     async def _stands_still(self, process: RoleProcess, hold_s: float) -> None:
+        self.says(f"  stands still: {process.name}")
         process.send(signal.SIGSTOP)
         try:
             await passes(hold_s)
@@ -138,7 +183,9 @@ class Nemesis:
 
     async def _clock_off(self, process: RoleProcess, chance: random.Random, hold_s: float) -> None:
         file = self.site.clocks[process.name]
-        file.write_text(str(chance.randrange(-_SKEW_MS, _SKEW_MS)))
+        off_ms = chance.choice((-1, 1)) * chance.randrange(_SKEW_MS // 4, _SKEW_MS)
+        self.says(f"  off by {off_ms} ms: {process.name}")
+        file.write_text(str(off_ms))
         process.send(signal.SIGUSR1)
         try:
             await passes(hold_s)
@@ -161,18 +208,26 @@ class Nemesis:
         await shards.unpin()
         return done
 
-    async def _cut(self, kind: Kind, process: RoleProcess, hold_s: float) -> None:
+    async def _cut(self, kind: Kind, chance: random.Random, hold_s: float) -> None:
         wires = self.site.wires
         assert wires is not None, "the processes are in one network"
-        others = [wires.address(name) for name in self.site.processes.by_name if name != process.name]
-        cut_off = {Kind.CUT_STORE: wires.node_addresses, Kind.CUT_PEERS: others}.get(
-            kind, [*others, *wires.node_addresses]
-        )
-        wires.cut(process.name, cut_off, one_way=kind is Kind.CUT_ONE_WAY)
+        names = [*self.site.processes.by_name]
+        victims = [chance.choice(names)]
+        if kind is Kind.CUT_HALVES:
+            victims = sorted(chance.sample(names, len(names) // 2))
+        self.says(f"  {kind}: {', '.join(victims)}")
+        others = [wires.address(name) for name in names if name not in victims]
+        cut_off = {Kind.CUT_STORE: wires.node_addresses, Kind.CUT_ONE_WAY: [*others, *wires.node_addresses]}
         try:
+            for name in victims:
+                if kind is Kind.CUT_LOSSY:
+                    wires.lose(name, _LOST_SHARE)
+                else:
+                    wires.cut(name, cut_off.get(kind, others), one_way=kind is Kind.CUT_ONE_WAY)
             await passes(max(hold_s, _LEASE_OVER_S))
         finally:
-            wires.mend(process.name)
+            for name in victims:
+                wires.mend(name)
 
 
 async def restarted(process: RoleProcess) -> None:

@@ -4,9 +4,11 @@ Invariant: every call is in the log before it is made. Errands are drawn from th
 """
 
 import asyncio
-from typing import cast
+from functools import partial
+from typing import Any, cast
 
 import msgspec
+from google.protobuf.message import Message
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import (
     CountWorkflowExecutionsRequest,
@@ -26,6 +28,7 @@ from perdure.testing.party import TOOL, Party
 from perdure.testing.scenario import draw_errand
 from perdure.testing.updater import Updater
 from perdure.testing.worker import Habits, Worker
+from tests.chaos.asking import insist
 from tests.chaos.layout import PARTY_NAMESPACES
 from tests.chaos.reached import Reached
 from tests.e2e.clusters import passes
@@ -34,6 +37,7 @@ _Run = tuple[str, str, str]  # namespace, workflow id, run id
 _HABITS = Habits(slow=0.01, twice=0.05, lost=0.01, forgets=0.05, fails=0.02, foreign=0.03)
 # Some errands share a workflow id; so many come between two that share one with nobody before.
 _SHARING = 16
+_CALLED_S = 130.0
 
 
 class Parties:
@@ -86,15 +90,21 @@ class Parties:
     async def finish(self, seconds: float) -> list[str]:
         """Begin no more; wait for those that go on. What isn't done in time."""
         self._ending.set()
+        self.reached.outside.calm()
         for worker in self._workers:
             worker.calm()
+        loop = asyncio.get_running_loop()
         await asyncio.wait(self._errands, timeout=seconds)
         unsettled = [f"{name} is not done" for name in sorted(self.open)]
-        deadline = asyncio.get_running_loop().time() + seconds
-        while (left := await self._running()) and asyncio.get_running_loop().time() < deadline:
+        deadline = loop.time() + seconds
+        while (left := await self._running()) and loop.time() < deadline:
             await passes(1.0)
         if left:
             unsettled.append(f"lists show {left} open runs")
+        # A receiver that failed is given a rest of a minute, and a call of its own that it comes to after that.
+        deadline = loop.time() + _CALLED_S
+        while self.reached.outside.uncalled() and loop.time() < deadline:
+            await passes(1.0)
         for task in (*self._others, *self._errands):
             task.cancel()
         for worker in self._workers:
@@ -105,9 +115,7 @@ class Parties:
     async def _running(self) -> int:
         query = 'ExecutionStatus = "Running"'
         counted = [
-            await self.reached.call(
-                "CountWorkflowExecutions", CountWorkflowExecutionsRequest(namespace=name, query=query)
-            )
+            await self._ask("CountWorkflowExecutions", CountWorkflowExecutionsRequest(namespace=name, query=query))
             for name in PARTY_NAMESPACES
         ]
         return sum(int(response.count) for response in counted)
@@ -129,21 +137,30 @@ class Parties:
         counts = {}
         for name in PARTY_NAMESPACES:
             request = CountWorkflowExecutionsRequest(namespace=name)
-            counts[name] = int((await self.reached.call("CountWorkflowExecutions", request)).count)
+            counts[name] = int((await self._ask("CountWorkflowExecutions", request)).count)
         return Evidence(
             ops=self.reached.log.ops,
             histories=await self._histories(runs),
             pointers=pointers,
             rows=rows,
             counts=counts,
+            uncalled=self.reached.outside.uncalled(),
+            told=self.reached.receiver.told,
         )
+
+    async def again(self, evidence: Evidence) -> None:
+        """Add what is there after everything was restarted."""
+        runs = {(history.namespace, history.workflow_id, history.run_id) for history in evidence.histories}
+        evidence.rereads = await self._histories(runs)
 
     async def _histories(self, runs: set[_Run]) -> list[RunHistory]:
         readers = {name: Party(f"reader-{name}", name, self._cluster) for name in PARTY_NAMESPACES}
         found = []
         for namespace, workflow_id, run_id in sorted(runs):
             try:
-                events = await readers[namespace].read_events(workflow_id, run_id, client_name=TOOL)
+                reader = readers[namespace]
+                read = partial(reader.read_events, workflow_id, run_id, client_name=TOOL)
+                events = await insist(read)
                 info = await self._describe(namespace, workflow_id, run_id)
             except NotFound:
                 continue
@@ -153,15 +170,18 @@ class Parties:
     async def _describe(self, namespace: str, workflow_id: str, run_id: str) -> tuple[str, int, int]:
         execution = WorkflowExecution(workflow_id=workflow_id, run_id=run_id)
         request = DescribeWorkflowExecutionRequest(namespace=namespace, execution=execution)
-        info = (await self.reached.call("DescribeWorkflowExecution", request)).workflow_execution_info
+        info = (await self._ask("DescribeWorkflowExecution", request)).workflow_execution_info
         return info.execution.run_id, info.history_length, int(info.status)
+
+    async def _ask(self, method: str, request: Message) -> Any:
+        return await insist(lambda: self.reached.call(method, request))
 
     async def _rows(self, namespace: str) -> list[Row]:
         rows: list[Row] = []
         token = b""
         while True:
             request = ListWorkflowExecutionsRequest(namespace=namespace, page_size=100, next_page_token=token)
-            response = await self.reached.call("ListWorkflowExecutions", request)
+            response = await self._ask("ListWorkflowExecutions", request)
             for info in response.executions:
                 at = info.execution
                 times = from_timestamp(info.start_time), from_timestamp(info.close_time)

@@ -17,6 +17,7 @@ class Kind(StrEnum):
     KILL_HISTORY = "kill -9 of a history"
     KILL_MATCHING = "kill -9 of a matching"
     KILL_ROLE = "kill -9 of all histories"
+    KILL_ALL = "kill -9 of all processes"
     FREEZE_FRONTEND = "SIGSTOP of a frontend"
     FREEZE_HISTORY = "SIGSTOP of a history past its lease"
     FREEZE_MATCHING = "SIGSTOP of a matching past its lease"
@@ -32,9 +33,12 @@ class Kind(StrEnum):
     CUT_STORE = "a process cut off from the store"
     CUT_PEERS = "a process cut off from the others"
     CUT_ONE_WAY = "a process that hears nobody"
+    CUT_HALVES = "two halves cut off from each other"
+    CUT_LOSSY = "a process on a line that loses packets"
 
 
-CUTS = frozenset({Kind.CUT_STORE, Kind.CUT_PEERS, Kind.CUT_ONE_WAY})
+# What needs networks of their own.
+CUTS = frozenset({Kind.CUT_STORE, Kind.CUT_PEERS, Kind.CUT_ONE_WAY, Kind.CUT_HALVES, Kind.CUT_LOSSY})
 # Of these nothing has to be taken back before the next one comes.
 _QUICK = (Kind.MOVE, Kind.SPLIT, Kind.MERGE, Kind.CLOCK)
 _HOLD_S = (6.0, 14.0)

@@ -16,6 +16,7 @@ from temporalio.api.common.v1 import WorkflowExecution, WorkflowType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryRequest, StartWorkflowExecutionRequest
 
+from tests.chaos.asking import persist
 from tests.chaos.layout import PROBE_NAMESPACE
 from tests.conformance.harness.rpc import CallFailed, Client
 from tests.e2e.clusters import passes
@@ -87,7 +88,7 @@ class Pulse:
                 execution = WorkflowExecution(workflow_id=name)
                 request = GetWorkflowExecutionHistoryRequest(namespace=PROBE_NAMESPACE, execution=execution)
                 try:
-                    events = (await client.call(request)).history.events
+                    events = (await persist([client], request)).history.events
                 except CallFailed as failed:
                     found.append(f"{name}: {failed}")
                     continue

@@ -1,6 +1,9 @@
 """A real cluster, as the simulator's clients and workers see theirs: calls that raise the error tree, over gRPC.
 
 So the same parties use it, and the same checkers judge them. Invariant: each call is made once; the frontend is drawn.
+`outside`: host:port of the receiver of callbacks. Rules about what only a simulated cluster sees of itself have other
+evidence here: rule 5 `stills`, rule 27 `ledger`, rule 33 a restart of everything. Rule 29 has none but that everything
+ends (rule 26): what a shard that serves has outstanding is in its memory.
 """
 
 from collections import Counter
@@ -32,6 +35,7 @@ from perdure.base.errors import (
 )
 from perdure.testing.entropy import SeededEntropy
 from perdure.testing.oplog import OpLog
+from tests.chaos.outside import Outside
 from tests.conformance.harness.rpc import CallFailed, Client
 
 _CLASSES: dict[str, type[PerdureError]] = {
@@ -49,24 +53,18 @@ _CLASSES: dict[str, type[PerdureError]] = {
 _BY_STATUS = {kind.status: kind for kind in _CLASSES.values()} | {Unavailable.status: Unavailable}
 
 
-class World:
-    """Nobody calls back from outside: callbacks are taken from the requests that want them."""
-
-    def __init__(self) -> None:
-        self.owed: set[str] = set()
-
-
 class Reached:
     """What the simulator's parties need of a cluster. `errors`: how often each code was seen, by method."""
 
     zombies = True  # onlookers look often
 
-    def __init__(self, addresses: Sequence[str], seed: int) -> None:
+    def __init__(self, addresses: Sequence[str], seed: int, outside: str) -> None:
         self.entropy = SeededEntropy(seed)
         self.log = OpLog(SystemClock())
         self.alarms: list[str] = []
         self.errors: Counter[tuple[str, str]] = Counter()
-        self.outside = World()
+        self.receiver = Outside(outside, self.entropy.fork("outside"))
+        self.outside = self.receiver.world
         self._chance = self.entropy.fork("frontends")
         self._clients = [Client(address) for address in addresses]
 
@@ -82,7 +80,8 @@ class Reached:
         """Call a method of the public API as a client does, on any frontend. Raises the error tree."""
         del lingers
         if isinstance(request, StartWorkflowExecutionRequest):
-            request.ClearField("completion_callbacks")
+            for callback in request.completion_callbacks:
+                callback.nexus.url = self.receiver.url(callback.nexus.url)
         client = self._clients[self._chance.below(len(self._clients))]
         try:
             return await client.call(request, timeout_s, {"client-name": client_name, "client-version": "1.0.0"})

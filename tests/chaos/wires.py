@@ -35,18 +35,30 @@ class Wires:
         self._hosts = {name: at for at, name in enumerate(names, 1)}
         self.node_addresses = [f"{self._net}.{host}" for host in _NODES]
 
+    @staticmethod
+    def tools_missing() -> str:
+        """Why no wires can be laid here, "" if it is worth trying."""
+        if os.geteuid() or not all(shutil.which(tool) for tool in ("ip", "iptables")):
+            return "networks of their own need root, ip and iptables"
+        return ""
+
     @classmethod
     @contextmanager
     def laid(cls, names: Sequence[str]) -> Iterator[Self]:
         """Lay the wires; they are gone afterwards. Raises WiresMissing."""
-        if os.geteuid() or not all(shutil.which(tool) for tool in ("ip", "iptables")):
-            raise WiresMissing("networks of their own need root, ip and iptables")
+        if missing := cls.tools_missing():
+            raise WiresMissing(missing)
         wires = cls(names)
         try:
             wires._lay()
             yield wires
         finally:
             wires._remove()
+
+    @property
+    def outside(self) -> str:
+        """The address of whoever laid them, for all processes."""
+        return f"{self._net}.254"
 
     def address(self, name: str) -> str:
         """Of a process."""
@@ -62,6 +74,12 @@ class Wires:
             _do(*self.through(name), "iptables", "-A", "INPUT", "-s", other, "-j", "DROP")
             if not one_way:
                 _do(*self.through(name), "iptables", "-A", "OUTPUT", "-d", other, "-j", "DROP")
+
+    def lose(self, name: str, share: float) -> None:
+        """Drop so much of what comes to a process and of what it sends, by chance: so what isn't lost comes late."""
+        chance = ("-m", "statistic", "--mode", "random", "--probability", f"{share:.3f}")
+        for chain in ("INPUT", "OUTPUT"):
+            _do(*self.through(name), "iptables", "-A", chain, *chance, "-j", "DROP")
 
     def mend(self, name: str) -> None:
         """Let everything through again."""
