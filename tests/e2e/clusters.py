@@ -94,7 +94,8 @@ class RoleProcess:
             self._process = await asyncio.create_subprocess_exec(
                 *self.place.through, sys.executable, *self.place.program,
                 "server", "start", "--config", str(self._config),
-                stdin=DEVNULL, stdout=DEVNULL, stderr=log,
+                # Of a busy machine each session gets a share, so that seven processes in one would starve.
+                stdin=DEVNULL, stdout=DEVNULL, stderr=log, start_new_session=True,
             )  # fmt: skip
 
     async def serves(self) -> None:

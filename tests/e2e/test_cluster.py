@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from temporalio import activity, workflow
 from temporalio.client import Client, WorkflowHandle
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
 from tests.cassandra.fixtures import Keyspace
@@ -67,14 +68,24 @@ async def _restart_each(cluster: ClusterProcesses) -> None:
     await cluster["history-2"].serves()
 
 
+async def _signal(client: Client, name: str, text: str) -> None:
+    """Through this frontend, which is away for longer than the SDK tries where processes start slowly."""
+    while True:
+        try:
+            await client.get_workflow_handle(name).signal(Steady.note, text)
+            return
+        except RPCError as error:
+            if error.status is not RPCStatusCode.UNAVAILABLE:
+                raise
+
+
 async def _go_on(clients: Sequence[Client], name: str, wanted: int) -> list[int]:
     """A workflow from start to end: started through one frontend, signalled through each in turn."""
     handle: WorkflowHandle[Steady, list[int]] = await clients[0].start_workflow(
         Steady.run, wanted, id=name, task_queue=_QUEUE
     )
     for number in range(wanted):
-        client = clients[number % len(clients)]
-        await client.get_workflow_handle(name).signal(Steady.note, f"{name}-{number}")
+        await _signal(clients[number % len(clients)], name, f"{name}-{number}")
     return await handle.result()
 
 
