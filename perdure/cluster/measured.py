@@ -49,8 +49,7 @@ from perdure.workflow.tokens import QueryToken
 from perdure.workflow.update_requests import StartWithUpdate
 
 T = TypeVar("T")
-# Roles of other hosts come and go; so many are kept with what counts them.
-_KEPT_MAX = 1_000
+W = TypeVar("W")
 NameOf = Callable[[str], str]
 
 # Class of a request -> the operation that dashboards know; others are called by their class.
@@ -248,7 +247,9 @@ def _all_here(role: object) -> bool:
 
 
 class MeasuredDirectory:
-    """The directory as `caller` (a service's name) uses it. `is_here`: whether a role is of this process."""
+    """The directory as `caller` (a service's name) uses it. `is_here`: whether a role is of this process; `lasts`:
+    whether the directory may give it again.
+    """
 
     def __init__(
         self,
@@ -258,9 +259,11 @@ class MeasuredDirectory:
         name_of: NameOf,
         caller: str,
         is_here: Callable[[object], bool] = _all_here,
+        lasts: Callable[[object], bool] = _all_here,
     ) -> None:
         self._directory = directory
         self._is_here = is_here
+        self._lasts = lasts
         # By whether the role is here.
         self._to_history = [_Link(metrics, clock, name_of, caller, "history", is_here=here) for here in (False, True)]
         self._to_matching = [_Link(metrics, clock, name_of, caller, "matching", is_here=here) for here in (False, True)]
@@ -281,15 +284,17 @@ class MeasuredDirectory:
         role = self._directory.matching(partition)
         known = self._matchings.get(id(role))
         if known is None:
-            if len(self._matchings) >= _KEPT_MAX:
-                self._matchings.clear()
+            self._matchings = self._lasting(self._matchings)
             known = self._matchings[id(role)] = role, MeasuredMatching(role, self._to_matching[self._is_here(role)])
         return known[1]
+
+    def _lasting(self, known: dict[int, tuple[T, W]]) -> dict[int, tuple[T, W]]:
+        """A role has come, so another one may be gone."""
+        return {place: kept for place, kept in known.items() if self._lasts(kept[0])}
 
     def _history(self, role: HistoryRole) -> HistoryRole:
         known = self._histories.get(id(role))
         if known is None:
-            if len(self._histories) >= _KEPT_MAX:
-                self._histories.clear()
+            self._histories = self._lasting(self._histories)
             known = self._histories[id(role)] = role, MeasuredHistory(role, self._to_history[self._is_here(role)])
         return known[1]

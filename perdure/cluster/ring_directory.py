@@ -98,6 +98,10 @@ class RingDirectory:
             routed = self._routed_matching[host] = RoutedMatching(self, host)
         return routed
 
+    def lasts(self, role: object) -> bool:
+        """Whether `history` or `matching` may return this role again: that of a member, or of whoever is the owner."""
+        return role is self._routed_history or any(role is known for known in self._routed_matching.values())
+
     def shard_host(self, host: str) -> ShardHost:
         """The owner of shards at a member. Raises HostUnreachable if it is no member with that role."""
         if host == self._membership.host and self.local_shard_host is not None:

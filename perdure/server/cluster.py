@@ -83,11 +83,17 @@ class Ground:
     namespaces: Namespaces
     metrics: Metrics | None = None
 
-    def seen_by(self, service: str, directory: Directory, is_here: Callable[[object], bool] = _all_here) -> Directory:
-        """The directory as a service uses it, counted."""
+    def seen_by(
+        self,
+        service: str,
+        directory: Directory,
+        is_here: Callable[[object], bool] = _all_here,
+        lasts: Callable[[object], bool] = _all_here,
+    ) -> Directory:
+        """The directory as a service uses it, counted. `lasts`: as of `MeasuredDirectory`."""
         if self.metrics is None:
             return directory
-        return MeasuredDirectory(directory, self.metrics, self.clock, self.namespaces.name_of, service, is_here)
+        return MeasuredDirectory(directory, self.metrics, self.clock, self.namespaces.name_of, service, is_here, lasts)
 
     async def retentions(self) -> list[tuple[str, int]]:
         """How long closed runs stay, by namespace id."""

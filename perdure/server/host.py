@@ -3,7 +3,8 @@ those of others.
 
 The order of a start is: a place among the members, not serving yet; what is stored is made, if this is the first; then
 it serves, and takes what the ring gives it. Of a stop: it serves no more by the ring, others take what it has while it
-still answers, and at last its place and its lease go. Invariant: whoever is in the rings answers calls.
+still answers, and at last its place, what nobody took, and its lease go. Invariant: whoever is in the rings answers
+calls.
 
 The simulator builds the same with a virtual clock and a network of its own.
 """
@@ -18,7 +19,7 @@ from perdure.cluster.membership import Membership, MembershipOptions
 from perdure.cluster.membership_meter import MembershipMeter
 from perdure.cluster.ring import Rings
 from perdure.cluster.ring_directory import Connections, RingDirectory
-from perdure.cluster.roles import Directory, HistoryRole, MatchingRole
+from perdure.cluster.roles import HistoryRole, MatchingRole
 from perdure.cluster.shard_host import ShardHost
 from perdure.cluster.shard_map import ShardMapCache
 from perdure.matching.service import MatchingService
@@ -59,16 +60,17 @@ class Host:
         self.history: HistoryPart | None = None
         self.matching: MatchingService | None = None
         if Role.HISTORY in self._roles:
-            self.history = HistoryPart(ground, ground.seen_by("history", seen, _elsewhere))
+            self.history = HistoryPart(ground, ground.seen_by("history", seen, _elsewhere, seen.lasts))
         shards = self.history.shards if self.history is not None else None
         lease = shards.lease if shards is not None else None
         self._own_lease = lease is None
         self.lease = lease or Lease(store.leases, clock, entropy, lease_options(ground.options.shards))
         self.membership = Membership(store.documents, store.leases, self.lease, clock, entropy, membership_options)
         self.rings = seen.directory = RingDirectory(self.membership, self._map, connections, clock)
-        self.directory = ground.seen_by("frontend", self.rings, _elsewhere)
+        self.directory = ground.seen_by("frontend", self.rings, _elsewhere, seen.lasts)
         if Role.MATCHING in self._roles:
-            self.matching = matching_service(ground, ground.seen_by("matching", self.rings, _elsewhere))
+            seen_by_matching = ground.seen_by("matching", self.rings, _elsewhere, seen.lasts)
+            self.matching = matching_service(ground, seen_by_matching)
             self.matching.follow(self.membership)
         self._meet()
 
@@ -153,6 +155,8 @@ class Host:
 
     async def stop(self) -> None:
         """End everything, started or not: what nobody took is released. In bounded time."""
+        # Its place goes before its last shards: those end with the lease, which members have; and who stops without
+        # having left must not be in the rings meanwhile.
         await self._map.stop()
         if self.matching is not None:
             await self.matching.close()
@@ -222,7 +226,7 @@ class _Later:
     """A directory that is known once all is made."""
 
     def __init__(self) -> None:
-        self.directory: Directory | None = None
+        self.directory: RingDirectory | None = None
 
     def history(self, slot: int) -> HistoryRole:
         assert self.directory is not None
@@ -235,6 +239,10 @@ class _Later:
     def matching(self, partition: QueueKey) -> MatchingRole:
         assert self.directory is not None
         return self.directory.matching(partition)
+
+    def lasts(self, role: object) -> bool:
+        assert self.directory is not None
+        return self.directory.lasts(role)
 
 
 def _elsewhere(role: object) -> bool:

@@ -15,7 +15,9 @@ from perdure.base.errors import (
     ShardLost,
     Unavailable,
 )
+from perdure.base.metrics import Metrics
 from perdure.base.slots import ChainKey
+from perdure.cluster.measured import MeasuredDirectory
 from perdure.cluster.members import Role, View
 from perdure.cluster.ring import Rings, partition_key
 from perdure.cluster.ring_directory import HOPS_MAX, RingDirectory
@@ -354,6 +356,23 @@ def test_partitions_of_one_host_have_one_role_and_it_goes_with_the_host() -> Non
         world.membership.set(view(2, *({"b", "c"} - {owner})))
         with pytest.raises(HostUnreachable):
             await gone.end_polls("ns", "instance", "")
+
+    run_virtual(work())
+
+
+def test_what_counts_the_calls_to_a_host_goes_with_it() -> None:
+    async def work() -> None:
+        world = await world_of(known("b"))
+        counted = MeasuredDirectory(
+            world.directory, Metrics(("history",)), running_loop().clock, str, "history", lasts=world.directory.lasts
+        )
+        history = counted.history(KEY.slot)
+        for version in range(2, 30):
+            kept = counted.matching(QUEUE)
+            world.membership.set(view(version, f"host-{version}"))
+            assert counted.matching(QUEUE) is not kept
+            assert counted.history(KEY.slot) is history
+            assert len(counted._matchings) == 1
 
     run_virtual(work())
 
