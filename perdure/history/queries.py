@@ -106,7 +106,8 @@ class Queries:
             plan = await self._service.transact(key, begin, call)
         except BaseException as error:
             self._waiting.pop(query_id, None)
-            if isinstance(error, asyncio.CancelledError):
+            # Where what it read isn't known to be durable in time it is buffered all the same.
+            if isinstance(error, asyncio.CancelledError | Unavailable):
                 self.background.spawn(self._abandon(key, begin.run_id, query_id))
             raise
         assert isinstance(plan, QueryPlan)

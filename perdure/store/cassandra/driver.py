@@ -27,15 +27,16 @@ from cassandra.policies import (
     DCAwareRoundRobinPolicy,
     ExponentialReconnectionPolicy,
     FallthroughRetryPolicy,
-    TokenAwarePolicy,
 )
 from cassandra.protocol import ConfigurationException, SyntaxException
 from cassandra.query import SimpleStatement
 
+from perdure.base.clock import SystemClock
 from perdure.store.cassandra import records, requests
 from perdure.store.cassandra.errors import Away, Denied, Failure, Misfit, Refusal
 from perdure.store.cassandra.options import CassandraOptions, Tls
 from perdure.store.cassandra.reactor import LoopConnection
+from perdure.store.cassandra.routes import Routes
 from perdure.store.cassandra.statements import Kind, Statement
 
 # Prepared statements are bytes on the wire with either; 5 adds a checksum per frame, computed in Python.
@@ -184,7 +185,7 @@ def connect(options: CassandraOptions, connections: type[LoopConnection]) -> Lin
 def _cluster(options: CassandraOptions, policy: Any, connections: type[LoopConnection]) -> Any:
     tls = options.tls
     profile = ExecutionProfile(
-        load_balancing_policy=TokenAwarePolicy(policy),
+        load_balancing_policy=Routes(policy, SystemClock().monotonic_ns),
         retry_policy=FallthroughRetryPolicy(),
         consistency_level=getattr(ConsistencyLevel, options.consistency),
         serial_consistency_level=getattr(ConsistencyLevel, options.serial_consistency),

@@ -77,8 +77,9 @@ class Request(ResponseFuture):  # type: ignore[misc]  # the driver has no types
             skip_meta=bool(statement.result_metadata),
             result_metadata_id=statement.result_metadata_id,
         )
-        policy = session.cluster.profile_manager.default.load_balancing_policy
-        self.query_plan = policy.make_query_plan(
+        self._routes = session.cluster.profile_manager.default.load_balancing_policy
+        self._asked: Any = None
+        self.query_plan = self._routes.make_query_plan(
             session.keyspace, _Routed(session.keyspace, _routing_key(prepared, sent))
         )
         self.attempted_hosts: list[Any] = []
@@ -87,6 +88,8 @@ class Request(ResponseFuture):  # type: ignore[misc]  # the driver has no types
 
     def expire(self) -> None:
         """Its time is over: what comes later is of no use."""
+        if self._asked is not None:
+            self._routes.was_late(self._asked)
         if self._connection is None:
             self._set_final_exception(OperationTimedOut(self._errors, None))
         else:
@@ -98,6 +101,7 @@ class Request(ResponseFuture):  # type: ignore[misc]  # the driver has no types
         number: int | None = ResponseFuture._query(self, host, message, cb)
         if number is not None:
             self._req_id = number
+            self._asked = host
         return number
 
     @staticmethod

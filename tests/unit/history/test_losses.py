@@ -80,6 +80,23 @@ def test_a_query_whose_caller_goes_away_before_it_was_taken_is_not_kept() -> Non
     assert run_virtual(play()) is False
 
 
+def test_a_query_that_is_told_to_come_again_while_the_store_is_in_doubt_is_not_kept() -> None:
+    async def play() -> tuple[list[str], bool]:
+        store = GatedStore()
+        house = await House(running_loop(), store, ONE_SHARD).open()
+        await house.start("w")
+        store.gated.gate.clear()
+        async with asyncio.TaskGroup() as group:
+            calls = [group.create_task(outcome(call)) for call in (house.signal("w", "s"), _query(house, "w"))]
+            await asyncio.wait(calls)
+            store.gated.gate.set()
+        await passes(10)
+        kept = any(run.ephemeral.queries for run in _entry(house, "w").chain.runs.values())
+        return [call.result() for call in calls], kept
+
+    assert run_virtual(play()) == (["Unavailable", "Unavailable"], False)
+
+
 class _Planted(Exception):
     """A defect of no kind that anybody expects."""
 

@@ -26,10 +26,14 @@ class _Policy:
 
     def __init__(self) -> None:
         self.asked: Any = None
+        self.late: list[object] = []
 
     def make_query_plan(self, keyspace: str, query: Any) -> list[str]:
         self.asked = query
         return ["node"]
+
+    def was_late(self, host: object) -> None:
+        self.late.append(host)
 
 
 def _request(statement: Any, values: Sequence[object], policy: _Policy | None = None) -> Any:
@@ -104,3 +108,4 @@ def test_a_time_out_after_a_statement_was_prepared_anew_takes_no_answer_from_oth
     assert connection.requests == {1: "another's"}
     assert connection.orphaned_request_ids == {2}
     assert len(told) == 1
+    assert request._routes.late == [connection]
