@@ -32,6 +32,14 @@ class AddressRule(msgspec.Struct, frozen=True):
     insecure: bool = False
 
 
+class QueueRule(msgspec.Struct, frozen=True):
+    """Whether something is in force at a task queue of this name and type (Workflow, Activity); "" = any."""
+
+    value: bool
+    task_queue: str = ""
+    task_type: str = ""
+
+
 class LimitsSource(Protocol):
     """Who knows the limits in force. Asking is one look into a table; an answer is not to be kept over an await."""
 
@@ -103,6 +111,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     time_skipping: bool = False  # of executions that ask for it
     time_skips_max: int = 200  # without new configuration, where that gives no number
     workflow_pause: bool = False
+    fairness: tuple[QueueRule, ...] = ()  # whether fairness keys count; of those that match a queue the last one holds
     reported_problems_min: int = 5  # workflow tasks that fail in a row until lists say so; 0 = never
     waiting_polls_max: int = 1_200
     host_rps: int = 2_400
@@ -123,3 +132,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     def of(self, namespace: str = "", task_queue: str = "", task_type: str = "") -> "Limits":
         """Itself."""
         return self
+
+    def is_fair(self, task_queue: str, task_type: str) -> bool:
+        """Whether fairness keys count at a task queue. `task_type`: Workflow, Activity."""
+        for rule in reversed(self.fairness):
+            if rule.task_queue in ("", task_queue) and rule.task_type in ("", task_type):
+                return rule.value
+        return False

@@ -8,11 +8,13 @@ from temporalio.api.taskqueue.v1 import RateLimitConfig, TaskQueueConfig
 from temporalio.api.workflowservice.v1 import UpdateTaskQueueConfigRequest
 
 from perdure.base.clock import Clock, to_timestamp
-from perdure.base.errors import Aborted
+from perdure.base.errors import Aborted, InvalidArgument
 from perdure.store.contract import Document, Documents
 from perdure.workflow.tasks import QueueKey
 
 KIND = "queue_config"
+# Fairness keys with a weight, of one queue: the reference's `matching.maxFairnessKeyWeightOverrides`.
+WEIGHTS_MAX = 1_000
 _CHANGE_ATTEMPTS = 5
 
 
@@ -40,9 +42,8 @@ class QueueConfigs:
         for _ in range(_CHANGE_ATTEMPTS):
             found, version = await self.read(queue)
             config = found or TaskQueueConfig()
-            if not update.HasField("update_queue_rate_limit"):
+            if not _apply(config, update, clock):
                 return config, version
-            config.queue_rate_limit.CopyFrom(_limit(update, clock))
             changed = Document(KIND, _key(queue), version + 1, config.SerializeToString())
             if self._documents is not None and await self._documents.replace_document(changed):
                 return config, version + 1
@@ -54,13 +55,34 @@ class QueueConfigs:
         return await self._documents.read_document(KIND, _key(queue))
 
 
-def _limit(update: UpdateTaskQueueConfigRequest, clock: Clock) -> RateLimitConfig:
-    asked = update.update_queue_rate_limit
+def _apply(config: TaskQueueConfig, update: UpdateTaskQueueConfigRequest, clock: Clock) -> bool:
+    """Put what an update sets into `config`; False if it sets nothing. Raises InvalidArgument."""
+    changed = False
+    if update.HasField("update_queue_rate_limit"):
+        config.queue_rate_limit.CopyFrom(_limit(update.update_queue_rate_limit, update.identity, clock))
+        changed = True
+    if update.HasField("update_fairness_key_rate_limit_default"):
+        limit = _limit(update.update_fairness_key_rate_limit_default, update.identity, clock)
+        config.fairness_keys_rate_limit_default.CopyFrom(limit)
+        changed = True
+    weights = config.fairness_weight_overrides
+    for key in update.unset_fairness_weight_overrides:
+        weights.pop(key, None)
+        changed = True
+    for key, weight in update.set_fairness_weight_overrides.items():
+        weights[key] = weight
+        changed = True
+    if update.set_fairness_weight_overrides and len(weights) > WEIGHTS_MAX:
+        raise InvalidArgument("fairness weight overrides update rejected: exceeding maximum key size")
+    return changed
+
+
+def _limit(asked: UpdateTaskQueueConfigRequest.RateLimitUpdate, identity: str, clock: Clock) -> RateLimitConfig:
     limit = RateLimitConfig()
     if asked.HasField("rate_limit"):
         limit.rate_limit.CopyFrom(asked.rate_limit)
     limit.metadata.reason = asked.reason
-    limit.metadata.update_identity = update.identity
+    limit.metadata.update_identity = identity
     limit.metadata.update_time.CopyFrom(to_timestamp(clock.now_ns()))
     return limit
 

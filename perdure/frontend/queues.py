@@ -146,13 +146,6 @@ class Queues:
         _check_limits(request, self._limits.of(namespace.name))
         _check_fairness(request.set_fairness_weight_overrides, list(request.unset_fairness_weight_overrides))
         _check_name(request.task_queue, self._limits.of(namespace.name))
-        for field in (
-            "update_fairness_key_rate_limit_default",
-            "set_fairness_weight_overrides",
-            "unset_fairness_weight_overrides",
-        ):
-            if any(descriptor.name == field for descriptor, _ in request.ListFields()):
-                raise Unimplemented(f"UpdateTaskQueueConfigRequest.{field} is not supported yet")
         partition = QueueKey(namespace.id, request.task_queue, _kind(request.task_queue_type))
         config = await self._routing.on_matching(
             partition, lambda role: role.configure(partition, request), call.timeout_ns

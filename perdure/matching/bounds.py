@@ -15,6 +15,7 @@ class Bounds(msgspec.Struct, frozen=True):
     pulls_max: int = 8  # shards that are pulled from at once
     tasks_per_second: float = 2_500.0
     late_max: int = 1_000  # references taken beyond the gap while a pull of their shard is under way
+    lanes_max: int = 10_000  # fairness keys that have tasks at once; of others nothing is kept
 
     @property
     def low_water(self) -> int:

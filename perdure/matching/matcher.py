@@ -1,203 +1,148 @@
-"""One partition's references, pollers and calls, as data: pure, without clock, loop or network.
+"""One partition's references by lane, its pollers and its calls, as data: pure, without clock, loop or network.
 
-Invariants: a reference that a shard told of is held, or lies at or beyond that shard's `gap`, from where it is pulled;
-so nothing is lost. A reference is handed out only while every shard that can be asked has its gap beyond it; so the
-order is exact over all shards. Calls go before references, pollers are served in order of arrival. Knows no task's
-meaning: a reference is its `order`.
+Invariants: calls go before references, pollers are served in order of arrival. What goes next is the best of all lanes:
+by `order`, or, if lanes are fair, by priority and whose turn it is; a lane that a shard may have something better of
+holds the others up until that was pulled, so the choice is exact over all shards. A partition of one lane pays for none
+of this. Knows no task's meaning: a reference is its `order`, whose first part is its priority.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
-from enum import Enum
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any, Generic, Protocol, TypeVar
 
-import msgspec
-from sortedcontainers import SortedDict
+from sortedcontainers import SortedDict, SortedList
 
 from perdure.matching.bounds import Bounds, Room
+from perdure.matching.fairness import FIRST, Turn, next_turn, stride_of
+from perdure.matching.references import Figures, Held, Order, Place, Pull, R, Stock
+from perdure.matching.shelf import Shelf
 
-Order = tuple[Any, ...]
+__all__ = ["Gate", "Held", "Matcher", "Order", "Place", "Pull"]
 
-
-class Reference(Protocol):
-    """What names a task and says where it stands: `order` is unique to it, the smallest goes first."""
-
-    @property
-    def order(self) -> Order: ...
-
-
-class Figures(Protocol):
-    """A shard's absolute figures for this partition; those of an older `epoch` are void. `oldest_ns` 0 = none."""
-
-    @property
-    def shard(self) -> str: ...
-    @property
-    def epoch(self) -> int: ...
-    @property
-    def count(self) -> int: ...
-    @property
-    def oldest_ns(self) -> int: ...
-
-
-R = TypeVar("R", bound=Reference)
 P = TypeVar("P")
 C = TypeVar("C")
 
-
-class Place(Enum):
-    """Where a held reference is: to be handed out, handed out and being started, or set aside for a while."""
-
-    READY = 1
-    STARTING = 2
-    RESTING = 3
+# Lanes that are looked at together for what is to be pulled of them.
+_LOOKED_AT_MAX = 64
 
 
-class Held(msgspec.Struct, Generic[R], eq=False):
-    """A reference that is held. `withdrawn`: its shard took it back while it was being started.
+class Gate(Protocol):
+    """A limit of lanes by their heads: whether it may go, and that it does."""
 
-    `request_id` and `failures` belong to who starts it: the id of a start of unknown outcome, how often it failed.
-    """
-
-    reference: R
-    order: Order
-    shard: str
-    size: int
-    place: Place = Place.READY
-    withdrawn: bool = False
-    request_id: str = ""
-    failures: int = 0
-
-
-class Pull(msgspec.Struct, Generic[R], frozen=True):
-    """A question to a shard: up to `limit` references in order beyond `after` (None = from its head)."""
-
-    shard: str
-    after: R | None
-    limit: int
-
-
-class _Source(msgspec.Struct, Generic[R], eq=False):
-    """What is known of one shard. `gap`: references at or beyond it may be missing here; None = all are held."""
-
-    epoch: int = -1
-    count: int = 0
-    oldest_ns: int = 0
-    held: int = 0
-    gap: Order | None = None
-    after: R | None = None  # the last reference of the last page
-    pulling: bool = False
-    refused: Order | None = None  # the smallest one that was not kept since the pull began
-    gone: set[Order] = set()  # ended since the pull began; the page may still have them
-    late: int = 0
-    paused: bool = False  # the last pull failed; not asked again before `resume_pulls`
-    reachable: bool = True
-    silent: bool = False
+    def is_open(self, head: Held[Any]) -> bool: ...
+    def took(self, head: Held[Any]) -> None: ...
 
 
 class Matcher(Generic[R, P, C]):
-    """The verbs: add, withdraw, report, join, leave, call, match, then finish, give_back or rest what went out."""
+    """The verbs: add, withdraw, report, join, leave, call, match, then finish, give_back or rest what went out.
+    `weigh`: the weight of a reference's lane.
+    """
 
-    def __init__(self, bounds: Bounds, room: Room) -> None:
+    def __init__(self, bounds: Bounds, room: Room, weigh: Callable[[R], float] = lambda _: 1.0) -> None:
         self._bounds = bounds
         self._room = room
-        self._known: dict[Order, Held[R]] = {}
-        self._ready: Any = SortedDict()  # order -> Held
-        self._bytes = 0
-        self._size = 0  # of the largest reference so far
+        self._weigh = weigh
+        self._stock = Stock()
+        self._stock.relieve = self._relieve
+        self._main: Shelf[R] = Shelf(bounds, room, self._stock)
+        self._shelves: dict[str, Shelf[R]] = {"": self._main}
+        self._ranked: Any = SortedDict()  # where a lane stands -> Shelf; not while there is one lane and no gate
+        self._behind: OrderedDict[str, Shelf[R]] = OrderedDict()
+        self._hands: dict[int, Turn] = {}  # by priority
+        self._count = 0  # of the backlog of all lanes
+        self._oldest: Any = SortedList()  # (oldest time, lane) of those that have any
+        self._is_fair = False
+        self._gate: Gate | None = None
         self._pollers: OrderedDict[P, None] = OrderedDict()
         self._calls: OrderedDict[C, None] = OrderedDict()
-        self._sources: dict[str, _Source[R]] = {}
-        self._behind: dict[str, _Source[R]] = {}
-        self._floor: Order | None = None  # the smallest gap of a reachable shard
         self.added = 0  # references taken by `add` so far
 
     def __len__(self) -> int:
         """References held, wherever they are."""
-        return len(self._known)
+        return self._stock.references
 
     @property
     def pollers(self) -> int:
         """How many pollers wait."""
         return len(self._pollers)
 
+    @property
+    def lanes(self) -> int:
+        """How many lanes there are; one that nobody ever spoke of is the first."""
+        return len(self._shelves)
+
     def held(self) -> Iterable[Held[R]]:
         """The references held, wherever they are, in no order."""
-        return self._known.values()
+        return chain.from_iterable(shelf.held() for shelf in self._shelves.values())
 
     def find(self, order: Order) -> Held[R] | None:
-        """What is held at this place."""
-        return self._known.get(order)
+        """What is held at this place of the first lane."""
+        return self._main.find(order)
 
     @property
     def is_idle(self) -> bool:
         """True if forgetting this partition forgets nothing."""
-        return not (self._known or self._pollers or self._calls or self._behind)
+        return not (self._pollers or self._calls) and all(shelf.is_idle for shelf in self._shelves.values())
 
-    def add(self, shard: str, references: Sequence[R], size: int) -> int:
-        """Take references of one shard, in order, of about `size` bytes each; returns how many of the first are held.
+    def rank(self, *, fair: bool, gate: Gate | None) -> None:
+        """From now on lanes have turns, or none; and a limit each by `gate`, or none. Weights are asked for anew."""
+        self._is_fair, self._gate = fair, gate
+        self._ranked.clear()
+        for shelf in self._shelves.values():
+            shelf.at, shelf.is_closed = None, False
+        for shelf in self._shelves.values():
+            self._place(shelf)
 
-        A held one is taken again without a trace. The rest is remembered as the shard's gap.
+    def open(self, lanes: Iterable[str]) -> None:
+        """These may pass the gate again, if it had closed them."""
+        for lane in lanes:
+            shelf = self._shelves.get(lane)
+            if shelf is not None and shelf.is_closed:
+                shelf.is_closed = False
+                self._place(shelf)
+
+    def add(self, shard: str, references: Sequence[R], size: int, lane: str = "") -> int:
+        """Take references of one shard and lane, in order, of about `size` bytes each; returns how many of the first
+        are held.
+
+        A held one is taken again without a trace. The rest is remembered as the shard's gap. For one lane too many
+        nothing is, and they have to be offered again.
         """
-        source = self._source(shard)
-        for index, reference in enumerate(references):
-            order = reference.order
-            held = self._known.get(order)
-            if held is not None:
-                held.withdrawn = False
-                self._claim(held, shard, source)
-                continue
-            beyond = source.gap is not None and order >= source.gap
-            if (beyond and not self._takes_late(source)) or not self._make_room(order, size):
-                self._miss(shard, source, min(other.order for other in references[index:]))
-                return index
-            self._hold(shard, source, reference, order, size)
-            self.added += 1
-        return len(references)
+        shelf = self._shelf(lane)
+        if shelf is None:
+            return 0
+        if self._is_fair and references and not shelf.ready:
+            shelf.stride = stride_of(self._weigh(references[0]))  # there may be no room for them
+        before = shelf.added
+        accepted = shelf.add(shard, references, size)
+        self.added += shelf.added - before
+        self._place(shelf)
+        return accepted
 
-    def withdraw(self, shard: str, references: Sequence[R]) -> None:
+    def withdraw(self, shard: str, references: Sequence[R], lane: str = "") -> None:
         """These are void. One that is being started stays with who starts it, and is dropped when that fails."""
-        source = self._source(shard)
-        for reference in references:
-            order = reference.order
-            if source.pulling:
-                source.gone.add(order)
-            held = self._known.get(order)
-            if held is None:
-                continue
-            if held.place is Place.STARTING:
-                held.withdrawn = True
-            else:
-                self._forget(held)
+        shelf = self._shelves.get(lane)
+        if shelf is not None:
+            shelf.withdraw(shard, references)
+            self._place(shelf)
 
-    def report(self, figures: Figures) -> list[Held[R]]:
-        """Absolute figures of a shard; returns the references whose rest a newer epoch has ended."""
-        source = self._source(figures.shard)
-        source.silent = False
-        if figures.epoch < source.epoch:
+    def report(self, figures: Figures, lane: str = "") -> list[Held[R]]:
+        """Absolute figures of a shard for a lane; returns the references whose rest a newer epoch has ended."""
+        shelf = self._shelf(lane) if figures.count else self._shelves.get(lane)
+        if shelf is None:
             return []
-        woken: list[Held[R]] = []
-        if figures.epoch > source.epoch:
-            source.epoch = figures.epoch
-            source.paused = False
-            if source.held:
-                woken = [held for held in self._known.values() if held.shard == figures.shard]
-                woken = [held for held in woken if held.place is Place.RESTING]
-        source.count = figures.count
-        source.oldest_ns = figures.oldest_ns
-        for held in woken:
-            self.wake(held)
+        woken = shelf.report(figures)
+        self._recount(shelf)
+        if woken:
+            self._place(shelf)
         return woken
 
     def backlog(self) -> tuple[int, int]:
         """(count, oldest time in ns or 0) over all shards, those that are not held included."""
-        count = 0
-        oldest = 0
-        for source in self._sources.values():
-            if source.count:
-                count += source.count
-                if source.oldest_ns and (not oldest or source.oldest_ns < oldest):
-                    oldest = source.oldest_ns
-        return count, oldest
+        if len(self._shelves) == 1:
+            return self._main.backlog()
+        return self._count, self._oldest[0][0] if self._oldest else 0
 
     def join(self, poller: P) -> None:
         """A poller waits, behind all others."""
@@ -234,11 +179,9 @@ class Matcher(Generic[R, P, C]):
             work: Held[R] | C
             if self._calls:
                 work, _ = self._calls.popitem(last=False)
-            elif references_max > 0 and self._can_hand_out():
+            elif references_max > 0 and (shelf := self._next()) is not None:
                 references_max -= 1
-                held: Held[R] = self._ready.popitem(0)[1]
-                held.place = Place.STARTING
-                work = held
+                work = self._take(shelf)
             else:
                 break
             poller, _ = self._pollers.popitem(last=False)
@@ -248,247 +191,202 @@ class Matcher(Generic[R, P, C]):
     @property
     def is_starving(self) -> bool:
         """True if a poller waits and a reference could be handed to it: a rate limit holds it back."""
-        return bool(self._pollers) and self._can_hand_out()
+        return bool(self._pollers) and self._next() is not None
 
     def finish(self, held: Held[R]) -> None:
         """It was started, or is obsolete."""
-        source = self._sources.get(held.shard)
-        if source is not None:
-            if source.pulling:
-                source.gone.add(held.order)
-            # A withdrawal came with figures that are without it already.
-            if source.count and not held.withdrawn:
-                source.count -= 1
-                if not source.count:
-                    source.oldest_ns = 0
-        self._forget(held)
+        shelf = self._shelves.get(held.lane)
+        if shelf is not None:
+            shelf.finish(held)
+            self._recount(shelf)
+            self._place(shelf)
 
     def give_back(self, held: Held[R]) -> None:
         """It was not started: it stands again where it stood, unless it was withdrawn meanwhile."""
-        self._put_back(held, Place.READY)
+        shelf = self._shelves.get(held.lane)
+        if shelf is not None:
+            shelf.give_back(held)
+            self._place(shelf)
 
     def rest(self, held: Held[R]) -> bool:
         """It can't be started now: set it aside until `wake`. False if it was withdrawn meanwhile, and is gone."""
-        return self._put_back(held, Place.RESTING)
+        shelf = self._shelves.get(held.lane)
+        return shelf is not None and shelf.rest(held)
 
     def wake(self, held: Held[R]) -> None:
         """The end of its rest; nothing if it does not rest any more."""
-        if held.place is Place.RESTING and self._known.get(held.order) is held:
-            held.place = Place.READY
-            self._ready[held.order] = held
+        shelf = self._shelves.get(held.lane)
+        if shelf is not None:
+            shelf.wake(held)
+            self._place(shelf)
 
     def wanted(self) -> list[Pull[R]]:
-        """What to ask of shards now, the smallest gap first; under way until `pulled` or `pull_failed`."""
-        if not self._behind or self._has_enough():
-            return []
-        under_way = sum(source.pulling for source in self._behind.values())
-        idle = [
-            (source.gap, shard, source)
-            for shard, source in self._behind.items()
-            if source.gap is not None and not source.pulling and not source.paused
-        ]
-        idle.sort(key=lambda entry: (entry[0], entry[1]))
-        return [self._begin_pull(shard, source) for _, shard, source in idle[: self._bounds.pulls_max - under_way]]
+        """What to ask of shards now, first what others wait for; under way until `pulled` or `pull_failed`."""
+        if self._is_plain:
+            return self._main.wanted()
+        pulls: list[Pull[R]] = []
+        if self._ranked:
+            first = self._ranked.peekitem(0)[1]
+            pulls += first.wanted(urgent=not first.can_hand_out)
+        for lane in list(self._behind)[:_LOOKED_AT_MAX]:
+            pulls += self._behind[lane].wanted()
+            self._behind.move_to_end(lane)
+        return pulls
 
-    def pulled(self, shard: str, references: Sequence[R], size: int, *, end: bool) -> None:
+    def pulled(self, shard: str, references: Sequence[R], size: int, *, end: bool, lane: str = "") -> None:
         """A shard's answer, in order. `end`: it has nothing beyond."""
-        source = self._sources.get(shard)
-        if source is None or not source.pulling:
-            return
-        gone, refused = source.gone, source.refused
-        self._end_pull(source)
-        source.reachable = True
-        gap: Order | None = None if end or not references else (*references[-1].order, 0)
-        if refused is not None and (gap is None or refused < gap):
-            gap = refused
-        self._set_gap(shard, source, gap)
-        if references:
-            source.after = references[-1]
-        for reference in references:
-            order = reference.order
-            known = self._known.get(order)
-            if known is not None:
-                self._claim(known, shard, source)
-                continue
-            if order in gone:
-                continue
-            if source.gap is not None and order >= source.gap:
-                break
-            if not self._make_room(order, size):
-                self._miss(shard, source, order)
-                break
-            self._hold(shard, source, reference, order, size)
+        shelf = self._shelves.get(lane)
+        if shelf is not None:
+            shelf.pulled(shard, references, size, end=end)
+            self._place(shelf)
 
-    def pull_failed(self, shard: str, *, gone: bool) -> None:
+    def pull_failed(self, shard: str, *, gone: bool, lane: str = "") -> None:
         """A shard did not answer; it holds nobody up until it does. `gone`: it is no more, others offer what it had."""
-        source = self._sources.get(shard)
-        if source is None or not source.pulling:
-            return
-        self._end_pull(source)
-        source.reachable = False
-        source.paused = True
-        if gone:
-            source.count = source.oldest_ns = 0
-            self._set_gap(shard, source, None)
-        else:
-            self._refloor()
+        shelf = self._shelves.get(lane)
+        if shelf is not None:
+            shelf.pull_failed(shard, gone=gone)
+            self._recount(shelf)
+            self._place(shelf)
 
-    def resume_pulls(self, shard: str) -> None:
+    def resume_pulls(self, shard: str, lane: str = "") -> None:
         """Ask a shard again that did not answer."""
-        source = self._sources.get(shard)
-        if source is not None:
-            source.paused = False
+        shelf = self._shelves.get(lane)
+        if shelf is not None:
+            shelf.resume_pulls(shard)
 
     def forget_silent(self) -> None:
         """Drop the figures of shards that hold nothing here and said nothing since the last call; of those that do hold
-        something no more counts than that.
+        something no more counts than that. Lanes without any are no more.
         """
-        for shard, source in list(self._sources.items()):
-            if source.silent and not source.held and source.gap is None and not source.pulling:
-                del self._sources[shard]
-                continue
-            if source.silent:
-                source.count = min(source.count, source.held)
-                source.oldest_ns = source.oldest_ns if source.count else 0
-            source.silent = True
+        for shelf in list(self._shelves.values()):
+            shelf.forget_silent()
+            self._recount(shelf)
+            if shelf is not self._main and shelf.is_unknown:
+                self._drop(shelf)
 
     def clear(self) -> tuple[list[P], list[C]]:
         """Forget everything; returns who still waits."""
-        for held in list(self._known.values()):
-            self._forget(held)
+        for shelf in list(self._shelves.values()):
+            shelf.clear()
+            self._recount(shelf)
+            self._place(shelf)
+            if shelf is not self._main:
+                self._drop(shelf)
         waiting = list(self._pollers), list(self._calls)
         self._pollers.clear()
         self._calls.clear()
-        self._sources.clear()
-        self._behind.clear()
-        self._floor = None
         return waiting
 
-    def _source(self, shard: str) -> _Source[R]:
-        source = self._sources.get(shard)
-        if source is None:
-            source = self._sources[shard] = _Source()
-        return source
+    @property
+    def _is_plain(self) -> bool:
+        return len(self._shelves) == 1 and self._gate is None
 
-    def _can_hand_out(self) -> bool:
-        if not self._ready:
-            return False
-        return self._floor is None or self._ready.peekitem(0)[0] < self._floor
+    def _next(self) -> Shelf[R] | None:
+        """The lane whose head goes next; None if there is none, or if a better one has to be pulled first."""
+        if self._is_plain:
+            return self._main if self._main.can_hand_out else None
+        while self._ranked:
+            shelf: Shelf[R] = self._ranked.peekitem(0)[1]
+            head = shelf.head
+            if head is None:
+                return None
+            if self._gate is None or self._gate.is_open(head):
+                return shelf
+            shelf.is_closed = True
+            self._place(shelf)
+        return None
 
-    def _has_enough(self) -> bool:
-        if self._is_full(self._size) and (not self._ready or self._can_hand_out()):
-            return True  # a pull would bring what there is no room for
-        ready = len(self._ready) if self._floor is None else self._ready.bisect_left(self._floor)
-        return bool(ready >= self._bounds.low_water)
+    def _take(self, shelf: Shelf[R]) -> Held[R]:
+        if self._is_plain:
+            return shelf.take()
+        if self._is_fair and shelf.at is not None:
+            priority, *turn = shelf.at
+            self._hands[priority] = (turn[0], turn[1])
+        held = shelf.take()
+        if self._gate is not None:
+            self._gate.took(held)
+        self._place(shelf)
+        return held
 
-    def _takes_late(self, source: _Source[R]) -> bool:
-        # While a page is on its way, what comes after it may be in it or not: keeping it is cheaper than another pull.
-        source.late += 1
-        return source.pulling and source.late <= self._bounds.late_max
-
-    def _hold(self, shard: str, source: _Source[R], reference: R, order: Order, size: int) -> None:
-        held = Held(reference, order, shard, size)
-        self._known[order] = held
-        self._ready[order] = held
-        source.held += 1
-        self._size = max(self._size, size)
-        self._bytes += size
-        self._room.references += 1
-        self._room.bytes += size
-
-    def _claim(self, held: Held[R], shard: str, source: _Source[R]) -> None:
-        """A shard tells of a reference that is held as another's: it was split from that, or merged of it."""
-        former = self._sources.get(held.shard)
-        if held.shard != shard and (former is None or former.silent or not former.count):
-            if former is not None:
-                former.held -= 1
-            held.shard = shard
-            source.held += 1
-
-    def _forget(self, held: Held[R]) -> None:
-        if self._known.get(held.order) is not held:
+    def _place(self, shelf: Shelf[R]) -> None:
+        """Something has changed at a lane: where it stands among the others."""
+        if self._is_plain:
+            if shelf.at is not None:
+                self._unplace(shelf)
             return
-        del self._known[held.order]
-        if held.place is Place.READY:
-            del self._ready[held.order]
-        source = self._sources.get(held.shard)
-        if source is not None:
-            source.held -= 1
-        self._bytes -= held.size
-        self._room.references -= 1
-        self._room.bytes -= held.size
-
-    def _put_back(self, held: Held[R], place: Place) -> bool:
-        if self._known.get(held.order) is not held:
-            return False
-        if held.withdrawn:
-            self._forget(held)
-            return False
-        held.place = place
-        if place is Place.READY:
-            self._ready[held.order] = held
-        return True
-
-    def _is_full(self, size: int) -> bool:
-        bounds = self._bounds
-        count = len(self._known)
-        if count >= bounds.references_max:
-            return True
-        return count >= bounds.references_min and (self._bytes + size > bounds.bytes_max or self._room.is_full(size))
-
-    def _make_room(self, order: Order, size: int) -> bool:
-        """Evict what is worse than `order` until it fits; False if it doesn't."""
-        while self._is_full(size):
-            if not self._ready:
-                return False
-            worst_order, worst = self._ready.peekitem(-1)
-            if worst_order <= order:
-                return False
-            self._forget(worst)
-            self._miss(worst.shard, self._source(worst.shard), worst_order)
-        return True
-
-    def _miss(self, shard: str, source: _Source[R], order: Order) -> None:
-        """What stands at `order` is not held: the shard must be asked for it."""
-        if source.pulling and (source.refused is None or order < source.refused):
-            source.refused = order
-        if source.gap is None or order < source.gap:
-            self._set_gap(shard, source, order)
-
-    def _set_gap(self, shard: str, source: _Source[R], gap: Order | None) -> None:
-        source.gap = gap
-        if gap is None:
-            self._behind.pop(shard, None)
-            source.after = None
+        if shelf.is_behind:
+            self._behind[shelf.lane] = shelf
         else:
-            self._behind[shard] = source
-        self._refloor()
+            self._behind.pop(shelf.lane, None)
+        if shelf.at is not None:
+            self._unplace(shelf)
+        first = shelf.first
+        if first is None or shelf.is_closed:
+            return
+        if self._is_fair:
+            head = shelf.head
+            if head is not None:
+                shelf.stride = stride_of(self._weigh(head.reference))
+            hand = self._hands.get(first[0], FIRST)
+            shelf.at = (first[0], *next_turn(hand, shelf.lane, shelf.stride))
+        else:
+            shelf.at = (first, shelf.lane)
+        self._ranked[shelf.at] = shelf
 
-    def _refloor(self) -> None:
-        self._floor = None
-        for source in self._behind.values():
-            gap = source.gap
-            if gap is not None and source.reachable and (self._floor is None or gap < self._floor):
-                self._floor = gap
+    def _unplace(self, shelf: Shelf[R]) -> None:
+        del self._ranked[shelf.at]
+        shelf.at = None
 
-    def _begin_pull(self, shard: str, source: _Source[R]) -> Pull[R]:
-        source.pulling = True
-        source.late = 0
-        gap = source.gap
-        after = source.after
-        if after is not None and gap is not None and after.order >= gap:
-            after = None
-        if source.held:
-            # All of the shard's references before its gap are held: the last of them is where to go on.
-            lowest = after.order if after is not None else None
-            for order in self._ready.irange(lowest, gap, inclusive=(False, False), reverse=True):
-                held = self._ready[order]
-                if held.shard == shard:
-                    after = held.reference
-                    break
-        return Pull(shard, after, self._bounds.page)
+    def _shelf(self, lane: str) -> Shelf[R] | None:
+        """A lane, made if need be; None if there are too many."""
+        shelf = self._shelves.get(lane)
+        if shelf is not None:
+            return shelf
+        if len(self._shelves) >= self._bounds.lanes_max:
+            for idle in [each for each in self._shelves.values() if each.is_idle and each is not self._main]:
+                self._drop(idle)
+            if len(self._shelves) >= self._bounds.lanes_max:
+                return None
+        shelf = self._shelves[lane] = Shelf(self._bounds, self._room, self._stock, lane)
+        self._stock.lanes = len(self._shelves)
+        if len(self._shelves) == 2:
+            self._recount(self._main)
+            self._place(self._main)
+        return shelf
 
-    def _end_pull(self, source: _Source[R]) -> None:
-        source.pulling = False
-        source.refused = None
-        source.gone = set()
+    def _drop(self, shelf: Shelf[R]) -> None:
+        shelf.clear()
+        self._recount(shelf)
+        self._place(shelf)
+        del self._shelves[shelf.lane]
+        self._stock.lanes = len(self._shelves)
+        self._place(self._main)
+
+    def _recount(self, shelf: Shelf[R]) -> None:
+        """Its figures are others, perhaps."""
+        if len(self._shelves) == 1:
+            return
+        before, counted = shelf.counted, shelf.backlog()
+        if before == counted:
+            return
+        self._count += counted[0] - before[0]
+        if before[1]:
+            self._oldest.remove((before[1], shelf.lane))
+        if counted[1]:
+            self._oldest.add((counted[1], shelf.lane))
+        shelf.counted = counted
+
+    def _relieve(self, shelf: Shelf[R]) -> bool:
+        """Have the largest lane give up its worst for a smaller one; or that whose turn is the last one, if all wait
+        for this one and it has nothing.
+        """
+        largest = max(self._shelves.values(), key=lambda each: each.ready)
+        if largest is shelf or largest.ready <= len(shelf) + 1:
+            if len(shelf) or not self._ranked or self._ranked.peekitem(0)[1] is not shelf:
+                return False
+            largest = next((each for each in reversed(self._ranked.values()) if each.ready), shelf)
+            if largest is shelf:
+                return False
+        largest.drop_worst()
+        self._place(largest)
+        return True

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from temporalio.api.taskqueue.v1 import TaskQueueConfig
 
-from perdure.base.clock import MS_NS, SECOND_NS
+from perdure.base.clock import SECOND_NS
 from perdure.base.entropy import new_id
 from perdure.base.errors import (
     DeadlineExceeded,
@@ -24,12 +24,12 @@ from perdure.cluster.roles import Demand, Offered, Outcome, PartitionView, Suppl
 from perdure.matching.borrowing import Borrower
 from perdure.matching.describing import priorities
 from perdure.matching.lending import Asking, Lender
-from perdure.matching.limiting import Limit
 from perdure.matching.matcher import Held, Matcher
 from perdure.matching.measured import STICKY, QueueLook, QueueMeter
-from perdure.matching.pacing import UNLIMITED, Throughputs
+from perdure.matching.pacing import Throughputs
 from perdure.matching.pollers import SEEN_NS, PollerHistory
 from perdure.matching.pulling import FALLEN, Puller, size_of
+from perdure.matching.rationing import Ration
 from perdure.matching.scaling import Advice, Load, appended_fields, busy_delta, idle_delta
 from perdure.matching.spreading import Spread
 from perdure.matching.starting import Starter, rest_ns
@@ -55,13 +55,12 @@ class Partition:
         "_last_ns",
         "_last_poll_ns",
         "_lender",
-        "_limit",
-        "_limit_timer",
         "_matcher",
         "_meter",
         "_moved",
         "_polls",
         "_puller",
+        "_ration",
         "_spread",
         "_starter",
         "is_sticky",
@@ -73,13 +72,12 @@ class Partition:
         self.is_sticky = False
         self._around = around
         now = around.clock.monotonic_ns()
-        self._matcher: Matcher[Offer, Taker, Question] = Matcher(around.bounds, around.room)
+        self._ration = Ration(key, around, lambda: self.match(from_backlog=True), self._throttled)
+        self._matcher: Matcher[Offer, Taker, Question] = Matcher(around.bounds, around.room, self._ration.weigh)
+        self._ration.follow(self._matcher)
         self._starter = Starter(around.directory, around.entropy)
         self._history = PollerHistory()
         at = root_of(key)
-        # Of workflow tasks nobody can set one; of a queue's tasks its root alone keeps it.
-        self._limit = Limit(now, is_known=key.kind == QueueKind.WORKFLOW or bool(at[1]))
-        self._limit_timer: asyncio.TimerHandle | None = None
         self._advice = Advice()
         self._added = Throughputs(now)
         self._dispatched = Throughputs(now)
@@ -138,29 +136,28 @@ class Partition:
         """Once in a while: drop the figures of shards that are no more."""
         self._matcher.forget_silent()
 
-    def offer(self, offers: Sequence[Offer], backlog: Backlog) -> Offered:
-        """Take references; those that are held already are taken again without a trace."""
+    def offer(self, offers: Sequence[Offer], backlog: Backlog, lane: str = "") -> Offered:
+        """Take references of one lane; those that are held already are taken again without a trace."""
         now = self._last_ns = self._around.clock.monotonic_ns()
         if offers and not self.was_polled_lately(now):
             self._meter_for(offers[0].queue.name if offers[0].sticky else "").no_poller.inc(len(offers))
-        shard = self._report(offers, backlog)
+        shard = self._report(offers, backlog, lane)
         before = self._matcher.added
-        accepted = self._matcher.add(shard, offers, size_of(offers))
+        accepted = self._matcher.add(shard, offers, size_of(offers), lane)
         for offer in offers[: self._matcher.added - before]:
             self._added.add(offer.priority, now)
         self.match(from_backlog=False)
         return Offered(accepted)
 
-    def withdraw(self, offers: Sequence[Offer], backlog: Backlog) -> None:
+    def withdraw(self, offers: Sequence[Offer], backlog: Backlog, lane: str = "") -> None:
         """These references are void."""
-        self._matcher.withdraw(self._report(offers, backlog), offers)
+        self._matcher.withdraw(self._report(offers, backlog, lane), offers, lane)
         self.match(from_backlog=True)
 
     async def describe(self) -> PartitionView:
         """Who polled lately, what waits, and how fast it may go."""
-        if not self._limit.is_known:
-            await self._read_config()
-        clock, limit = self._around.clock, self._limit
+        await self._ration.know_all()
+        clock, limit = self._around.clock, self._ration.limit
         now = clock.monotonic_ns()
         added, dispatched = self._added.by_priority(now), self._dispatched.by_priority(now)
         shown = priorities(self._matcher.held(), self._matcher.backlog(), clock.now_ns(), added, dispatched)
@@ -180,17 +177,16 @@ class Partition:
 
     def learn(self, config: TaskQueueConfig | None, version: int) -> None:
         """What operators set for this queue; None = nothing."""
-        self._limit.learn(config, version, self._around.clock.monotonic_ns())
-        self._forget_timer()
+        self._ration.learn(config, version)
         self.match(from_backlog=True)
-
-    async def _read_config(self) -> None:
-        self.learn(*await self._around.configs.read(self.key))
 
     def look(self) -> QueueLook:
         """What gauges show."""
         count, age_ns = self._backlog() if self._borrower is None else (0, 0)
         return self._meter_for("").labels, count, age_ns, self._polls
+
+    def _throttled(self) -> None:
+        self._meter_for("").throttled.inc()
 
     def _meter_for(self, normal_queue: str) -> QueueMeter:
         """What is counted here. `normal_queue`: the queue that a sticky one belongs to, as far as it is known."""
@@ -204,8 +200,7 @@ class Partition:
 
     async def serve(self, waiter: Waiter) -> bytes:
         """A poll, from its beginning to its answer; b"" when its time is over or it was ended."""
-        if not self._limit.is_known:
-            await self._read_config()
+        await self._ration.know()
         self._enter(waiter)
         loop = asyncio.get_running_loop()
         begin = loop.time()
@@ -257,8 +252,7 @@ class Partition:
             self._ask_limit(demand.limit if demand.limit < math.inf else None)
         loans = []
         if demand.wants > 0 and demand.branch < self._look(demand.partitions):
-            if not self._limit.is_known:
-                await self._read_config()
+            await self._ration.know()
             if not self._closed:
                 loans = await lender.wait(demand, self.key)
         if self._moved is not None and not loans:
@@ -341,24 +335,21 @@ class Partition:
             question.fail(
                 moved() if moved is not None else StickyUnavailable("The worker of this sticky queue shut down.")
             )
-        self._forget_timer()
+        self._ration.close()
 
     def match(self, *, from_backlog: bool) -> None:
         """Hand out what can be handed out, and ask shards for the rest."""
-        limited = self._limit.is_set
-        now = self._around.clock.monotonic_ns() if limited else 0
-        while pairs := self._matcher.match(self._limit.available(now) if limited else UNLIMITED):
+        ration = self._ration
+        while pairs := self._matcher.match(ration.available()):
             for taker, work in pairs:
                 had_waited = from_backlog
                 if isinstance(work, Held):
-                    if limited:
-                        self._limit.take()
+                    ration.take()
                     if self._borrower is not None:
                         had_waited = self._borrower.is_from_backlog(work)
                 if taker.give(work, from_backlog=had_waited):
                     self._matcher.join(taker)
-        if limited and self._limit_timer is None and self._matcher.is_starving:
-            self._await_limit(now)
+        ration.await_more()
         self._puller.refill()
 
     def _enter(self, waiter: Waiter) -> None:
@@ -379,8 +370,7 @@ class Partition:
         if self._borrower is not None:
             self._borrower.note_limit(rate)
             return
-        self._limit.ask(rate, self._around.clock.monotonic_ns())
-        self._forget_timer()
+        self._ration.ask(rate)
 
     def _exit(self, waiter: Waiter, *, cancelled: bool) -> None:
         self._polls -= 1
@@ -439,7 +429,7 @@ class Partition:
             self._dispatched.add(held.reference.priority, self._around.clock.monotonic_ns())
             self._puller.refill()
         else:
-            self._limit.refund()
+            self._ration.refund(held)
             if outcome is Outcome.OBSOLETE:
                 self._matcher.finish(held)
             elif outcome is Outcome.BACK:
@@ -464,7 +454,8 @@ class Partition:
         return appended_fields(self.key.kind, count, delta)
 
     def _load(self, count: int, age_ns: int, now: int) -> Load:
-        held_back = self._limit.is_set and not self._limit.available(now)
+        limit = self._ration.limit
+        held_back = limit.is_set and not limit.available(now)
         return Load(count, age_ns, self._added.per_second(now), self._dispatched.per_second(now), held_back)
 
     def _backlog(self) -> tuple[int, int]:
@@ -474,25 +465,9 @@ class Partition:
         count, oldest_ns = self._matcher.backlog()
         return count, max(0, self._around.clock.now_ns() - oldest_ns) if oldest_ns else 0
 
-    def _report(self, offers: Sequence[Offer], backlog: Backlog) -> str:
+    def _report(self, offers: Sequence[Offer], backlog: Backlog, lane: str) -> str:
         """Note a shard's figures; returns what the matcher shall know the offers' shard by."""
         if offers and offers[0].sticky and offers[0].sticky != self.key.name:
             return FALLEN
-        self._matcher.report(backlog)
+        self._matcher.report(backlog, lane)
         return backlog.shard
-
-    def _await_limit(self, now_ns: int) -> None:
-        pause_ns = self._limit.wait_ns(now_ns)
-        if pause_ns is not None:
-            self._meter_for("").throttled.inc()
-            loop = asyncio.get_running_loop()
-            self._limit_timer = loop.call_later(max(pause_ns, MS_NS) / SECOND_NS, self._on_limit)
-
-    def _forget_timer(self) -> None:
-        if self._limit_timer is not None:
-            self._limit_timer.cancel()
-            self._limit_timer = None
-
-    def _on_limit(self) -> None:
-        self._limit_timer = None
-        self.match(from_backlog=True)

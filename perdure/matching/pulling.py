@@ -13,7 +13,7 @@ from perdure.base.tasks import Background
 from perdure.cluster.roles import Directory
 from perdure.matching.matcher import Matcher, Pull
 from perdure.matching.waiting import Question, Taker
-from perdure.workflow.tasks import Offer, QueueKey
+from perdure.workflow.tasks import Offer, QueueKey, lane_key
 
 # Memory of one reference, apart from its workflow id.
 _OFFER_BYTES = 900
@@ -45,50 +45,51 @@ class Puller:
         self._background = background
         self._on_error = on_error
         self._changed = changed
-        self._failures: dict[str, int] = {}
+        self._failures: dict[tuple[str, str], int] = {}
 
     def refill(self) -> None:
         """Ask shards for what lies there, where there is room for it."""
         for pull in self._matcher.wanted():
             if pull.shard == FALLEN:
-                self._matcher.pull_failed(FALLEN, gone=True)
+                self._matcher.pull_failed(FALLEN, gone=True, lane=pull.lane)
                 self._changed()
             else:
                 self._background.spawn(self._pull(pull))
 
     async def _pull(self, pull: Pull[Offer]) -> None:
-        shard = pull.shard
+        shard, lane = pull.shard, pull.lane
+        asked = lane_key(self._key, lane)
         try:
             async with asyncio.timeout(_PULL_NS_MAX / SECOND_NS):
                 role = self._directory.history_of_shard(shard)
-                page = await role.pull(shard, self._key, pull.after, pull.limit)
+                page = await role.pull(shard, asked, pull.after, pull.limit)
         except (PerdureError, TimeoutError) as error:
             if not isinstance(error, Unavailable | NotFound | TimeoutError):
                 self._on_error(error)
-            self._failed(shard, gone=isinstance(error, NotFound))
+            self._failed(shard, lane, gone=isinstance(error, NotFound))
             return
         except Exception:
-            self._failed(shard, gone=False)
+            self._failed(shard, lane, gone=False)
             raise
-        self._failures.pop(shard, None)
-        self._matcher.report(page.backlog)
-        self._matcher.pulled(shard, page.offers, size_of(page.offers), end=len(page.offers) < pull.limit)
+        self._failures.pop((shard, lane), None)
+        self._matcher.report(page.backlog, lane)
+        self._matcher.pulled(shard, page.offers, size_of(page.offers), end=len(page.offers) < pull.limit, lane=lane)
         self._changed()
 
-    def _failed(self, shard: str, *, gone: bool) -> None:
-        failures = self._failures.get(shard, 0) + 1
+    def _failed(self, shard: str, lane: str, *, gone: bool) -> None:
+        failures = self._failures.get((shard, lane), 0) + 1
         gone = gone or failures > _PULL_FAILURES_MAX
-        self._matcher.pull_failed(shard, gone=gone)
+        self._matcher.pull_failed(shard, gone=gone, lane=lane)
         if gone:
-            self._failures.pop(shard, None)
+            self._failures.pop((shard, lane), None)
         else:
-            self._failures[shard] = failures
+            self._failures[shard, lane] = failures
             pause_ns = min(_PULL_PAUSE_NS << failures, _PULL_PAUSE_NS_MAX)
-            asyncio.get_running_loop().call_later(pause_ns / SECOND_NS, self._resume, shard)
+            asyncio.get_running_loop().call_later(pause_ns / SECOND_NS, self._resume, shard, lane)
         self._changed()
 
-    def _resume(self, shard: str) -> None:
-        self._matcher.resume_pulls(shard)
+    def _resume(self, shard: str, lane: str) -> None:
+        self._matcher.resume_pulls(shard, lane)
         self._changed()
 
 

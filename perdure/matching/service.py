@@ -46,7 +46,7 @@ from perdure.matching.partition import Partition
 from perdure.matching.surroundings import Surroundings
 from perdure.matching.waiting import Question, Waiter
 from perdure.matching.workers import Workers
-from perdure.workflow.tasks import Backlog, Offer, QueueKey, QueueKind
+from perdure.workflow.tasks import Backlog, Offer, QueueKey, QueueKind, unlaned
 from perdure.workflow.tokens import QueryToken
 
 # After ShutdownWorker: `service/matching/matching_engine.go`, shutdownWorkers.
@@ -119,18 +119,19 @@ class MatchingService:
         return len(self._shut_down)
 
     async def offer(self, partition: QueueKey, offers: Sequence[Offer], backlog: Backlog) -> Offered:
+        lane, partition = partition.version, unlaned(partition)
         await self._admit(partition)
         found = self._partitions.get(partition)
         if offers and offers[0].sticky == partition.name and not self._is_polled(found):
             return Offered(0, sticky_unavailable=True)
         if found is None and (self._is_full or not (offers or backlog.count)):
             return Offered(0)
-        return (found or self._load(partition)).offer(offers, backlog)
+        return (found or self._load(partition)).offer(offers, backlog, lane)
 
     async def withdraw(self, partition: QueueKey, offers: Sequence[Offer], backlog: Backlog) -> None:
-        found = self._partitions.get(partition)
+        found = self._partitions.get(unlaned(partition))
         if found is not None:
-            found.withdraw(offers, backlog)
+            found.withdraw(offers, backlog, partition.version)
 
     async def poll(self, poll: Poll, call: Call) -> bytes:
         await self._admit(poll.partition)

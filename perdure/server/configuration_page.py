@@ -135,8 +135,8 @@ def _dynamic_default(key: Key) -> str:
         first = _duration(value.initial_interval_ns / SECOND_NS)
         longest = f"{value.maximum_coefficient:g} times the first"
         return f"from {first}, times {value.backoff_coefficient:g}, up to {longest}; any number"
-    if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
+    if isinstance(value, bool) or key.is_gathered:
+        return f"`{str(bool(value)).lower()}`"
     if key.field.endswith(("_ns", "_ns_max")):
         return f"`{_duration(value / SECOND_NS)}`"
     if key.field.endswith(("_ms", "_ms_min")):

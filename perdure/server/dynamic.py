@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from perdure.base.errors import InvalidArgument
-from perdure.base.limits import Limits
+from perdure.base.limits import Limits, QueueRule
 from perdure.rpc.server import ServerOptions
 from perdure.server.cluster import CACHE_BYTES_MAX
 from perdure.server.dynamic_keys import KEYS, Key, Scope
@@ -107,9 +107,19 @@ class Dynamic:
         if len(self._kept) >= _KEPT_MAX:
             self._kept.clear()
         fields = {KEYS[key].field: rule.value for key, rule in self._constrained if rule.matches(*where)}
+        for name, own in self._rules.items():
+            if KEYS[name].is_gathered:
+                fields[KEYS[name].field] = _gathered(own, where[0])
         limits = self.settings.limits
         made = self._kept[where] = msgspec.structs.replace(limits, **fields) if fields else limits
         return made
+
+
+def _gathered(rules: tuple[Rule, ...], namespace: str) -> tuple[QueueRule, ...]:
+    """The rules of a namespace, for whichever task queue."""
+    return tuple(
+        QueueRule(rule.value, rule.task_queue, rule.task_type) for rule in rules if rule.namespace in ("", namespace)
+    )
 
 
 def parse(values: Mapping[str, object]) -> Parsed:
@@ -191,7 +201,8 @@ def _with(settings: Settings, rules: Mapping[str, tuple[Rule, ...]]) -> Settings
         key = KEYS[name]
         for rule in own:
             if not rule.rank:
-                changes.setdefault(key.part, {})[key.field] = rule.value
+                value = _gathered((rule,), "") if key.is_gathered else rule.value
+                changes.setdefault(key.part, {})[key.field] = value
     own_fields = changes.pop("", {})
     for part, fields in changes.items():
         own_fields[part] = msgspec.structs.replace(getattr(settings, part), **fields)

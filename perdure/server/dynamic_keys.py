@@ -36,7 +36,9 @@ GLOBAL, NAMESPACE, QUEUE = Scope
 
 
 class Key(msgspec.Struct, frozen=True):
-    """A key. `part`, `field`: what it sets in `Settings`. `is_live`: changes apply at once, else at a start."""
+    """A key. `part`, `field`: what it sets in `Settings`. `is_live`: changes apply at once, else at a start.
+    `is_gathered`: its field has what holds for each task queue, for those who ask for a namespace once.
+    """
 
     name: str
     scope: Scope
@@ -44,6 +46,7 @@ class Key(msgspec.Struct, frozen=True):
     field: str
     read: Read
     is_live: bool = True
+    is_gathered: bool = False
 
 
 _ALL = (
@@ -76,6 +79,7 @@ _ALL = (
     Key("history.defaultWorkflowRetryPolicy", NAMESPACE, "limits", "workflow_retry", retry),
     Key("history.hostLevelCacheMaxSizeBytes", GLOBAL, "", "cache_bytes_max", whole, is_live=False),
     Key("matching.longPollExpirationInterval", QUEUE, "limits", "matching_poll_ns", duration_ns),
+    Key("matching.enableFairness", QUEUE, "limits", "fairness", flag, is_gathered=True),
     Key("frontend.workflowTimeSkippingEnabled", NAMESPACE, "limits", "time_skipping", flag),
     Key("frontend.workflowTimeSkippingMaxSkipPerSession", NAMESPACE, "limits", "time_skips_max", whole),
     Key("frontend.rps", GLOBAL, "limits", "host_rps", whole),
@@ -161,7 +165,6 @@ ABSENT: dict[str, str] = {
     "matching.numTaskqueueReadPartitions": "task queues have as many partitions as their load asks for",
     "matching.numTaskqueueWritePartitions": "task queues have as many partitions as their load asks for",
     "matching.priorityLevels": "five",
-    "matching.enableFairness": "fairness keys do not count yet",
     "history.enableCHASMCallbacks": _INNER,
     "history.enableChasm": _INNER,
     "history.enableTransitionHistory": _INNER,

@@ -73,6 +73,7 @@ class ActivityAttempt(msgspec.Struct, frozen=True, omit_defaults=True):
     started_event_pending: bool = False  # started, but its event is written with the completion
     started_history_size: int = 0
     worker_version: bytes = b""
+    fair: bool = False  # it counts for its fairness key, by what was in force when it was scheduled
 
 
 class PendingTimer(msgspec.Struct, frozen=True):
@@ -169,6 +170,7 @@ class WorkflowTask(msgspec.Struct, frozen=True):
     build_id: str = ""
     worker_version: bytes = b""
     backoff_until_ns: int = 0  # a new attempt that is not offered before this time
+    fair: bool = False  # as an activity's
 
 
 class RequestRecord(msgspec.Struct, frozen=True):

@@ -6,6 +6,8 @@ against the state again. Equality is identity: two equal tasks are the same task
 """
 
 from enum import IntEnum
+from functools import lru_cache
+from hashlib import blake2b
 
 import msgspec
 
@@ -21,7 +23,9 @@ class QueueKind(IntEnum):
 
 
 class QueueKey(msgspec.Struct, frozen=True, order=True, array_like=True):
-    """One task-queue partition's address. `version` is the worker version the queue is split by, "" for unversioned."""
+    """One task-queue partition's address, or that of one lane of its tasks: `version` is what the queue's tasks are
+    split by, the lane of a fairness key (`lane_of`), "" for the tasks of none.
+    """
 
     namespace_id: str
     name: str
@@ -32,8 +36,9 @@ class QueueKey(msgspec.Struct, frozen=True, order=True, array_like=True):
 class Offer(msgspec.Struct, frozen=True, array_like=True, tag="o"):
     """A reference to a workflow or activity task that is scheduled and not started.
 
-    Keyed by (run, scheduled event id, attempt, stamp). `queue` is the normal queue; `sticky` is the worker's own
-    queue, "" if there is none. `order` sorts a backlog: (priority 1..5, fairness pass, scheduled time in ns).
+    Keyed by (run, scheduled event id, attempt, stamp). `queue` is the normal queue, in the lane of the fairness key if
+    the task counts for that; `sticky` is the worker's own queue, "" if there is none. `order` sorts a lane's backlog:
+    (priority 1..5, 0, scheduled time in ns).
     """
 
     key: ChainKey
@@ -149,7 +154,25 @@ class Backlog(msgspec.Struct, frozen=True, array_like=True):
 
 
 def partition_of(offer: Offer) -> QueueKey:
-    """The matching partition an offer goes to first: the worker's sticky queue if it has one."""
+    """The lane of a matching partition that an offer goes to first: the worker's sticky queue, which has no others than
+    "", if it has one.
+    """
     if not offer.sticky:
         return offer.queue
-    return QueueKey(offer.queue.namespace_id, offer.sticky, offer.queue.kind, offer.queue.version)
+    return QueueKey(offer.queue.namespace_id, offer.sticky, offer.queue.kind)
+
+
+@lru_cache(maxsize=4096)
+def lane_of(fairness_key: str) -> str:
+    """The lane of a fairness key's tasks: 64 bits of the key. Stored: its form never changes."""
+    return "~" + blake2b(fairness_key.encode(), digest_size=8).hexdigest() if fairness_key else ""
+
+
+def lane_key(partition: QueueKey, lane: str) -> QueueKey:
+    """The lane's address; "" = that of the tasks of none."""
+    return QueueKey(partition.namespace_id, partition.name, partition.kind, lane)
+
+
+def unlaned(lane: QueueKey) -> QueueKey:
+    """The partition that a lane is of."""
+    return QueueKey(lane.namespace_id, lane.name, lane.kind) if lane.version else lane

@@ -77,6 +77,7 @@ def schedule(draft: Draft, *, original_time_ns: int = 0) -> None:
             schedule_to_start_ns=durable.sticky_timeout_ns if durable.sticky_queue else 0,
             original_scheduled_time_ns=original_time_ns or now_ns,
             transient=attempt > 1,
+            fair=draft.context.limits.is_fair(run.facts.task_queue, "Workflow"),
         ),
     )
 
@@ -100,6 +101,7 @@ def schedule_speculative(draft: Draft) -> None:
         schedule_to_start_ns=(sticky and durable.sticky_timeout_ns) or _SPECULATIVE_SCHEDULE_TO_START_NS,
         original_scheduled_time_ns=now_ns,
         speculative=True,
+        fair=draft.context.limits.is_fair(run.facts.task_queue, "Workflow"),
     )
     run.assign("speculative_task", task)
 

@@ -26,9 +26,10 @@ async def reoffer(hosts: Hosts) -> None:
     while True:
         for shard, offers in list(hosts.history.outstanding.items()):
             if offers:
-                first = sorted(offers, key=lambda each: each.order)[:100]
+                lane = offers[0].queue
+                first = sorted((each for each in offers if each.queue == lane), key=lambda each: each.order)[:100]
                 try:
-                    await hosts.directory.matching(ACTIVITY).offer(ACTIVITY, first, hosts.backlog(shard))
+                    await hosts.directory.matching(lane).offer(lane, first, hosts.backlog(shard, lane))
                 except Unavailable:
                     continue
         await pass_time(2)

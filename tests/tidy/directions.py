@@ -59,7 +59,18 @@ PURE: dict[str, frozenset[str]] = {
         {"uhashring", "perdure.cluster.branches", "perdure.cluster.members", "perdure.workflow.tasks"}
     ),
     "perdure.matching.bounds": frozenset(),
-    "perdure.matching.matcher": frozenset({"sortedcontainers", "perdure.matching.bounds"}),
+    "perdure.matching.fairness": frozenset(),
+    "perdure.matching.matcher": frozenset(
+        {
+            "sortedcontainers",
+            "perdure.matching.bounds",
+            "perdure.matching.fairness",
+            "perdure.matching.references",
+            "perdure.matching.shelf",
+        }
+    ),
+    "perdure.matching.references": frozenset(),
+    "perdure.matching.shelf": frozenset({"sortedcontainers", "perdure.matching.bounds", "perdure.matching.references"}),
     "perdure.matching.spreading": frozenset({"math", "perdure.cluster.branches"}),
     "perdure.visibility": frozenset({"lark"}),
     "perdure.workflow": frozenset({"perdure.visibility"}),

@@ -55,7 +55,8 @@ def schedule_activity(
     event.workflow_task_completed_event_id = completion.completed_event_id
     scheduled_event_id = draft.add(event, **marks(command)).event_id
     now_ns = draft.context.now_ns
-    attempt = ActivityAttempt(scheduled_time_ns=now_ns, first_scheduled_time_ns=now_ns)
+    fair = draft.context.limits.is_fair(run.facts.activities[scheduled_event_id].task_queue, "Activity")
+    attempt = ActivityAttempt(scheduled_time_ns=now_ns, first_scheduled_time_ns=now_ns, fair=fair)
     draft.put("attempts", scheduled_event_id, attempt)
     if attributes.request_eager_execution:
         completion.eager_activities.append(scheduled_event_id)

@@ -183,7 +183,11 @@ def _create(work: Work, base: Run, asked: ResetWorkflowExecutionRequest, read: R
         workflow_task=_task(facts, read.task),
         workflow_task_problems=read.task_problems,
         attempts={
-            activity.scheduled_event_id: ActivityAttempt(scheduled_time_ns=now_ns, first_scheduled_time_ns=now_ns)
+            activity.scheduled_event_id: ActivityAttempt(
+                scheduled_time_ns=now_ns,
+                first_scheduled_time_ns=now_ns,
+                fair=work.context.limits.is_fair(activity.task_queue, "Activity"),
+            )
             for activity in facts.activities.values()
             if not activity.started_event_id
         },

@@ -11,7 +11,7 @@ from perdure.workflow.activity_options import in_force
 from perdure.workflow.outstanding import derives
 from perdure.workflow.priorities import merge, rank
 from perdure.workflow.state import Activity, ActivityAttempt, Run
-from perdure.workflow.tasks import Offer, QueueKey, QueueKind, Task, Timer, TimerKind
+from perdure.workflow.tasks import Offer, QueueKey, QueueKind, Task, Timer, TimerKind, lane_of
 
 _BY_ATTEMPT = frozenset(
     {
@@ -81,10 +81,11 @@ def deadlines(activity: Activity, attempt: ActivityAttempt) -> list[tuple[int, T
 
 def _offer(run: Run, key: ChainKey, activity: Activity, attempt: ActivityAttempt) -> Offer:
     priority, fairness_key, weight = rank(merge(run.facts.priority, activity.priority))
+    lane = lane_of(fairness_key) if attempt.fair else ""
     return Offer(
         key=key,
         run_id=run.durable.run_id,
-        queue=QueueKey(key.namespace_id, activity.task_queue, QueueKind.ACTIVITY),
+        queue=QueueKey(key.namespace_id, activity.task_queue, QueueKind.ACTIVITY, lane),
         scheduled_event_id=activity.scheduled_event_id,
         attempt=attempt.attempt,
         stamp=attempt.stamp,

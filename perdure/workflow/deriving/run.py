@@ -17,7 +17,7 @@ from perdure.workflow.outstanding import derives
 from perdure.workflow.priorities import rank
 from perdure.workflow.state import Run, WorkflowTask
 from perdure.workflow.successor import after_failure, last_result, repeat
-from perdure.workflow.tasks import Effect, EffectKind, Offer, QueueKey, QueueKind, Task, Timer, TimerKind
+from perdure.workflow.tasks import Effect, EffectKind, Offer, QueueKey, QueueKind, Task, Timer, TimerKind, lane_of
 from perdure.workflow.workflow_task import awaits_first_task, schedule, wake
 
 _ABANDON = ParentClosePolicy.PARENT_CLOSE_POLICY_ABANDON
@@ -89,10 +89,11 @@ def _wanted(run: Run, task: WorkflowTask) -> Iterator[Task]:
         yield Timer(due_ns, chain, durable.run_id, TimerKind.WORKFLOW_TASK_START_TO_CLOSE, *ids)
         return
     priority, fairness_key, fairness_weight = rank(run.facts.priority)
+    lane = lane_of(fairness_key) if task.fair else ""
     yield Offer(
         key=chain,
         run_id=durable.run_id,
-        queue=QueueKey(durable.namespace_id, run.facts.task_queue, QueueKind.WORKFLOW),
+        queue=QueueKey(durable.namespace_id, run.facts.task_queue, QueueKind.WORKFLOW, lane),
         scheduled_event_id=task.scheduled_event_id,
         attempt=task.attempt,
         stamp=task.stamp,

@@ -174,14 +174,14 @@ async def test_a_limit_is_passed_on() -> None:
         ({"task_queue": "q" * 1001}, InvalidArgument, "taskQueue length exceeds limit"),
         ({"task_queue_type": 0}, InvalidArgument, "Unknown task queue type: 0."),
         (
-            {"set_fairness_weight_overrides": {"a": 1}},
-            Unimplemented,
-            "UpdateTaskQueueConfigRequest.set_fairness_weight_overrides is not supported yet",
+            {"set_fairness_weight_overrides": {"a": float("nan")}},
+            InvalidArgument,
+            'invalid fairness weight weight for key "a": must be greater than zero',
         ),
         (
-            {"update_fairness_key_rate_limit_default": rate(1)},
-            Unimplemented,
-            "UpdateTaskQueueConfigRequest.update_fairness_key_rate_limit_default is not supported yet",
+            {"update_fairness_key_rate_limit_default": rate(1), "task_queue_type": WORKFLOW},
+            InvalidArgument,
+            "Setting fairness key rate limit on workflow task queues is not allowed.",
         ),
         (
             {"unset_fairness_weight_overrides": [str(n) for n in range(1001)]},

@@ -22,7 +22,7 @@ from perdure.matching.measured import QueueMeters
 from perdure.matching.service import MatchingService
 from perdure.testing.loop import run_virtual, running_loop
 from perdure.workflow.requests import CompleteWorkflowTask, StartActivityTask, StartWorkflowTask
-from perdure.workflow.tasks import Backlog, Offer, QueueKey, QueueKind
+from perdure.workflow.tasks import Backlog, Offer, QueueKey, QueueKind, lane_key, lane_of
 
 SECOND = 1_000_000_000
 WORK = QueueKey("ns", "queue", QueueKind.WORKFLOW)
@@ -50,9 +50,13 @@ async def pass_time(seconds: float) -> None:
     await done
 
 
-def offer(n: int, queue: QueueKey = WORK, *, sticky: str = "", priority: int = 3) -> Offer:
-    """The `n`th task of a queue: later numbers were scheduled later."""
-    return Offer(ChainKey("ns", f"wf-{n}"), f"run-{n}", queue, 2, 1, 0, n, sticky=sticky, priority=priority)
+def offer(
+    n: int, queue: QueueKey = WORK, *, sticky: str = "", priority: int = 3, key: str = "", weight: float = 1.0
+) -> Offer:
+    """The `n`th task of a queue: later numbers were scheduled later. `key`: it counts for this fairness key."""
+    queue = lane_key(queue, lane_of(key))
+    chain = ChainKey("ns", f"wf-{n}")
+    return Offer(chain, f"run-{n}", queue, 2, 1, 0, n, sticky, priority, fairness_key=key, fairness_weight=weight)
 
 
 def figures(count: int = 1, shard: str = "s1", epoch: int = 1, oldest_ns: int = 0) -> Backlog:
@@ -99,7 +103,8 @@ class FakeHistory:
         self.pulls.append((shard, after, limit))
         if self.on_pull is not None:
             await self.on_pull(shard)
-        offers = sorted(self.outstanding[shard], key=lambda entry: entry.order)
+        listed = [entry for entry in self.outstanding[shard] if entry.queue.version == partition.version]
+        offers = sorted(listed, key=lambda entry: entry.order)
         page = [entry for entry in offers if after is None or entry.order > after.order][:limit]
         return Pulled(page, figures(len(offers), shard))
 

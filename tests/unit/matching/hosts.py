@@ -101,14 +101,14 @@ class Hosts:
         listed.extend(each for each in offers if each not in listed)
         while True:
             try:
-                await self.directory.matching(queue).offer(queue, offers, self.backlog(shard))
+                await self.directory.matching(queue).offer(queue, offers, self.backlog(shard, queue))
             except Unavailable:
                 await pass_time(0.1)
             else:
                 return
 
-    def backlog(self, shard: str) -> Backlog:
-        return figures(len(self.history.outstanding[shard]), shard)
+    def backlog(self, shard: str, lane: QueueKey) -> Backlog:
+        return figures(sum(each.queue == lane for each in self.history.outstanding[shard]), shard)
 
     async def poll(self, asked: Poll) -> bytes:
         """A poll, as frontends make it: it follows the queue."""

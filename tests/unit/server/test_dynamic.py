@@ -7,7 +7,7 @@ import pytest
 
 from perdure.base.clock import SECOND_NS
 from perdure.base.errors import InvalidArgument
-from perdure.base.limits import AddressRule, Limits, RetryDefaults
+from perdure.base.limits import AddressRule, Limits, QueueRule, RetryDefaults
 from perdure.rpc.server import ServerOptions, channel_arguments
 from perdure.server.dynamic import Dynamic, Settings, checked, parse, with_parsed
 from perdure.server.dynamic_keys import ABSENT, KEYS, Scope
@@ -35,6 +35,8 @@ def _example(key: str) -> tuple[Any, Any]:
     """A value that isn't the default, and what becomes of it."""
     part, field, read = KEYS[key].part, KEYS[key].field, KEYS[key].read
     default = getattr(getattr(Settings(), part) if part else Settings(), field)
+    if KEYS[key].is_gathered:
+        return True, (QueueRule(value=True),)
     if isinstance(default, RetryDefaults):
         return {"MaximumAttempts": 3}, RetryDefaults(maximum_attempts=3)
     if isinstance(default, bool):
