@@ -133,7 +133,10 @@ def _acknowledged_end(evidence: Evidence, history: RunHistory, before_ns: int) -
 
 def _acknowledgements(evidence: Evidence, history: RunHistory) -> list[tuple[int, int]]:
     """(when it was acknowledged, event id) of the events that are sure to be numbered when the call returns."""
-    returned = evidence.__dict__.setdefault("_returned", {op.identity: op.returned_ns for op in evidence.ops if op.ok})
+    returned = evidence.__dict__.get("_returned")
+    if returned is None:  # of all operations, once: there may be a hundred thousand, and thousands of runs
+        returned = {op.identity: op.returned_ns for op in evidence.ops if op.ok}
+        evidence.__dict__["_returned"] = returned
     found = []
     for event in history.of("WORKFLOW_TASK_COMPLETED", "WORKFLOW_EXECUTION_TERMINATED"):
         if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
