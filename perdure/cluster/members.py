@@ -37,7 +37,8 @@ class MemberState(StrEnum):
 
 class Member(msgspec.Struct, frozen=True):
     """A host. `host`: the id of its lease. `addresses`: role -> "ip:port" at which other hosts reach it. `name`: for
-    people, a host's or pod's name. `formats`: the newest stored format that it reads.
+    people, a host's or pod's name. `formats`: the newest stored format that it reads. `tls`: what it takes from other
+    hosts is TLS.
     """
 
     host: str
@@ -47,6 +48,7 @@ class Member(msgspec.Struct, frozen=True):
     release: str = ""
     formats: int = 0
     started_ns: int = 0
+    tls: bool = False
 
 
 class View(msgspec.Struct, frozen=True):
@@ -70,6 +72,15 @@ class View(msgspec.Struct, frozen=True):
     def addresses(self) -> frozenset[str]:
         """At which any member is reached."""
         return frozenset(address for member in self.members for address in member.addresses.values())
+
+    def plain_addresses(self) -> frozenset[str]:
+        """At which a member is reached in plain text, by what it says of itself; the newest one at an address."""
+        takes_tls = {
+            address: member.tls
+            for member in sorted(self.members, key=lambda member: member.started_ns)
+            for address in member.addresses.values()
+        }
+        return frozenset(address for address, tls in takes_tls.items() if not tls)
 
     def serving(self, role: Role) -> tuple[str, ...]:
         """The hosts that a ring of this role has, by id."""

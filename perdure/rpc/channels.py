@@ -83,15 +83,15 @@ def channel_arguments(options: ChannelOptions) -> list[tuple[str, str | int]]:
 
 
 class Channel:
-    """The connection to one address. `failed`: told of the address when it doesn't answer, or no longer. `background`:
-    what it begins and doesn't wait for.
+    """The connection to one address. `tls`: how it is spoken to now, None = in plain text. `failed`: told of the
+    address when it doesn't answer, or no longer. `background`: what it begins and doesn't wait for.
     """
 
     def __init__(
         self,
         address: str,
         options: ChannelOptions,
-        tls: ChannelTls | None,
+        tls: Callable[[], ChannelTls | None],
         failed: Callable[[str], None],
         background: Background,
     ) -> None:
@@ -156,14 +156,15 @@ class Channel:
             self.in_use -= 1
 
     def _opened(self) -> "_Open":
-        generation = self._tls.generation if self._tls is not None else 0
+        tls = self._tls()
+        generation = tls.generation if tls is not None else 0
         if self._open is not None and self._open.generation != generation:
-            self.forget()  # its certificates were replaced
+            self.forget()  # its certificates were replaced, or there is another host
         if self._open is None:
             arguments = channel_arguments(self._options)
             channel = (
-                self._tls.open(self.address, arguments)
-                if self._tls is not None
+                tls.open(self.address, arguments)
+                if tls is not None
                 else grpc.aio.insecure_channel(self.address, options=arguments)
             )
             self._open = _Open(channel, generation)

@@ -25,7 +25,8 @@ log = structlog.get_logger(__name__)
 
 class Peers:
     """The hosts that this one talks to. `suspect`: told of an address that doesn't answer, or no longer; it must not
-    raise and not wait, and may be called for each failed call. `spans`: whose traces calls are part of.
+    raise and not wait, and may be called for each failed call. `spans`: whose traces calls are part of. `is_plain`:
+    whether the host at an address is spoken to in plain text although there is `tls`.
     """
 
     def __init__(
@@ -34,9 +35,11 @@ class Peers:
         tls: ChannelTls | None = None,
         options: ChannelOptions = ChannelOptions(),  # noqa: B008 - it is frozen
         spans: Spans | None = None,
+        is_plain: Callable[[str], bool] = lambda address: False,
     ) -> None:
         self._suspect = suspect
         self._tls = tls
+        self._is_plain = is_plain
         self._options = options
         self._spans = spans
         self._channels: dict[str, Channel] = {}  # the one that was used longest ago comes first
@@ -86,9 +89,12 @@ class Peers:
         channel = self._channels.pop(address, None)
         if channel is None:
             self._make_room()
-            channel = Channel(address, self._options, self._tls, self._suspect, self._background)
+            channel = Channel(address, self._options, lambda: self._tls_for(address), self._suspect, self._background)
         self._channels[address] = channel
         return channel
+
+    def _tls_for(self, address: str) -> ChannelTls | None:
+        return None if self._tls is None or self._is_plain(address) else self._tls
 
     def _make_room(self) -> None:
         if len(self._channels) < self._options.channels_max:

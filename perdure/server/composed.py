@@ -15,7 +15,7 @@ import structlog
 
 from perdure.base.errors import InvalidArgument
 from perdure.base.spans import Spans
-from perdure.cluster.members import Member, Role
+from perdure.cluster.members import Member, Role, View
 from perdure.cluster.operations import Operations
 from perdure.cluster.roles import Directory
 from perdure.rpc.call import RawMethod
@@ -146,11 +146,14 @@ class OfCluster:
         self._options = options
         self._internode = security.internode if security is not None else None
         channels = security.channels if security is not None else None
-        peers = Peers(self._suspect, channels, spans=_spans(ground))
+        self._plain: frozenset[str] = frozenset()
+        peers = Peers(self._suspect, channels, spans=_spans(ground), is_plain=lambda address: address in self._plain)
         self._host = Host(ground, options.roles, peers)
         self.membership = self._host.membership
         # Hosts that are gone don't come back under their addresses: pods get new ones.
         self.membership.subscribe(lambda view: peers.keep(view.addresses()))
+        if security is not None and not security.is_strict:
+            self.membership.subscribe(self._see_plain)
         self._servers: dict[Role, RpcServer] = {}
         self._addresses: dict[str, str] = {}
         self._told: dict[Role, bool] = {}
@@ -168,6 +171,9 @@ class OfCluster:
 
     def frontends(self) -> int:
         return max(1, len(self._host.membership.view.serving(Role.FRONTEND)))
+
+    def _see_plain(self, view: View) -> None:
+        self._plain = view.plain_addresses()
 
     def _suspect(self, address: str) -> None:
         self._host.rings.suspect_address(address)
@@ -206,6 +212,7 @@ class OfCluster:
             name=socket.gethostname(),
             release=version("perdure"),
             started_ns=self.ground.clock.now_ns(),
+            tls=self._internode is not None,
         )
         await self._host.join(member)
         await self._host.serve()

@@ -30,7 +30,8 @@ class InternodeTlsSection(Section):
     """TLS between roles, in both directions. `authority`: everybody's certificate must be of these authorities, which
     should issue none to anybody else. `server_name`: the name that each role's certificate must have, as addresses are
     numbers. `client_names`: who may call, besides; as `dns:name`, `cn:name`, `uri:name`; left out: whoever has the
-    server's name.
+    server's name. `mode`: nothing but TLS; or, for a change while the cluster serves, each host as it says that it
+    takes it, where this one takes plain text (prepare), or TLS (switch).
     """
 
     certificate: File
@@ -38,6 +39,7 @@ class InternodeTlsSection(Section):
     authority: File
     server_name: Text
     client_names: Texts | None = None
+    mode: Literal["strict", "switch", "prepare"] = "strict"
 
     def server_files(self) -> ServerFiles:
         """What listeners of roles are given."""

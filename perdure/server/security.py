@@ -21,8 +21,8 @@ from perdure.server.measured import CertificateMeter
 
 class Security:
     """Of one process. `frontend`, `internode`: the certificates of its listeners; `channels`: of its channels to other
-    hosts; None = plain text. `guards`: for its frontend. `frontends`: how many serve now. Raises InvalidArgument, which
-    names the file.
+    hosts; None = plain text. `is_strict`: no host is spoken to in another way. `guards`: for its frontend. `frontends`:
+    how many serve now. Raises InvalidArgument, which names the file.
     """
 
     def __init__(
@@ -36,7 +36,9 @@ class Security:
     ) -> None:
         own, others = tls.frontend, tls.internode
         self.frontend = ServerTls(own.files(), clock) if own is not None else None
-        self.internode = ServerTls(others.server_files(), clock) if others is not None else None
+        takes = ServerTls(others.server_files(), clock) if others is not None else None
+        self.internode = takes if others is not None and others.mode != "prepare" else None
+        self.is_strict = others is None or others.mode == "strict"
         self.channels = ChannelTls(others.channel_files(), clock) if others is not None else None
         meter = GuardMeter(metrics)
         if metrics is not None:
