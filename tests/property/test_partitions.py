@@ -4,11 +4,16 @@ Each seed draws the tasks, the workers, the faults of the network, and when host
 heals, and everything that was offered has to be started.
 """
 
+from collections import Counter
+
 import pytest
 
 from perdure.base.errors import Unavailable
+from perdure.base.limits import Limits, QueueRule
 from perdure.cluster.branches import branch_of
 from perdure.cluster.roles import Call
+from perdure.matching.bounds import Bounds
+from perdure.matching.fairness import FIRST, Turn, next_turn, stride_of
 from perdure.testing.entropy import SeededEntropy
 from perdure.testing.loop import run_virtual, running_loop
 from perdure.testing.network import Network, NetworkPlan
@@ -54,7 +59,7 @@ async def survive(seed: int) -> None:
     hosts = Hosts(*NAMES, network=network)
 
     def make(number: int) -> Offer:
-        return offer(number, ACTIVITY, priority=1 + entropy.below(5))
+        return offer(number, ACTIVITY, priority=1 + entropy.below(5), key=entropy.below(3) * "k" if seed % 2 else "")
 
     hosts.workers(2 + entropy.below(12), 0.1 * entropy.fraction())
     slow = hosts.spawn(reoffer(hosts))
@@ -108,6 +113,51 @@ async def in_order(seed: int) -> None:
             left.sort(key=lambda each: each.order)
             assert hosts.history.order[-1] == left.pop(0)
     await hosts.close()
+
+
+async def in_turn(seed: int) -> None:
+    """The same with fairness keys: the next start is that of one queue in which keys have their turns."""
+    entropy = SeededEntropy(seed)
+    bounds = Bounds(tasks_per_second=2.0, references_max=12, page=3, late_max=2)
+    hosts = Hosts(*NAMES, bounds=bounds, limits=Limits(fairness=(QueueRule(value=True),)))
+    workers = [hosts.spawn(hosts.work(f"w{number}", ACTIVITY, 0.01)) for number in range(6)]
+    await hosts.feed(lambda number: offer(number, ACTIVITY), 120, 0.08)
+    for worker in workers:
+        worker.cancel()
+    await pass_time(25)  # what was asked for polls that are gone: a task that comes back has had its turn
+    count = await hosts.partitions()
+    assert count == len(NAMES)
+    hosts.history.order.clear()
+    hands: dict[int, Turn] = {}
+    left: list[Offer] = []
+    shares: Counter[str] = Counter()
+    for number in range(1_000, 1_260):
+        if not left or (number < 1_160 and entropy.fraction() < 0.8):
+            key = "abcd"[min(entropy.below(4), entropy.below(4))]
+            new = offer(number, ACTIVITY, priority=1 + entropy.below(2), key=key, weight=1 + "abcd".index(key))
+            left.append(new)
+            await hosts.offer([new], f"s{entropy.below(4)}")
+            await pass_time(0.05)
+        else:
+            branch = branch_of(ACTIVITY, entropy.below(count))
+            await hosts.directory.matching(branch).poll(poll(branch, partitions=count), Call())
+            best = min(left, key=lambda each: (*turn_of(each, hands), each.order))
+            _, hands[best.priority] = turn_of(best, hands)
+            assert hosts.history.order[-1] == best
+            left.remove(best)
+            shares[best.fairness_key] += 1
+    assert set(shares) == set("abcd")
+    await hosts.close()
+
+
+def turn_of(task: Offer, hands: dict[int, Turn]) -> tuple[int, Turn]:
+    hand = hands.get(task.priority, FIRST)
+    return task.priority, next_turn(hand, task.queue.version, stride_of(task.fairness_weight))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_next_task_is_of_the_key_whose_turn_it_is_in_the_whole_queue(seed: int) -> None:
+    run_virtual(in_turn(seed), seed)
 
 
 @pytest.mark.parametrize("seed", range(8))

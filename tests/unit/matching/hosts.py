@@ -61,7 +61,13 @@ class RingDirectory:
 class Hosts:
     """`names`: the hosts. All calls between them, and to history, go over `network`, if there is one."""
 
-    def __init__(self, *names: str, bounds: Bounds = EAGER, network: Network | None = None) -> None:
+    def __init__(
+        self,
+        *names: str,
+        bounds: Bounds = EAGER,
+        network: Network | None = None,
+        limits: Limits = Limits(),  # noqa: B008 - it is frozen
+    ) -> None:
         loop = running_loop()
         self.history = OnceHistory()
         self.errors: list[BaseException] = []
@@ -72,14 +78,14 @@ class Hosts:
         self.memberships = {name: FakeMembership(name, self.serving) for name in names}
         plain: Directory = RingDirectory(self)
         self.directory = plain if network is None else NetworkDirectory(plain, network)
-        self.services = {name: self._service(name, bounds) for name in names}
+        self.services = {name: self._service(name, bounds, limits) for name in names}
         self.spreads = Spreads(loop.entropy)
         self.tasks: list[asyncio.Task[Any]] = []
 
-    def _service(self, name: str, bounds: Bounds) -> MatchingService:
+    def _service(self, name: str, bounds: Bounds, limits: Limits) -> MatchingService:
         loop = running_loop()
         service = MatchingService(
-            self.directory, loop.clock, loop.entropy, Limits(), self.errors.append, Room(each=bounds)
+            self.directory, loop.clock, loop.entropy, limits, self.errors.append, Room(each=bounds)
         )
         service.follow(self.memberships[name])
         return service
