@@ -27,7 +27,7 @@ async def run(given: argparse.Namespace, folder: Path) -> Outcome:
         raise SystemExit(f"--apart: {missing}")
     apart = not missing and not given.together
     try:
-        async with site_of(folder, Counts(), apart=apart) as site:
+        async with site_of(folder, Counts(), apart=apart, rare=True) as site:
             say(f"the cluster serves{', each process in a network of its own' if apart else ''}")
             return await Run(site, given).go()
     except WiresMissing as failed:

@@ -22,6 +22,7 @@ from perdure.testing.checkers import check
 from perdure.testing.checkers.evidence import Evidence
 from perdure.testing.worker import QUEUE as PARTY_QUEUE
 from tests.chaos.judging import (
+    Minute,
     Outcome,
     checks_table,
     defects_told,
@@ -39,11 +40,12 @@ from tests.chaos.liveness import Liveness
 from tests.chaos.nemesis import LIVELY_S, Nemesis
 from tests.chaos.parties import Parties
 from tests.chaos.plan import CUTS, Kind, drawn
-from tests.chaos.pulse import Phase, Pulse
+from tests.chaos.pulse import Pulse
 from tests.chaos.reached import Reached
 from tests.chaos.shards import shards_of
 from tests.chaos.shop import Shop, Warnings
 from tests.chaos.spreads import Spreads
+from tests.chaos.stalls import Stalls
 from tests.chaos.stills import Stills
 from tests.e2e.clusters import passes
 from tests.e2e.orders import QUEUE as SHOP_QUEUE
@@ -78,7 +80,8 @@ class Cast:
     liveness: Liveness
     spreads: Spreads
     warnings: Warnings
-    minutes: list[Phase] = field(default_factory=list)
+    minutes: list[Minute] = field(default_factory=list)
+    stalls: Stalls = field(default_factory=Stalls)
 
 
 class Run:
@@ -104,7 +107,7 @@ class Run:
             cast.parties.start()
             selling = asyncio.create_task(cast.shop.run())
             try:
-                async with _beside(cast.ledger.watch()), _beside(_minutes(cast)):
+                async with _beside(cast.ledger.watch()), _beside(cast.stalls.watch()), _beside(_minutes(cast)):
                     await cast.nemesis.run(drawn(self.seed, self.kinds), self.seconds)
                     await self._finish(cast, selling)
             finally:
@@ -225,6 +228,7 @@ class Run:
             minutes_table(cast.minutes),
         ]
         self.outcome.figures += [
+            ("the judges themselves stood still", f"for {cast.stalls.longest:.1f} s at most"),
             (f"slowest of {len(nemesis.healed)} heals (limit {LIVELY_S:.0f} s)", slowest(nemesis.healed)),
             ("calls by the SDK", counted(cast.shop.done)),
             ("errors that the SDK gave up on", f"{counted(cast.shop.errors)} {list(cast.shop.told.values())}"),
@@ -257,9 +261,9 @@ async def _minutes(cast: Cast) -> None:
         while True:
             await passes(_MINUTE_S)
             number += 1
-            cast.minutes.append(cast.pulse.next_phase(f"minute {number}"))
+            cast.minutes.append(Minute(cast.pulse.next_phase(f"minute {number}"), cast.stalls.take()))
     finally:
-        cast.minutes.append(cast.pulse.next_phase("after"))
+        cast.minutes.append(Minute(cast.pulse.next_phase("after"), cast.stalls.take()))
 
 
 def counted(counter: Counter[str]) -> str:

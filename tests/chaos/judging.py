@@ -43,6 +43,14 @@ class Outcome:
         return "\n".join([*lines, f"{len(self.wrong)} findings", *(f"  {what} ({n})" for what, n in counted.items())])
 
 
+@dataclass(frozen=True, slots=True)
+class Minute:
+    """What was measured in one. `stall_s`: for so long the judges themselves had no time."""
+
+    starts: Phase
+    stall_s: float
+
+
 def enough(least: int, shop: Mapping[str, int], ops: Iterable[Op]) -> Iterator[str]:
     """What was acknowledged fewer than `least` times."""
     acknowledged = Counter(str(op.kind) for op in ops if op.ok)
@@ -102,9 +110,11 @@ def faults_table(planned: Iterable[Kind], fired: Mapping[Kind, int], healed: Seq
     return lines
 
 
-def minutes_table(phases: Sequence[Phase]) -> list[str]:
-    """A line for each minute: starts by clients that repeat nothing."""
-    return [f"{phase.name:>12}: {phase.line()}" for phase in phases]
+def minutes_table(minutes: Sequence[Minute]) -> list[str]:
+    """A line for each minute: starts by clients that repeat nothing, and how long the judges stood still."""
+    return [
+        f"{minute.starts.name:>12}: {minute.starts.line()}; stood still {minute.stall_s:.1f} s" for minute in minutes
+    ]
 
 
 def checks_table(counts: Mapping[str, int]) -> list[str]:

@@ -15,6 +15,7 @@ from perdure.store.contract import Store
 from tests.cassandra.addresses import free_addresses
 from tests.cassandra.cluster import CassandraCluster
 from tests.cassandra.fixtures import Contact, Keyspace
+from tests.chaos.skewed import EARLY
 from tests.chaos.wires import Wires
 from tests.e2e.clusters import ClusterProcesses, Place, RoleProcess
 from tests.e2e.processes import free_port
@@ -24,6 +25,7 @@ PARTY_NAMESPACES = ("one", "two")
 PROBE_NAMESPACE = "probes"
 _KEYSPACE = "chaos"
 _RATE = 1_000_000
+_FEW_BYTES = 50_000
 _LIMITS = ("frontend.rps", "frontend.namespaceRPS", "frontend.namespaceRPS.visibility")
 
 
@@ -59,8 +61,10 @@ class Site:
         return [process for process in self.processes.by_name.values() if role in process.roles]
 
 
-def settings(nodes: Sequence[str], shards: int, outside: str) -> dict[str, object]:
-    """The configuration of all processes, besides where they listen."""
+def settings(nodes: Sequence[str], shards: int, outside: str, *, forgets: bool) -> dict[str, object]:
+    """The configuration of a process, besides where it listens. `forgets`: it keeps hardly any execution in memory, so
+    that it reads them from the store again and again.
+    """
     store = {"contact_points": list(nodes), "keyspace": _KEYSPACE, "replication": 3}
     names = (SDK_NAMESPACE, *PARTY_NAMESPACES, PROBE_NAMESPACE)
     return {
@@ -72,6 +76,7 @@ def settings(nodes: Sequence[str], shards: int, outside: str) -> dict[str, objec
                 **dict.fromkeys(_LIMITS, _RATE),
                 "callback.allowedAddresses": [{"Pattern": outside, "AllowInsecure": True}],
                 "callback.retryPolicy.maxInterval": "5s",
+                **({"history.hostLevelCacheMaxSizeBytes": _FEW_BYTES} if forgets else {}),
             }
         },
     }
@@ -93,9 +98,9 @@ async def store_of(nodes: Sequence[str]) -> Store:
 
 
 @asynccontextmanager
-async def site_of(folder: Path, counts: Counts, *, apart: bool = False) -> AsyncIterator[Site]:
-    """All that runs, serving. `apart`: each process in a network of its own, which can be cut off.
-    Raises WiresMissing.
+async def site_of(folder: Path, counts: Counts, *, apart: bool = False, rare: bool = False) -> AsyncIterator[Site]:
+    """All that runs, serving. `apart`: each process in a network of its own, which can be cut off. `rare`: what is rare
+    is common: queues have branches under little load, and one history forgets. Raises WiresMissing.
     """
     async with AsyncExitStack() as stack:
         names = counts.names()
@@ -108,10 +113,11 @@ async def site_of(folder: Path, counts: Counts, *, apart: bool = False) -> Async
         nodes.start()
         clocks = {name: folder / f"{name}.clock" for _, name in names}
         keyspace = Keyspace(Contact(addresses[0]), _KEYSPACE)
-        config = settings(addresses, counts.shards, outside)
         processes = []
         for role, name in names:
-            place = Place(through=_alone(), program=("-m", "tests.chaos.skewed", str(clocks[name])))
+            config = settings(addresses, counts.shards, outside, forgets=rare and name == "history-1")
+            program = ("-m", "tests.chaos.skewed", str(clocks[name]), *([EARLY] if rare else []))
+            place = Place(through=_alone(), program=program)
             if wires is not None:
                 place = Place(wires.address(name), (*_alone(), *wires.through(name)), place.program)
             process = RoleProcess(name, (role,), keyspace, folder / name, config, place)

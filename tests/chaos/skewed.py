@@ -1,4 +1,5 @@
-"""A server whose clock is off and whose queues spread early: `python -m tests.chaos.skewed FILE server start`.
+"""A server whose clock is off: `python -m tests.chaos.skewed FILE server start`; `FILE --early server start`: whose
+task queues spread early, too.
 
 It is `perdure server start` but for two things that the product has no settings for, and that this program replaces
 before anything uses them. The clock: FILE holds by how many milliseconds it is off; it is read at the start, and again
@@ -17,6 +18,7 @@ from perdure.matching.bounds import Bounds
 from perdure.matching.spreading import Spread
 from perdure.server.main import main
 
+EARLY = "--early"
 TASKS_PER_SECOND = 0.5
 _SCALE = TASKS_PER_SECOND / Bounds().tasks_per_second
 
@@ -52,7 +54,9 @@ def run() -> None:
     off = _Off(Path(sys.argv.pop(1)))
     signal.signal(signal.SIGUSR1, off.read)
     SystemClock.now_ns = off.now_ns  # type: ignore[method-assign, assignment]  # that is what this program is for
-    setattr(partition, "Spread", _Early)  # noqa: B010 - so is that, and the module does not offer it
+    if sys.argv[1] == EARLY:
+        del sys.argv[1]
+        setattr(partition, "Spread", _Early)  # noqa: B010 - so is that, and the module does not offer it
     main()
 
 

@@ -9,11 +9,12 @@ from temporalio.api.errordetails.v1 import message_pb2 as details
 
 from perdure.base.errors import Bug, NotFound, OperationAborted, OperationsFailed, Unavailable, WorkflowAlreadyStarted
 from perdure.testing.oplog import outcome_of
-from tests.chaos.judging import Outcome, defects_told, enough, stuck, unfired
+from tests.chaos.judging import Minute, Outcome, defects_told, enough, faults_table, minutes_table, stuck, unfired
 from tests.chaos.nemesis import Healed
 from tests.chaos.plan import CUTS, Kind, drawn
 from tests.chaos.pulse import Phase, quantile
 from tests.chaos.reached import raised
+from tests.chaos.stalls import Stalls
 from tests.conformance.harness.rpc import CallFailed
 
 
@@ -50,6 +51,30 @@ def test_a_run_in_which_nothing_happens_is_a_failed_one() -> None:
     assert not list(enough(0, {}, []))
     assert unfired(["cut", "kill"], {"kill": 2}) == ["cut never happened"]
     assert stuck([Healed("a kill", 31.0, ["lamp-1"]), Healed("a cut", 1.0, [])]) == ["after a kill: lamp-1"]
+
+
+def test_who_answers_late_is_told_of_although_it_answers() -> None:
+    assert stuck([Healed("a kill", 31.0, [])]) == ["after a kill: everything answered only after 31 s"]
+    assert not stuck([Healed("a kill", 29.0, [])])
+
+
+def test_tables_have_a_line_for_each_kind_and_each_minute() -> None:
+    healed = [Healed("x", 3.0, [], (Kind.MOVE, Kind.CLOCK)), Healed("y", 5.0, [], (Kind.MOVE,))]
+    lines = faults_table([Kind.MOVE, Kind.SPLIT], {Kind.MOVE: 2}, healed)
+    assert lines[1].split() == ["shards", "moved", "2", "3.0", "5.0", "s"]
+    assert lines[2].split() == ["shards", "split", "0", "0.0", "0.0", "s"]
+    assert minutes_table([Minute(Phase("minute 1", [0.5]), 1.25)]) == [
+        "    minute 1: 1 starts, p50 500 ms, p99 500 ms, longest 500 ms; failed: none; stood still 1.2 s"
+    ]
+
+
+def test_stalls_are_those_since_the_last_look_and_of_all() -> None:
+    stalls = Stalls()
+    stalls.seen(2.0)
+    stalls.seen(1.0)
+    assert stalls.take() == 2.0
+    stalls.seen(0.5)
+    assert (stalls.take(), stalls.take(), stalls.longest) == (0.5, 0.0, 2.0)
 
 
 def test_what_a_process_says_is_a_defect() -> None:
