@@ -55,7 +55,7 @@ async def reshape(world: World, parents: Sequence[OwnedShard], ranges: Sequence[
     """Retire `parents`, all owned here, for shards of these `ranges`; their rows, which nobody has taken yet.
 
     When it returns or raises, the parents have failed, unless it raises before anything was refused: FailedPrecondition
-    if they can't be reshaped now, Unavailable if the store doesn't answer, or another host takes one of them.
+    if they can't be reshaped now, Unavailable if the store doesn't answer, ShardElsewhere if another host takes one.
     """
     for parent in parents:
         _check(parent)
@@ -100,14 +100,14 @@ def _check(parent: OwnedShard) -> None:
 
 
 async def _check_claim(parent: OwnedShard) -> None:
-    """Raises Unavailable if a newer epoch was drawn. The shard is given up then: if nobody comes who drew it, it can be
-    taken here again, and reshaped.
+    """Raises ShardElsewhere if a newer epoch was drawn. The shard is given up then: if nobody comes who drew it, it can
+    be taken here again, and reshaped.
     """
     try:
         await parent.claim.check()
     except ShardLost as error:
         parent.fail(error.message)
-        raise Unavailable("The shard is being taken; ask again.") from error
+        raise ShardElsewhere("The shard is being taken; ask again.") from error
 
 
 async def _all(work: Iterable[Awaitable[None]]) -> None:

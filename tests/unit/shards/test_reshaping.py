@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from perdure.base.errors import FailedPrecondition, InvalidArgument, PerdureError
+from perdure.base.errors import FailedPrecondition, InvalidArgument, PerdureError, ShardElsewhere
 from perdure.base.slots import ChainKey, SlotRange
 from perdure.shards.claim import Claim, ShardRetired
 from perdure.shards.reshaping import parts_of, whole_of
@@ -333,6 +333,25 @@ def test_a_shard_that_inherits_is_given_up_when_an_epoch_was_drawn_and_nobody_ca
         await keeper.take(child.shard_id)
         await keeper.settle()
         await _all_there(keeper)
+        await keeper.stop()
+
+    virtual(work())
+
+
+def test_a_shard_that_another_draws_for_is_not_reshaped_and_whoever_asks_may_ask_again() -> None:
+    async def work() -> None:
+        store = shared()
+        keeper = await _begun(store)
+        before = await store.shards.read_map()
+        shard = next(iter(keeper.owned.values()))
+        await Claim.draw(Keeper(store, "second", {}).world, shard.shard_id)
+        with pytest.raises(ShardElsewhere, match="ask again"):
+            await keeper.split(shard, 2)
+        assert await store.shards.read_map() == before
+        heir = await heirs_of(store, keeper)
+        await heir.split(heir.owned[shard.shard_id], 2)
+        await _all_there(heir)
+        await heir.stop()
         await keeper.stop()
 
     virtual(work())
