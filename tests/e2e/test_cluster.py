@@ -89,7 +89,7 @@ async def _go_on(clients: Sequence[Client], name: str, wanted: int) -> list[int]
     return await handle.result()
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_workflows_go_on_while_each_role_is_restarted_and_a_history_is_killed(
     keyspace: Keyspace, tmp_path: Path
 ) -> None:
@@ -102,7 +102,8 @@ async def test_workflows_go_on_while_each_role_is_restarted_and_a_history_is_kil
         workers = [
             Worker(client, task_queue=_QUEUE, workflows=[Steady], activities=[ledger.enter]) for client in clients
         ]
-        async with workers[0], workers[1]:
+        # Within the workers: pytest's own timeout cancels everything at once, after which they never end.
+        async with workers[0], workers[1], asyncio.timeout(240):
             disturbance = asyncio.ensure_future(_restart_each(cluster))
             number = 0
             while not disturbance.done() or number < 3:
