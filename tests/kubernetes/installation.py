@@ -51,23 +51,22 @@ class Installation:
 
     async def upgrade(self, *changes: str, more: Path | None = None) -> None:
         """Install, or change, and wait until all pods are as they should be. `more`: values over the usual ones."""
-        files = [self._values] if more is None else [self._values, more]
-        named = [part for path in files for part in ("--values", str(path))]
-        options = [part for change in changes for part in ("--set", change)]
-        await self.helm(
-            "upgrade",
-            "--install",
-            RELEASE,
-            str(CHART),
-            *named,
-            *options,
-            "--wait",
-            "--timeout",
-            "5m",
-        )
+        await self.change(*changes, "--wait", "--timeout=5m", more=more)
         for role in ROLES:  # helm's wait is over when enough are ready, this when the former ones are gone
             await self.kubectl("rollout", "status", f"deployment/{RELEASE}-perdure-{role}", "--timeout=300s")
             await self.gone(role)
+
+    async def change(self, *changes: str, more: Path | None = None) -> None:
+        """Install, or change, and wait for nothing. Changes with a dash are helm's own options."""
+        files = [self._values] if more is None else [self._values, more]
+        named = [part for path in files for part in ("--values", str(path))]
+        options = [part for change in changes for part in ((change,) if change[0] == "-" else ("--set", change))]
+        await self.helm("upgrade", "--install", RELEASE, str(CHART), *named, *options)
+
+    async def replicas(self) -> dict[str, int]:
+        """How many pods each role shall have."""
+        found = (await self.found("deployments"))["items"]
+        return {role["metadata"]["labels"]["app.kubernetes.io/component"]: role["spec"]["replicas"] for role in found}
 
     async def pods(self, role: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = (await self.found("pods", "-l", f"app.kubernetes.io/component={role}"))["items"]

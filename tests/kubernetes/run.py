@@ -82,6 +82,21 @@ async def validated(place: Installation, tools: Path) -> None:
     say(f"taken by the API server: {len(output.splitlines())} manifests with every switch on")
 
 
+async def autoscaled(place: Installation) -> None:
+    """Autoscalers that are switched on take no pod away, and bring each role to its least."""
+    await place.change("server.replicaCount=2")
+    least = {"frontend": 2, "history": 4, "matching": 3}
+    on = [f"server.{role}.autoscaling.minReplicas={count}" for role, count in least.items()]
+    await place.change("server.autoscaling.enabled=true", *on)
+    before = await place.replicas()
+    assert all(before[role] >= 2 for role in ROLES), before
+    for role, count in least.items():
+        path = f"--for=jsonpath={{.spec.replicas}}={count}"
+        await place.kubectl("wait", path, f"deployment/{RELEASE}-perdure-{role}", "--timeout=90s")
+    await place.helm("uninstall", RELEASE, "--wait")
+    say(f"autoscalers brought the roles to {least}")
+
+
 async def exercised(place: Installation) -> bool:
     """Whether every workflow finished while pods came and went."""
     client = await Client.connect(await place.address())
@@ -170,6 +185,7 @@ async def main(folder: Path, tools: Path) -> int:
         await place.kubectl("wait", "--for=condition=Ready", "node/here", "--timeout=60s")
         await place.kubectl("apply", "-f", "-", given=SPACE)
         await validated(place, tools)
+        await autoscaled(place)
         await asyncio.get_running_loop().create_datagram_endpoint(
             lambda: Names(place.service_address), local_addr=(MACHINE, 53)
         )
