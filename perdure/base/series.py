@@ -180,6 +180,10 @@ SYNC_THROTTLE = counter("sync_throttle_count", _POLL, "Times that a queue's rate
 SYNC_MATCH = histogram("syncmatch_latency", _QUEUE, "Seconds from a task's offer to a poller that waited for it.")
 ASYNC_MATCH = histogram("asyncmatch_latency", _QUEUE, "Seconds from when a task was scheduled to its late poller.")
 LOCAL_MATCHES = counter("local_to_local_matches", _POLL, "Matches of a task and a poll of the same partition.")
+REMOTE_MATCHES = counter(
+    "local_to_remote_matches", _POLL, "Matches of a queue's task and a poll of this further partition."
+)
+FORWARDED = counter("forwarded", _POLL, "Calls for tasks by which further partitions told this one of polls.")
 BACKLOG_COUNT = gauge("approximate_backlog_count", _POLL, "Tasks that wait for a poller.")
 BACKLOG_AGE = gauge("approximate_backlog_age_seconds", _POLL, "Age of the oldest of them, in seconds.", max)
 PENDING_POLLS = gauge("pending_polls", _POLL, "Polls that wait for a task.")

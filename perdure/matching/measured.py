@@ -23,10 +23,12 @@ class QueueMeter:
 
     __slots__ = (
         "asynchronous",
+        "forwarded",
         "labels",
         "local",
         "no_poller",
         "polls",
+        "remote",
         "synchronous",
         "throttled",
         "timeouts",
@@ -41,6 +43,8 @@ class QueueMeter:
         self.polls = family(series.POLL_SUCCESS).labels(*self.labels)
         self.unwaited = family(series.POLL_SUCCESS_SYNC).labels(*self.labels)
         self.local = family(series.LOCAL_MATCHES).labels(*self.labels)
+        self.remote = family(series.REMOTE_MATCHES).labels(*self.labels)
+        self.forwarded = family(series.FORWARDED).labels(*self.labels)
         self.timeouts = family(series.POLL_TIMEOUTS).labels(*self.labels)
         self.no_poller = family(series.NO_POLLER_TASKS).labels(*self.labels)
         self.throttled = family(series.SYNC_THROTTLE).labels(*self.labels)
@@ -48,10 +52,12 @@ class QueueMeter:
         self.synchronous = family(series.SYNC_MATCH).labels(*match)
         self.asynchronous = family(series.ASYNC_MATCH).labels(*match)
 
-    def dispatched(self, waited_ns: int, *, from_backlog: bool) -> None:
-        """A poll got a task that was scheduled `waited_ns` ago; `from_backlog`: it was there before the poll."""
+    def dispatched(self, waited_ns: int, *, from_backlog: bool, is_lent: bool) -> None:
+        """A poll got a task that was scheduled `waited_ns` ago. `from_backlog`: it was there before; `is_lent`: it came
+        from the queue's root.
+        """
         self.polls.inc()
-        self.local.inc()
+        (self.remote if is_lent else self.local).inc()
         seconds = max(0, waited_ns) / SECOND_NS
         if from_backlog:
             self.asynchronous.observe(seconds)

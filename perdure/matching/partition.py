@@ -251,6 +251,8 @@ class Partition:
         if demand.limit is not None and self.key.kind == QueueKind.ACTIVITY:
             self._ask_limit(demand.limit if demand.limit < math.inf else None)
         loans = []
+        if demand.wants > 0:
+            self._meter_for("").forwarded.inc()
         if demand.wants > 0 and demand.branch < self._look(demand.partitions):
             await self._ration.know()
             if not self._closed:
@@ -415,7 +417,8 @@ class Partition:
         self.over(work, outcome)
         if outcome is Outcome.STARTED:
             since_ns = self._around.clock.now_ns() - work.reference.scheduled_time_ns
-            self._meter_for(waiter.poll.normal_queue).dispatched(since_ns, from_backlog=waiter.from_backlog)
+            meter = self._meter_for(waiter.poll.normal_queue)
+            meter.dispatched(since_ns, from_backlog=waiter.from_backlog, is_lent=self._borrower is not None)
             return answer + self._fields(waiter, waited_ns) if answer else b""
         return b""
 

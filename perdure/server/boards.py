@@ -269,7 +269,14 @@ _QUEUES = Board(
                         ),
                     ),
                 ),
-                Panel("Matches", "ops", ((rate(series.LOCAL_MATCHES, "task_type"), "same partition, {{task_type}}"),)),
+                Panel(
+                    "Matches",
+                    "ops",
+                    (
+                        (rate(series.LOCAL_MATCHES, "task_type"), "same partition, {{task_type}}"),
+                        (rate(series.REMOTE_MATCHES, "task_type"), "another partition, {{task_type}}"),
+                    ),
+                ),
                 latency("Tasks that came to a waiting poll", "operation", series.SYNC_MATCH),
                 latency("Tasks that had to wait", "operation", series.ASYNC_MATCH),
             ),

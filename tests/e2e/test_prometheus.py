@@ -36,7 +36,7 @@ _ABSENT = {
     r"^\w+_command\{": "the reference counts them as `command`, too",
     r"^task_errors_limit_exceeded_counter": "tasks are not given up by a limit",
     r"^(buffer_throttle_count|condition_failed_errors|lease_\w+|tasks_expired)": "matching keeps no tasks in the store",
-    r"^(forwarded|\w+_to_remote_matches|remote_to_\w+_matches)": "partitions don't forward yet",
+    r"^remote_to_\w+_matches": "polls go to tasks at the root of a queue, never tasks to polls",
     r'"TimerActiveTaskWorkflowTimeout"': "called TimerActiveTaskWorkflowTaskTimeout, as in the reference by now",
     r"^sharditem_acquisition_latency\{": "a histogram without `_bucket`: a mistake of that dashboard",
     r"^memory_num_gc\{": "a histogram without `_count`, likewise",

@@ -5,13 +5,17 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from perdure.base.errors import HostUnreachable, NotFound, PartitionElsewhere, QueueSpread, Unavailable
 from perdure.base.limits import Limits
+from perdure.base.metrics import Metrics
 from perdure.cluster.members import Role
 from perdure.cluster.ring import Rings, partition_key
 from perdure.cluster.roles import Call, Directory, HistoryRole, MatchingRole, Poll
 from perdure.frontend.spreads import Spreads
 from perdure.matching.bounds import Bounds, Room
+from perdure.matching.measured import QueueMeters
 from perdure.matching.service import MatchingService
 from perdure.testing.loop import running_loop
 from perdure.testing.network import Network, NetworkDirectory
@@ -78,6 +82,7 @@ class Hosts:
         self.memberships = {name: FakeMembership(name, self.serving) for name in names}
         plain: Directory = RingDirectory(self)
         self.directory = plain if network is None else NetworkDirectory(plain, network)
+        self.metrics = Metrics()
         self.services = {name: self._service(name, bounds, limits) for name in names}
         self.spreads = Spreads(loop.entropy)
         self.tasks: list[asyncio.Task[Any]] = []
@@ -85,7 +90,13 @@ class Hosts:
     def _service(self, name: str, bounds: Bounds, limits: Limits) -> MatchingService:
         loop = running_loop()
         service = MatchingService(
-            self.directory, loop.clock, loop.entropy, limits, self.errors.append, Room(each=bounds)
+            self.directory,
+            loop.clock,
+            loop.entropy,
+            limits,
+            self.errors.append,
+            Room(each=bounds),
+            QueueMeters(self.metrics, lambda _: "space"),
         )
         service.follow(self.memberships[name])
         return service
@@ -153,6 +164,16 @@ class Hosts:
         for number in range(first, first + count):
             await self.offer([make(number)])
             await pass_time(each_s)
+
+    def counted(self, name: str) -> dict[str, float]:
+        """A counter of all hosts, by partition."""
+        page = b"".join(self.metrics.page()).decode()
+        found: dict[str, float] = {}
+        for family in text_string_to_metric_families(page):
+            for sample in family.samples:
+                if sample.name.removesuffix("_total") == name:
+                    found[sample.labels["partition"]] = sample.value
+        return found
 
     async def partitions(self, queue: QueueKey = ACTIVITY) -> int:
         return (await self.services[self.owner(queue)].describe(queue)).partitions

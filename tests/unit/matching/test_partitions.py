@@ -53,6 +53,11 @@ async def test_a_busy_queue_is_served_at_every_host_each_task_once() -> None:
         if name == hosts.owner(branch_of(ACTIVITY, index))
     ]
     assert all(polled), "there were polls at every one of them"
+    local, remote = hosts.counted("local_to_local_matches"), hosts.counted("local_to_remote_matches")
+    assert sum(local.values()) + sum(remote.values()) == 300
+    assert [index for index in sorted(remote) if remote[index]] == ["1", "2"]
+    assert [index for index in sorted(local) if local[index]] == ["0"]
+    assert hosts.counted("forwarded")["0"] > 0
     await hosts.close()
 
 
