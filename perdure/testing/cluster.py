@@ -59,15 +59,17 @@ SIM_LIMITS = Limits(
 
 
 class ClusterOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """`skew_ns`: each host's clock is off by at most so much. `roles`: how each host is built. `places`: how many hosts
-    there are at a time; `processes`: of which roles, if they find one another as members (`SimProcesses`).
-    `is_shared`: the store is one that several processes may open, so hosts have leases.
+    """`skew_ns`: each host's wall clock is off by at most so much; `drift`: its monotonic clock goes faster or slower
+    by at most this share of the time. `roles`: how each host is built. `places`: how many hosts there are at a time;
+    `processes`: of which roles, if they find one another as members (`SimProcesses`). `is_shared`: the store is one
+    that several processes may open, so hosts have leases.
     """
 
     places: int = 1
     processes: tuple[tuple[Role, ...], ...] = ()
     roles: Options = Options(limits=SIM_LIMITS, shards=ShardOptions(shards=2))
     skew_ns: int = 0
+    drift: float = 0.0
     namespaces: tuple[str, ...] = ("one", "two")
     is_shared: bool = False
 
@@ -223,7 +225,9 @@ class SimCluster:
 
     def clock_of(self, entropy: SeededEntropy) -> VirtualClock:
         """The clock of a process, off by as much as it may be."""
-        return VirtualClock(self.loop, int((2 * entropy.fraction() - 1) * self.options.skew_ns / 2))
+        clock = VirtualClock(self.loop, int((2 * entropy.fraction() - 1) * self.options.skew_ns / 2))
+        clock.rate = 1 + (2 * entropy.fork("drift").fraction() - 1) * self.options.drift
+        return clock
 
     async def come_back(self) -> None:
         """Bring up what is missing, and wait until it is as it should be."""
@@ -330,6 +334,14 @@ class SimCluster:
             self.faults.cut(host.name)
             await asyncio.sleep(seconds)
             self.faults.mend(host.name)
+
+    async def storm(self, seconds: float) -> None:
+        """For so long the store does little of what anybody asks."""
+        self.log.note("the store is in a storm")
+        self.fired["storm"] += 1
+        self.faults.storms += 1
+        await asyncio.sleep(seconds)
+        self.faults.storms = max(0, self.faults.storms - 1)
 
     def set_clock(self, host: Running | None, fraction: float) -> None:
         """Put a host's clock somewhere within the skew, `fraction` in [0, 1]."""

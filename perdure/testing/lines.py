@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
-from perdure.base.clock import Clock
+from perdure.base.clock import SECOND_NS, Clock
 from perdure.base.errors import HostUnreachable, Unavailable
 from perdure.cluster.roles import HistoryRole, MatchingRole
 from perdure.cluster.shard_host import ShardHost, ShardView
@@ -50,6 +50,12 @@ class Lines:
         self._clock = clock
         self.station_at = station_at
         self._cut: set[tuple[int, int]] = set()
+        self._asked: dict[str, tuple[int, int]] = {}  # by the name of a call: the place, and when
+
+    def last_asked(self, name: str, within_s: float) -> int | None:
+        """The place that made a call of this name last; None if that is longer ago."""
+        place, at_ns = self._asked.get(name, (None, 0))
+        return place if self._clock.monotonic_ns() - at_ns <= within_s * SECOND_NS else None
 
     def cut(self, source: int, target: int) -> None:
         """Let nothing through from one place to another."""
@@ -67,6 +73,7 @@ class Lines:
         self, source: Station, address: str, name: str, do: Callable[[], Awaitable[T]], workflow_id: str = ""
     ) -> T:
         """One call of `source` to whoever is at an address. Raises HostUnreachable: nothing was done; Unavailable."""
+        self._asked[name] = (source.place, self._clock.monotonic_ns())
         target = self.station_at(address)
         if target is None:
             source.refused(address)

@@ -138,19 +138,22 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
 
 class VirtualClock:
-    """`perdure.base.clock.Clock` over a virtual loop. `offset_ns` moves the wall clock, as a wrong one would."""
+    """`perdure.base.clock.Clock` over a virtual loop. `offset_ns` moves the wall clock, as a wrong one would; `rate`:
+    how fast the monotonic one goes, 1 is right.
+    """
 
-    __slots__ = ("_loop", "offset_ns")
+    __slots__ = ("_loop", "offset_ns", "rate")
 
     def __init__(self, loop: VirtualLoop, offset_ns: int = 0) -> None:
         self._loop = loop
         self.offset_ns = offset_ns
+        self.rate = 1.0
 
     def now_ns(self) -> int:
         return WALL_START_NS + self.offset_ns + round(self._loop.time() * 1e9)
 
     def monotonic_ns(self) -> int:
-        return round(self._loop.time() * 1e9)
+        return round(self._loop.time() * self.rate * 1e9)
 
 
 def running_loop() -> VirtualLoop:

@@ -20,6 +20,8 @@ _TRIES = 300
 _PAUSE_S = 0.3
 _FINISH_S = 90.0
 _SHARDS_MAX = 12
+_BRANCH_TRIES = 60
+_LATELY_S = 3.0
 
 
 class Nemesis:
@@ -41,6 +43,10 @@ class Nemesis:
             HostTrouble.APART: self._part,
             HostTrouble.ONE_WAY: self._part_one_way,
             HostTrouble.ALONE: self._leave_alone,
+            HostTrouble.HALVES: self._halve,
+            HostTrouble.CLOG: self._clog,
+            HostTrouble.STORM: self._storm,
+            HostTrouble.BRANCH: self._strike_branch,
             HostTrouble.JOIN: self._join,
             HostTrouble.MOVE: self._move,
             HostTrouble.SPLIT: self._split,
@@ -53,9 +59,10 @@ class Nemesis:
         until = asyncio.get_running_loop().time() + _FINISH_S
         while asyncio.get_running_loop().time() < until:
             if not len(self._background):
-                return
+                break
             await asyncio.sleep(_PAUSE_S)
         await self._background.close()
+        self._cluster.lines.heal()
 
     # ------------------------------------------------------------------------------------------------ what befalls one
 
@@ -83,8 +90,10 @@ class Nemesis:
                 return
 
     async def _pause(self) -> None:
-        """For longer than its lease."""
-        host = await self._victim()
+        await self._stop_for_long(await self._victim())
+
+    async def _stop_for_long(self, host: Process) -> None:
+        """About as long as its lease, or longer."""
         self._cluster.pause(host)
         lease_s = self._cluster.options.roles.shards.lease_s
         await asyncio.sleep(lease_s * (0.5 + self._chance.fraction()) + 2 * self._chance.fraction())
@@ -108,9 +117,53 @@ class Nemesis:
         await self._cut_lines("one way", [((await self._victim()).place, (await self._victim()).place)])
 
     async def _leave_alone(self) -> None:
-        alone = (await self._victim()).place
-        others = [place for place in range(len(self._cluster.hosts)) if place != alone]
-        await self._cut_lines("alone", [line for other in others for line in ((alone, other), (other, alone))])
+        await self._cut_lines("alone", self._lines_of((await self._victim()).place))
+
+    async def _halve(self) -> None:
+        places = range(len(self._cluster.hosts))
+        one = {place for place in places if self._chance.fraction() < 0.5}
+        await self._cut_lines("halves", [(a, b) for a in places for b in places if (a in one) != (b in one)])
+
+    async def _clog(self) -> None:
+        """Three, if there are as many."""
+        self._cluster.fired["clog"] += 1
+        clogged: list[int] = []
+        for _ in range(3):
+            clogged.append((await self._victim()).place)
+            self._cluster.log.note(f"clogged: {clogged}")
+            for line in self._lines_of(clogged[-1]):
+                self._cluster.lines.cut(*line)
+            await asyncio.sleep(2 * self._chance.fraction())
+        while clogged:
+            for line in self._lines_of(clogged.pop(self._chance.below(len(clogged)))):
+                self._cluster.lines.mend(*line)
+            await asyncio.sleep(2 * self._chance.fraction())
+
+    async def _storm(self) -> None:
+        await self._cluster.storm(0.5 + 6 * self._chance.fraction())
+
+    async def _strike_branch(self) -> None:
+        """Where a branch is that asks its root for tasks; nothing happens if there is none for long."""
+        for _ in range(_BRANCH_TRIES):
+            asked = self._cluster.lines.last_asked("lend", _LATELY_S)
+            host = self._cluster.hosts[asked] if asked is not None else None
+            if isinstance(host, Process) and host.held is None and not host.is_dead and not host.is_leaving:
+                self._cluster.fired["branch"] += 1
+                self._cluster.log.note(f"a branch is at {host.name}")
+                chance = self._chance.fraction()
+                if chance < 0.4:
+                    self._cluster.crash(host)
+                elif chance < 0.7:
+                    await self._cut_lines("alone", self._lines_of(host.place))
+                else:
+                    await self._stop_for_long(host)
+                return
+            await asyncio.sleep(_PAUSE_S)
+
+    def _lines_of(self, place: int) -> list[tuple[int, int]]:
+        """Those that end or begin there."""
+        others = [other for other in range(len(self._cluster.hosts)) if other != place]
+        return [line for other in others for line in ((place, other), (other, place))]
 
     async def _cut_lines(self, kind: str, cut: list[tuple[int, int]]) -> None:
         self._cluster.fired[kind] += 1

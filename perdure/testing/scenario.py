@@ -12,6 +12,7 @@ from temporalio.api.enums.v1 import WorkflowIdConflictPolicy, WorkflowIdReusePol
 
 from perdure.base.clock import MS_NS
 from perdure.cluster.members import Role
+from perdure.matching.bounds import Bounds
 from perdure.server.cluster import Options
 from perdure.shards.options import ShardOptions
 from perdure.testing.client import Errand
@@ -57,6 +58,8 @@ _MARKS_OF_PROCESSES = (
     "before drop_index",
     "after initialise",
 )
+# Where queues spread: what a branch and its root say to one another.
+_MARKS_OF_BRANCHES = ("before lend", "after lend", "before start", "after start", "after poll")
 
 
 class HostTrouble(StrEnum):
@@ -74,6 +77,8 @@ class HostTrouble(StrEnum):
     """Its wall clock jumps, within what clocks may differ."""
     PAUSE = "pause"
     """It stands still for longer than its lease, and goes on beside its successor. On a shared store only."""
+    STORM = "storm"
+    """For a while the store does little of what anybody asks, and often doesn't say what: nodes of it are lost."""
     # Where each host is a process that finds the others:
     APART = "apart"
     """It and another don't reach one another for a while."""
@@ -81,6 +86,12 @@ class HostTrouble(StrEnum):
     """It doesn't reach another, which reaches it."""
     ALONE = "alone"
     """It reaches nobody but the store."""
+    HALVES = "halves"
+    """The hosts fall apart in two halves, which don't reach one another for a while."""
+    CLOG = "clog"
+    """One after the other reaches nobody, and they come back in another order."""
+    BRANCH = "branch"
+    """Where a branch of a task queue is, the host dies, stands still or reaches nobody. If queues spread."""
     JOIN = "join"
     """One more comes."""
     MOVE = "move"
@@ -106,6 +117,11 @@ _OF_PROCESSES = (
     (HostTrouble.SPLIT, 0.4),
     (HostTrouble.MERGE, 0.4),
 )
+# These came later: drawn apart, so that the others are what they were.
+_OF_PROCESSES_TOO = ((HostTrouble.STORM, 0.15), (HostTrouble.HALVES, 0.15), (HostTrouble.CLOG, 0.15))
+_SPREADS = 0.5
+# Leases are outlived with a tenth to spare: two clocks may go apart by less.
+_DRIFT_MAX = 0.04
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,12 +143,17 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     outlasts_retention: bool = False
     has_operators: bool = False
 
+    @property
+    def spreads(self) -> bool:
+        """Whether its task queues are meant to be at several hosts."""
+        return self.cluster.roles.partitions != Bounds()
+
 
 def draw_scenario(seed: int) -> Scenario:
     """The scenario of a seed."""
     entropy = SeededEntropy(seed).fork("scenario")
     heal_s = 10 + 15 * entropy.fraction()
-    return of_processes(seed, _shared(seed, _unshared(seed, entropy, heal_s)))
+    return with_storms(seed, of_branches(seed, of_processes(seed, _shared(seed, _unshared(seed, entropy, heal_s)))))
 
 
 def _shared(seed: int, scenario: Scenario) -> Scenario:
@@ -198,6 +219,48 @@ def of_processes(seed: int, scenario: Scenario) -> Scenario:
         troubles=tuple(sorted((2 + entropy.fraction() * (heal_s - 6), kind) for kind in kinds)),
         heal_s=heal_s,
     )
+
+
+def of_branches(seed: int, scenario: Scenario) -> Scenario:
+    """The scenario, where roles are apart in half of the seeds with task queues that spread over several hosts (0020)
+    at a load that is small enough for a simulation.
+    """
+    entropy = SeededEntropy(seed).fork("branches")
+    cluster = scenario.cluster
+    is_apart = bool(cluster.processes) and all(len(roles) == 1 for roles in cluster.processes)
+    if not is_apart or entropy.fraction() >= _SPREADS:
+        return scenario
+    missing = max(0, 2 + entropy.below(2) - cluster.processes.count((Role.MATCHING,)))
+    processes = cluster.processes + ((Role.MATCHING,),) * missing
+    partitions = Bounds(tasks_per_second=_one_of(entropy, (0.2, 0.5, 1.5)))
+    marks = tuple((_one_of(entropy, _MARKS_OF_BRANCHES), 1 + entropy.below(20)) for _ in range(entropy.below(3)))
+    return msgspec.structs.replace(
+        _troubled(scenario, entropy, ((HostTrouble.BRANCH, 0.5),)),
+        cluster=msgspec.structs.replace(
+            cluster,
+            places=len(processes),
+            processes=processes,
+            roles=msgspec.structs.replace(cluster.roles, partitions=partitions),
+        ),
+        marks=scenario.marks + marks,
+    )
+
+
+def with_storms(seed: int, scenario: Scenario) -> Scenario:
+    """The scenario, in some seeds with storms of the store, larger cuts of the network, and clocks that drift."""
+    entropy = SeededEntropy(seed).fork("storms")
+    if not scenario.cluster.processes:
+        return _troubled(scenario, entropy, ((HostTrouble.STORM, 0.15),))
+    drift = _one_of(entropy, (0.01, _DRIFT_MAX)) if entropy.fraction() < 0.3 else 0.0
+    cluster = msgspec.structs.replace(scenario.cluster, drift=drift)
+    return msgspec.structs.replace(_troubled(scenario, entropy, _OF_PROCESSES_TOO), cluster=cluster)
+
+
+def _troubled(scenario: Scenario, entropy: SeededEntropy, chances: tuple[tuple[HostTrouble, float], ...]) -> Scenario:
+    """The scenario with more troubles; each may come twice."""
+    kinds = [kind for kind, chance in chances for _ in range(2) if entropy.fraction() < chance]
+    more = [(2 + entropy.fraction() * (scenario.heal_s - 6), kind) for kind in kinds]
+    return msgspec.structs.replace(scenario, troubles=tuple(sorted((*scenario.troubles, *more))))
 
 
 def _processes(entropy: SeededEntropy) -> tuple[tuple[Role, ...], ...]:

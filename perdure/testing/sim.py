@@ -52,6 +52,7 @@ _CERTAIN = (
     HostTrouble.ZOMBIE,
     HostTrouble.RELEASE,
     HostTrouble.PAUSE,
+    HostTrouble.STORM,
     HostTrouble.JOIN,
     HostTrouble.MOVE,
     HostTrouble.SPLIT,
@@ -184,6 +185,8 @@ class Simulation:
             await cluster.release(host)
         elif trouble is HostTrouble.CUT:
             self._background.spawn(cluster.cut(host, 0.2 + 5 * chance.fraction()), "cut")
+        elif trouble is HostTrouble.STORM:
+            self._background.spawn(cluster.storm(0.5 + 4 * chance.fraction()), "storm")
         else:
             cluster.set_clock(host, chance.fraction())
 

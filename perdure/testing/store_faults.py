@@ -64,6 +64,7 @@ class FaultPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 HEALTHY = FaultPlan()
+STORMY = FaultPlan(refused=0.25, lost=0.15, done=0.15, late=0.1, raised=0.05, slow=0.1, unfinished=0.1)
 _DRAWN = (Fault.REFUSED, Fault.LOST, Fault.DONE, Fault.LATE, Fault.RAISED, Fault.TORN, Fault.SLOW, Fault.UNFINISHED)
 
 
@@ -78,11 +79,12 @@ class _Held(msgspec.Struct):
 
 class Faults:
     """The faults of one store, shared by all hosts that use it. `fired` counts what happened, to prove that something
-    did.
+    did. `storms`: while there are any, `STORMY` is the plan.
     """
 
     def __init__(self, entropy: Entropy, plan: FaultPlan = HEALTHY) -> None:
         self.plan = plan
+        self.storms = 0
         self.fired: Counter[Fault] = Counter()
         self.operations = 0
         self._entropy = entropy
@@ -111,6 +113,7 @@ class Faults:
     def heal(self) -> None:
         """No further faults. Writes that are on their way still land, before the next operations or with `land`."""
         self.plan = HEALTHY
+        self.storms = 0
         self._armed.clear()
         self._cut.clear()
 
@@ -170,11 +173,12 @@ class Faults:
         armed = self._armed.get(operation)
         if armed:
             return armed.pop(0)
-        if self.plan is HEALTHY:
+        plan = STORMY if self.storms else self.plan
+        if plan is HEALTHY:
             return None
         left = self._entropy.fraction()
         for fault in _DRAWN:
-            left -= getattr(self.plan, fault.value)
+            left -= getattr(plan, fault.value)
             if left < 0:
                 return fault
         return None
