@@ -83,3 +83,20 @@ async def limits_refused(s: Session) -> None:
     await s.attempt(configure(s, set_fairness_weight_overrides={"k" * 65: 1}))
     await s.attempt(configure(s, set_fairness_weight_overrides={"k": -1}))
     await s.attempt(configure(s, set_fairness_weight_overrides={"k": 1}, unset_fairness_weight_overrides=["k"]))
+
+
+@scenario(rules=RULES)
+async def fairness_of_a_queue(s: Session) -> None:
+    """Weights and a rate of fairness keys are set, shown, changed and taken away; each kind of tasks has its own."""
+    await s.attempt(configure(s, set_fairness_weight_overrides={"a": 2}))
+    await s.attempt(configure(s, set_fairness_weight_overrides={"b": 0.5}, unset_fairness_weight_overrides=["a", "c"]))
+    await s.attempt(configure(s, update_fairness_key_rate_limit_default=limit(7.5, "each his own"), identity="other"))
+    await s.attempt(configure(s, unset_fairness_weight_overrides=["b"]))
+    await s.attempt(configure(s, update_fairness_key_rate_limit_default=limit(None)))
+    await s.attempt(configure(s, task_queue_type=WORKFLOW, set_fairness_weight_overrides={"w": 3}))
+    for kind in (ACTIVITY, WORKFLOW):
+        described: ws.DescribeTaskQueueResponse = await s.quiet(describe(s, task_queue_type=kind, report_config=True))
+        s.show("the configuration", described.config)
+    everything = {str(number): 1.0 for number in range(1000)}
+    await s.quiet(configure(s, set_fairness_weight_overrides=everything))
+    await s.attempt(configure(s, set_fairness_weight_overrides={"more": 1}))

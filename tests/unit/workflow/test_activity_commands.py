@@ -8,9 +8,10 @@ from temporalio.api.sdk.v1 import UserMetadata
 from temporalio.api.taskqueue.v1 import TaskQueue
 
 from perdure.base.clock import SECOND_NS, from_duration
-from perdure.base.limits import Limits
+from perdure.base.limits import Limits, QueueRule
 from perdure.workflow.commands import BadCommand
 from perdure.workflow.requests import ActivityRef, CompleteActivity
+from perdure.workflow.tasks import QueueKey, QueueKind, lane_of, unlaned
 from tests.unit.workflow.bench import COMPLETED_ID, Bench, command, payloads, ref, schedule, seconds
 
 BAD = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_BAD_SCHEDULE_ACTIVITY_ATTRIBUTES
@@ -137,6 +138,30 @@ def test_the_event_says_everything_the_command_said() -> None:
     assert bench.events[0].user_metadata.summary.data == b"what for"
     (offer,) = bench.offers()
     assert (offer.priority, offer.fairness_key, offer.fairness_weight) == (2, "tenant", 2.5)
+
+
+@pytest.mark.parametrize(
+    ("rules", "is_fair"),
+    [
+        ((), False),
+        ((QueueRule(value=True),), True),
+        ((QueueRule(value=True), QueueRule(value=False, task_queue="queue")), False),
+        ((QueueRule(value=True, task_queue="other"),), False),
+        ((QueueRule(value=True, task_type="Workflow"),), False),
+        ((QueueRule(value=False), QueueRule(value=True, task_queue="queue", task_type="Activity")), True),
+    ],
+)
+def test_a_task_is_in_the_lane_of_its_key_if_keys_count_where_and_when_it_is_scheduled(
+    rules: tuple[QueueRule, ...], *, is_fair: bool
+) -> None:
+    bench = Bench(limits=Limits(fairness=rules))
+    bench.activity(activity_id="keyed", priority=Priority(fairness_key="tenant"))
+    bench.activity(activity_id="plain")
+    bench.limits = Limits(fairness=() if is_fair else (QueueRule(value=True),))
+    keyed, plain = sorted(bench.offers(), key=lambda each: each.scheduled_event_id)
+    assert keyed.queue == QueueKey("ns", "queue", QueueKind.ACTIVITY, lane_of("tenant") if is_fair else "")
+    assert plain.queue == QueueKey("ns", "queue", QueueKind.ACTIVITY)
+    assert unlaned(keyed.queue) == plain.queue
 
 
 def test_an_activity_id_is_free_again_only_after_its_activity_ended() -> None:
