@@ -23,7 +23,7 @@ from perdure.frontend.checks import fill_queue
 from perdure.frontend.methods import rpc
 from perdure.frontend.queue_views import describe_partition, describe_queue
 from perdure.frontend.services import Services
-from perdure.workflow.tasks import Offer, QueueKey, QueueKind
+from perdure.workflow.tasks import EVERY_LANE, Offer, QueueKey, QueueKind, lane_key
 
 TASKS_MAX = 100
 KINDS = (QueueKind.WORKFLOW, QueueKind.ACTIVITY)
@@ -90,7 +90,7 @@ class QueueCalls:
             try:
                 async with turns, asyncio.timeout(ASK_S):
                     role = self._services.directory.history_of_shard(shard)
-                    pulled = await role.pull(shard, partition, None, TASKS_MAX)
+                    pulled = await role.pull(shard, lane_key(partition, EVERY_LANE), None, TASKS_MAX)
             except TimeoutError:
                 failed[shard] = f"no answer within {ASK_S:g} s"
             except PerdureError as error:

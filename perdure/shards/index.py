@@ -12,12 +12,14 @@ from collections.abc import Iterable, Sequence
 
 from perdure.shards.homes import Homes
 from perdure.store.contract import QueueCount
-from perdure.workflow.tasks import Backlog, Offer, QueueKey, partition_of
+from perdure.workflow.tasks import EVERY_LANE, Backlog, Offer, QueueKey, partition_of, unlaned
 
 Order = tuple[int, int, int, str, int, int, int]
 
 _PRIORITIES = range(1, 6)
 _SETTLED_TRIES = 4
+# So many lanes of a partition are read for who only looks.
+_LANES_SHOWN = 100
 
 
 class _Partition:
@@ -198,7 +200,11 @@ class OfferIndex:
         return Backlog(self._homes.own.shard, self._epoch, found.count, found.oldest)
 
     async def page(self, partition: QueueKey, after: Offer | None, limit: int) -> tuple[list[Offer], Backlog]:
-        """Up to `limit` outstanding offers beyond `after`, in order; empty only if there are no more."""
+        """Up to `limit` outstanding offers beyond `after`, in order; empty only if there are no more. Of very many
+        lanes together only some are shown.
+        """
+        if partition.version == EVERY_LANE:
+            return await self._page_of_lanes(partition, after, limit)
         tries = 0
         while True:
             mark = self._written
@@ -210,6 +216,18 @@ class OfferIndex:
                 return page, self.backlog(partition)
             else:
                 after = again
+
+    async def _page_of_lanes(self, partition: QueueKey, after: Offer | None, limit: int) -> tuple[list[Offer], Backlog]:
+        queue = unlaned(partition)
+        lanes = [key for key in self._partitions if unlaned(key) == queue]
+        figures = [self.backlog(key) for key in lanes]
+        page: list[Offer] = []
+        for key in lanes[:_LANES_SHOWN]:
+            page += (await self.page(key, after, limit))[0]
+        page.sort(key=lambda offer: offer.order)
+        oldest_ns = min((each.oldest_ns for each in figures if each.oldest_ns), default=0)
+        count = sum(each.count for each in figures)
+        return page[:limit], Backlog(self._homes.own.shard, self._epoch, count, oldest_ns)
 
     async def _read_page(
         self, partition: QueueKey, after: Offer | None, limit: int

@@ -162,6 +162,10 @@ def partition_of(offer: Offer) -> QueueKey:
     return QueueKey(offer.queue.namespace_id, offer.sticky, offer.queue.kind)
 
 
+# Of an address: all lanes of its partition, for whoever only looks.
+EVERY_LANE = "*"
+
+
 @lru_cache(maxsize=4096)
 def lane_of(fairness_key: str) -> str:
     """The lane of a fairness key's tasks: 64 bits of the key. Stored: its form never changes."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
 from perdure.base.slots import SlotRange
@@ -12,7 +13,7 @@ from perdure.store.contract import Checkpoint, Home
 from perdure.store.memory.checkpoints import MemoryCheckpoints
 from perdure.testing.entropy import SeededEntropy
 from perdure.testing.loop import VirtualClock, running_loop
-from perdure.workflow.tasks import Offer, Timer
+from perdure.workflow.tasks import EVERY_LANE, Offer, Timer, lane_key, lane_of
 from tests.unit.shards.fakes import QUEUE, offer, timer, virtual
 
 ALL = Home("shard", SlotRange())
@@ -87,6 +88,30 @@ class Bench:
             if not page:
                 return found
             found += page
+
+
+def test_each_lane_is_a_partition_and_who_looks_sees_them_all() -> None:
+    async def work() -> None:
+        bench = Bench(1)
+        lanes = [lane_key(QUEUE, lane_of(key)) for key in ("", "a", "b")]
+        offers = [msgspec.structs.replace(offer(n, time_ns=1 + n), queue=lanes[n % 3]) for n in range(12)]
+        for one in offers:
+            bench.offers.add(one)
+        await bench.write(added=offers[:7])
+        for one in offers[3:5]:
+            bench.offers.remove(one)
+        outstanding = offers[:3] + offers[5:]
+        for lane in lanes:
+            page, backlog = await bench.offers.page(lane, None, 10)
+            assert page == [one for one in outstanding if one.queue == lane]
+            assert (backlog.count, backlog.oldest_ns) == (len(page), page[0].scheduled_time_ns)
+        page, backlog = await bench.offers.page(lane_key(QUEUE, EVERY_LANE), None, 8)
+        assert page == outstanding[:8]
+        assert (backlog.count, backlog.oldest_ns) == (10, 1)
+        rest, _ = await bench.offers.page(lane_key(QUEUE, EVERY_LANE), page[-1], 8)
+        assert rest == outstanding[8:]
+
+    virtual(work())
 
 
 @pytest.mark.parametrize("seed", range(20))
