@@ -54,6 +54,7 @@ class Matcher(Generic[R, P, C]):
         self._oldest: Any = SortedList()  # (oldest time, lane) of those that have any
         self._is_fair = False
         self._gate: Gate | None = None
+        self._is_plain = True  # one lane and no gate: nothing to choose
         self._pollers: OrderedDict[P, None] = OrderedDict()
         self._calls: OrderedDict[C, None] = OrderedDict()
         self.added = 0  # references taken by `add` so far
@@ -88,6 +89,7 @@ class Matcher(Generic[R, P, C]):
     def rank(self, *, fair: bool, gate: Gate | None) -> None:
         """From now on lanes have turns, or none; and a limit each by `gate`, or none. Weights are asked for anew."""
         self._is_fair, self._gate = fair, gate
+        self._is_plain = len(self._shelves) == 1 and gate is None
         self._ranked.clear()
         for shelf in self._shelves.values():
             shelf.at, shelf.is_closed = None, False
@@ -109,7 +111,9 @@ class Matcher(Generic[R, P, C]):
         A held one is taken again without a trace. The rest is remembered as the shard's gap. For one lane too many
         nothing is, and they have to be offered again.
         """
-        shelf = self._shelf(lane)
+        shelf = self._shelves.get(lane)
+        if shelf is None:
+            shelf = self._make(lane)
         if shelf is None:
             return 0
         if self._is_fair and references and not shelf.ready:
@@ -117,7 +121,8 @@ class Matcher(Generic[R, P, C]):
         before = shelf.added
         accepted = shelf.add(shard, references, size)
         self.added += shelf.added - before
-        self._place(shelf)
+        if not self._is_plain:
+            self._place(shelf)
         return accepted
 
     def withdraw(self, shard: str, references: Sequence[R], lane: str = "") -> None:
@@ -129,12 +134,14 @@ class Matcher(Generic[R, P, C]):
 
     def report(self, figures: Figures, lane: str = "") -> list[Held[R]]:
         """Absolute figures of a shard for a lane; returns the references whose rest a newer epoch has ended."""
-        shelf = self._shelf(lane) if figures.count else self._shelves.get(lane)
+        shelf = self._shelves.get(lane)
+        if shelf is None and figures.count:
+            shelf = self._make(lane)
         if shelf is None:
             return []
         woken = shelf.report(figures)
-        self._recount(shelf)
-        if woken:
+        if not self._is_plain:
+            self._recount(shelf)
             self._place(shelf)
         return woken
 
@@ -198,8 +205,9 @@ class Matcher(Generic[R, P, C]):
         shelf = self._shelves.get(held.lane)
         if shelf is not None:
             shelf.finish(held)
-            self._recount(shelf)
-            self._place(shelf)
+            if not self._is_plain:
+                self._recount(shelf)
+                self._place(shelf)
 
     def give_back(self, held: Held[R]) -> None:
         """It was not started: it stands again where it stood, unless it was withdrawn meanwhile."""
@@ -277,10 +285,6 @@ class Matcher(Generic[R, P, C]):
         self._calls.clear()
         return waiting
 
-    @property
-    def _is_plain(self) -> bool:
-        return len(self._shelves) == 1 and self._gate is None
-
     def _next(self) -> Shelf[R] | None:
         """The lane whose head goes next; None if there is none, or if a better one has to be pulled first."""
         if self._is_plain:
@@ -337,11 +341,8 @@ class Matcher(Generic[R, P, C]):
         del self._ranked[shelf.at]
         shelf.at = None
 
-    def _shelf(self, lane: str) -> Shelf[R] | None:
-        """A lane, made if need be; None if there are too many."""
-        shelf = self._shelves.get(lane)
-        if shelf is not None:
-            return shelf
+    def _make(self, lane: str) -> Shelf[R] | None:
+        """A new lane; None if there are too many."""
         if len(self._shelves) >= self._bounds.lanes_max:
             for idle in [each for each in self._shelves.values() if each.is_idle and each is not self._main]:
                 self._drop(idle)
@@ -349,6 +350,7 @@ class Matcher(Generic[R, P, C]):
                 return None
         shelf = self._shelves[lane] = Shelf(self._bounds, self._room, self._stock, lane)
         self._stock.lanes = len(self._shelves)
+        self._is_plain = False
         if len(self._shelves) == 2:
             self._recount(self._main)
             self._place(self._main)
@@ -360,6 +362,7 @@ class Matcher(Generic[R, P, C]):
         self._place(shelf)
         del self._shelves[shelf.lane]
         self._stock.lanes = len(self._shelves)
+        self._is_plain = len(self._shelves) == 1 and self._gate is None
         self._place(self._main)
 
     def _recount(self, shelf: Shelf[R]) -> None:

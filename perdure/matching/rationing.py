@@ -131,6 +131,8 @@ class Ration:
 
     def await_more(self) -> None:
         """What could go has gone: what is held back goes on when it may."""
+        if self._keys is None and not self.limit.is_set:
+            return
         matcher, loop = self._matcher, asyncio.get_running_loop()
         if self._keys is not None and self._keys_timer is None:
             pause_ns = self._keys.wait_ns()
