@@ -21,7 +21,7 @@ from tests.chaos.wires import Wires, WiresMissing
 
 
 async def run(given: argparse.Namespace, folder: Path) -> Outcome:
-    """A cluster, and a run on it."""
+    """A cluster, and a run on it; what it came to is told however it ends."""
     missing = Wires.tools_missing()
     if missing and given.apart:
         raise SystemExit(f"--apart: {missing}")
@@ -29,7 +29,12 @@ async def run(given: argparse.Namespace, folder: Path) -> Outcome:
     try:
         async with site_of(folder, Counts(), apart=apart, rare=True) as site:
             say(f"the cluster serves{', each process in a network of its own' if apart else ''}")
-            return await Run(site, given).go()
+            whole = Run(site, given)
+            try:
+                return await whole.go()
+            finally:
+                sys.stdout.write(f"seed {given.seed}\n{whole.outcome.table()}\n")
+                sys.stdout.flush()
     except WiresMissing as failed:
         raise SystemExit(f"{failed}; --together does without") from None
 
@@ -55,7 +60,6 @@ def main() -> None:
         if given.keep is not None:
             shutil.copytree(folder, given.keep, dirs_exist_ok=True, ignore=shutil.ignore_patterns("cassandra"))
         shutil.rmtree(folder, ignore_errors=True)
-    sys.stdout.write(f"seed {given.seed}\n{outcome.table()}\n")
     raise SystemExit(bool(outcome.wrong))
 
 

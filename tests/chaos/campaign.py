@@ -17,7 +17,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from temporalio.client import Client
+from temporalio.service import RPCError
 
+from perdure.base.errors import PerdureError
 from perdure.testing.checkers import check
 from perdure.testing.checkers.evidence import Evidence
 from perdure.testing.worker import QUEUE as PARTY_QUEUE
@@ -47,6 +49,7 @@ from tests.chaos.shop import Shop, Warnings
 from tests.chaos.spreads import Spreads
 from tests.chaos.stalls import Stalls
 from tests.chaos.stills import Stills
+from tests.conformance.harness.rpc import CallFailed
 from tests.e2e.clusters import passes
 from tests.e2e.orders import QUEUE as SHOP_QUEUE
 from tests.e2e.probing import PASSING, Probe
@@ -80,6 +83,7 @@ class Cast:
     liveness: Liveness
     spreads: Spreads
     warnings: Warnings
+    starts: AsyncExitStack  # what ends the probe and the pulse
     minutes: list[Minute] = field(default_factory=list)
     stalls: Stalls = field(default_factory=Stalls)
 
@@ -141,13 +145,14 @@ class Run:
         warnings = Warnings()
         runtime = warnings.runtime()
         clients = [await Client.connect(address, runtime=runtime) for address in frontends]
-        probe = await stack.enter_async_context(Probe(frontends[0]))
-        pulse = await stack.enter_async_context(Pulse(frontends, self.rate))
+        starts = await stack.enter_async_context(AsyncExitStack())
+        probe = await starts.enter_async_context(Probe(frontends[0]))
+        pulse = await starts.enter_async_context(Pulse(frontends, self.rate))
         nemesis = Nemesis(self.site, shards, lamps, says=say, looks=[stills.changed, spreads.look])
         shop = Shop(clients, self.seed, self.load)
         parties = Parties(reached, self.load)
         ledger = Ledger(store.log, store.shards)
-        return Cast(nemesis, shop, parties, probe, pulse, stills, ledger, liveness, spreads, warnings)
+        return Cast(nemesis, shop, parties, probe, pulse, stills, ledger, liveness, spreads, warnings, starts)
 
     async def _finish(self, cast: Cast, selling: asyncio.Task[None]) -> None:
         say("finishing")
@@ -163,20 +168,29 @@ class Run:
 
     async def _judge(self, cast: Cast) -> None:
         wrong, nemesis = self.outcome.wrong, cast.nemesis
+        await cast.starts.aclose()
         evidence = await cast.parties.evidence()
         evidence.skew_ns = _SKEW_NS
         say("restarting everything")
-        await nemesis.restart_everything()
+        try:
+            await nemesis.restart_everything()
+        except AssertionError as error:
+            wrong.append(f"a restart of everything: {str(error).partition(chr(10))[0]}")
         await cast.parties.again(evidence)
-        wrong += await cast.stills.changed()
-        wrong += await cast.stills.finish(_FINISHED_S)
-        await cast.ledger.look()
+        frontend = self.site.processes.frontends[0]
+        for what, work in (
+            ("still runs", cast.stills.changed()),
+            ("the end of still runs", cast.stills.finish(_FINISHED_S)),
+            ("orders", cast.shop.check()),
+            ("the probe's starts", cast.probe.lost()),
+            ("the pulse's starts", cast.pulse.wrong(frontend)),
+        ):
+            wrong += await _found(what, work)
+        with contextlib.suppress(PerdureError):
+            await cast.ledger.look()
         wrong += [str(violation) for violation in check(evidence)]
         wrong += [f"an error that should not be: {alarm}" for alarm in cast.parties.reached.alarms]
-        wrong += await cast.shop.check()
-        wrong += await cast.probe.lost()
         wrong += [f"a start ended with {text}" for code, text in cast.probe.told.items() if code not in PASSING]
-        wrong += await cast.pulse.wrong(self.site.processes.frontends[0])
         wrong += nemesis.wrong + cast.ledger.wrong + cast.liveness.wrong
         wrong += stuck(nemesis.healed)
         wrong += [f"it ended by itself: {each}" for each in nemesis.ended]
@@ -251,6 +265,14 @@ async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+async def _found(what: str, work: Coroutine[Any, Any, list[str]]) -> list[str]:
+    """What a judge finds; that it can't judge is a finding, too, and others go on."""
+    try:
+        return await work
+    except (CallFailed, PerdureError, RPCError, TimeoutError) as error:
+        return [f"{what} can't be judged: {error!r}"]
 
 
 async def _minutes(cast: Cast) -> None:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from tests.cassandra.node import CassandraNode
 from tests.chaos.lamps import Lamps
 from tests.chaos.layout import Site
 from tests.chaos.plan import Fault, Kind
@@ -87,7 +88,7 @@ class Nemesis:
         for node in nodes.nodes:
             await asyncio.to_thread(node.begin)
         for node in nodes.nodes:
-            await asyncio.to_thread(node.wait)
+            await asyncio.to_thread(_awaited, node)
         await asyncio.to_thread(nodes.settle)
         for process in processes:
             await process.start()
@@ -118,8 +119,9 @@ class Nemesis:
         try:
             await self._befall(fault)
         except (AssertionError, TimeoutError) as error:
-            self.says(f"  {fault.kind}: {error!r}")
-            self.wrong.append(f"{fault.kind}: {error!r}")
+            what = str(error).partition("\n")[0] or repr(error)
+            self.says(f"  {what}")
+            self.wrong.append(f"{fault.kind}: {what}")
 
     async def _befall(self, fault: Fault) -> None:
         chance = random.Random(fault.choice)
@@ -171,7 +173,8 @@ class Nemesis:
         if kind is Kind.KILL_NODE:
             await asyncio.to_thread(node.kill)
             await passes(hold_s)
-            await asyncio.to_thread(node.start)
+            await asyncio.to_thread(node.begin)
+            await asyncio.to_thread(_awaited, node)
         else:
             node.freeze()
             try:
@@ -228,6 +231,16 @@ class Nemesis:
         finally:
             for name in victims:
                 wires.mend(name)
+
+
+def _awaited(node: CassandraNode) -> None:
+    """Return when the node answers, on a busy machine after four minutes at the most. Raises AssertionError."""
+    try:
+        node.wait()
+    except AssertionError:
+        if not node.is_running:
+            raise
+        node.wait()
 
 
 async def restarted(process: RoleProcess) -> None:

@@ -84,7 +84,7 @@ class Pulse:
         client = Client(address)
         found = []
         try:
-            for name, run_id in self.runs.items():
+            for name, run_id in list(self.runs.items()):
                 execution = WorkflowExecution(workflow_id=name)
                 request = GetWorkflowExecutionHistoryRequest(namespace=PROBE_NAMESPACE, execution=execution)
                 try:
