@@ -55,7 +55,7 @@ format: setup ## fix what ruff can fix
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-sim: setup ## whole clusters on virtual time under faults; SEEDS=500
+sim: setup ## whole clusters on virtual time under faults; SEEDS=500 ARGS="--jobs 2"
 	$(BIN)/python -m perdure.testing.sim --seeds $(SEEDS) $(ARGS)
 
 chaos: setup ## a cluster of processes on three Cassandra nodes under faults, judged after; SEED=1 ARGS="--minutes 3 --apart"

@@ -9,7 +9,7 @@ import pytest
 
 from perdure.testing.oplog import Kind
 from perdure.testing.scenario import HostTrouble, draw_scenario
-from perdure.testing.sim import main, run_seed
+from perdure.testing.sim import main, outcomes, run_seed
 
 SEEDS = 60
 BATCH = 10
@@ -82,6 +82,11 @@ def test_different_seeds_are_different_runs() -> None:
 def test_scenarios_are_drawn_from_the_seed_alone() -> None:
     assert draw_scenario(7) == draw_scenario(7)
     assert draw_scenario(7) != draw_scenario(8)
+
+
+def test_seeds_that_run_side_by_side_are_the_same_runs() -> None:
+    alone = [outcome.digest for outcome in outcomes(range(4, 6))]
+    assert [outcome.digest for outcome in outcomes(range(4, 6), jobs=2)] == alone
 
 
 def test_the_command_line_says_what_was_run(capsys: pytest.CaptureFixture[str]) -> None:
