@@ -82,13 +82,9 @@ def settings(nodes: Sequence[str], shards: int, outside: str, *, forgets: bool) 
     }
 
 
-def _alone() -> tuple[str, ...]:
-    """The beginning of a command line that runs the rest in a session of its own: Linux shares a busy machine out by
-    sessions, and seven processes in one would starve. It ends with its parent, whatever ended that.
-    """
-    if not all(shutil.which(tool) for tool in ("setsid", "setpriv")):
-        return ()
-    return ("setsid", "setpriv", "--pdeathsig", "KILL")
+def _tied() -> tuple[str, ...]:
+    """The beginning of a command line that runs the rest until its parent ends, whatever ends that."""
+    return ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
 
 
 async def store_of(nodes: Sequence[str]) -> Store:
@@ -117,9 +113,9 @@ async def site_of(folder: Path, counts: Counts, *, apart: bool = False, rare: bo
         for role, name in names:
             config = settings(addresses, counts.shards, outside, forgets=rare and name == "history-1")
             program = ("-m", "tests.chaos.skewed", str(clocks[name]), *([EARLY] if rare else []))
-            place = Place(through=_alone(), program=program)
+            place = Place(through=_tied(), program=program)
             if wires is not None:
-                place = Place(wires.address(name), (*_alone(), *wires.through(name)), place.program)
+                place = Place(wires.address(name), (*_tied(), *wires.through(name)), place.program)
             process = RoleProcess(name, (role,), keyspace, folder / name, config, place)
             stack.push_async_callback(process.end)
             processes.append(process)
