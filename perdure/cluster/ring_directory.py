@@ -199,7 +199,10 @@ class RingDirectory:
             if hint not in tried:
                 return hint
             if hint == tried[-1]:
-                return ""  # it is going to have it
+                if role is Role.HISTORY:
+                    await self._shards.refresh()
+                if key_of() == key:
+                    return ""  # it is going to have it
         news = [self._membership.refresh()]
         if role is Role.HISTORY:
             await asyncio.gather(self._shards.refresh(), *news)

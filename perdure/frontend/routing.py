@@ -22,7 +22,10 @@ ATTEMPTS_MAX = 8
 # A host that was killed is found dead, and its shards are taken, in less.
 FOLLOW_S = 20.0
 _FIRST_PAUSE_S = 0.02
-_PAUSE_S_MAX = 1.0
+# A shard that moves is away for a tenth of a second: who waits for it looks often at first, and never seldom. What may
+# have been done is tried a few times only, which have to outlast more than a move.
+_CERTAIN_TIMES, _CERTAIN_S_MAX = 1.5, 0.5
+_DOUBTFUL_TIMES, _DOUBTFUL_S_MAX = 2.0, 1.0
 _Answer = TypeVar("_Answer")
 _Role = TypeVar("_Role")
 
@@ -78,7 +81,7 @@ class Routing:
         """`certain`: errors that say that nothing was done."""
         begun = asyncio.get_running_loop().time()
         longest_s = timeout_ns / SECOND_NS if timeout_ns else FOLLOW_S
-        attempt = doubtful = 1
+        unfound = doubtful = 1
         while True:
             reached = False
             try:
@@ -89,9 +92,12 @@ class Routing:
                 if reached and not isinstance(error, certain):
                     if not repeatable or doubtful >= ATTEMPTS_MAX:
                         raise
+                    full = min(_FIRST_PAUSE_S * _DOUBTFUL_TIMES ** (doubtful - 1), _DOUBTFUL_S_MAX)
                     doubtful += 1
-                pause = min(_FIRST_PAUSE_S * 2 ** min(attempt - 1, 10), _PAUSE_S_MAX) * (0.5 + self._entropy.fraction())
+                else:
+                    full = min(_FIRST_PAUSE_S * _CERTAIN_TIMES ** min(unfound - 1, 20), _CERTAIN_S_MAX)
+                    unfound += 1
+                pause = full * (0.5 + self._entropy.fraction())
                 if asyncio.get_running_loop().time() - begun + pause >= longest_s:
                     raise
             await asyncio.sleep(pause)
-            attempt += 1

@@ -80,13 +80,15 @@ class FrontendSection(Section):
 
 class HistorySection(Section):
     """Where other hosts reach this role. `shards`: how many are made in an empty store; the number of a store that has
-    some stays as it is, unless `auto_split`: then shards that have too much load are split.
+    some stays as it is, unless `auto_split`: then shards that have too much load are split; or `auto_merge`: then
+    neighbours at one host that have little load are merged, down to `shards`.
     """
 
     listen: Text = "127.0.0.1"
     port: Port = 7234
     shards: Annotated[int, whole(1, 4_096)] = 16
     auto_split: Flag = False
+    auto_merge: Flag = False
 
 
 class MatchingSection(Section):

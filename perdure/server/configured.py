@@ -51,6 +51,7 @@ def serving_options(config: Config, roles: Sequence[str] = ()) -> tuple[ServingO
         dynamic_file=config.dynamic.file or "",
         shards=config.history.shards,
         auto_split=config.history.auto_split,
+        auto_merge=config.history.auto_merge,
         store_wait_s=config.start.store_wait if config.store.cassandra is not None else 0.0,
         leave_s=config.stop.leave,
         drain_s=config.stop.drain,

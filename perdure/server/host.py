@@ -9,6 +9,7 @@ calls.
 The simulator builds the same with a virtual clock and a network of its own.
 """
 
+import asyncio
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
@@ -94,7 +95,7 @@ class Host:
             shards = self.history.shards
             rings.local_shard_host = shards
             rings.on_moved = shards.reoffer
-            shards.neighbours = RingNeighbours(self.membership, rings)
+            shards.neighbours = RingNeighbours(self.membership, rings, self._map)
             self.membership.subscribe(self._assign)
             self._map.on_change = self._assign_newest
 
@@ -192,9 +193,10 @@ class Host:
 class RingNeighbours:
     """`perdure.shards.neighbours.Neighbours` by the members."""
 
-    def __init__(self, membership: Membership, rings: RingDirectory) -> None:
+    def __init__(self, membership: Membership, rings: RingDirectory, shards: ShardMapCache) -> None:
         self._membership = membership
         self._rings = rings
+        self._shards = shards
 
     def is_member(self, host: str) -> bool:
         """See `Neighbours.is_member`."""
@@ -206,7 +208,7 @@ class RingNeighbours:
 
     async def refresh(self, view: int) -> None:
         """See `Neighbours.refresh`."""
-        await self._membership.refresh(view)
+        await asyncio.gather(self._membership.refresh(view), self._shards.refresh())
 
 
 class _Losses:

@@ -78,6 +78,7 @@ class ServingOptions(msgspec.Struct, frozen=True, kw_only=True):
     dynamic_file: str = ""
     shards: int = 1
     auto_split: bool = False
+    auto_merge: bool = False
     store_wait_s: float = 0.0
     leave_s: float = 2.0
     drain_s: float = 2.0

@@ -43,6 +43,7 @@ from perdure.server.stores import open_store
 from perdure.server.telemetry import open_tracing
 from perdure.server.time_skipping import TimeSkipping
 from perdure.server.waiting import Patience, ToldToStop, leave_now, stop_signals, unless_stopped
+from perdure.shards.merging import MergePolicy
 from perdure.shards.options import ShardOptions
 from perdure.shards.splitting import SplitPolicy
 from perdure.store.contract import Store
@@ -298,6 +299,7 @@ def _shard_options(options: ServingOptions) -> ShardOptions:
         stop_timeout_s=options.checkpoint_s,
         leave_s=options.leave_s,
         auto_split=SplitPolicy() if options.auto_split else None,
+        auto_merge=MergePolicy(shards_min=options.shards) if options.auto_merge else None,
     )
 
 

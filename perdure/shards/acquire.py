@@ -81,6 +81,13 @@ async def draw(world: World, shard: str) -> Drawn:
     return Drawn(claim, host, await _open_own(world, shard, claim.row.epoch))
 
 
+async def drawn_for(world: World, row: ShardRow) -> Drawn:
+    """The epoch with which this host has made a shard whose row nobody had before: as if it was drawn. Raises
+    StoreUnavailable.
+    """
+    return Drawn(Claim(world, row), row.owner, await _open_own(world, row.shard, row.epoch))
+
+
 async def read_ahead(world: World, drawn: Drawn) -> Ahead:
     """What is in the log while its owner still adds to it: so there is less to read once it may not. Raises
     StoreUnavailable.

@@ -4,7 +4,8 @@ Invariant: an epoch is drawn once. A draw whose outcome is unknown is never take
 process may have written the very same row; the next is drawn instead. Only the newest epoch moves `first`, so that
 whoever drew an epoch can rely on the segments it found there, and only it changes the owner that it found, so that
 whoever may answer still is known to all who draw later. No epoch is drawn for a shard of which a reshaping may still
-make others: the map is asked first, and moved on where it has not decided yet (0019).
+make others: the map is asked first, and moved on where it has not decided yet (0019). Who makes a shard has its first
+epoch without a draw: nobody else can have written a row of that id, nor serve it before the map names it.
 """
 
 import asyncio

@@ -74,7 +74,7 @@ class Shards:
         self._places = Places()
         self._moving = Moving(world, self._places)
         self._leaving = Leaving(world, self._places)
-        self._changes = MapChanges(world, self._places, self._take_now)
+        self._changes = MapChanges(world, self._places, self._take_made)
         self._background = Background(self._failed)
         self._is_started = False
         self._is_stopping = False
@@ -118,8 +118,7 @@ class Shards:
             self._none_sought.set()
         self._is_started = True
         await self._take_now(list(self._sought))
-        if self._world.options.auto_split is not None:
-            self._changes.watch(self._world.options.auto_split)
+        self._changes.watch(self._world.options.auto_split, self._world.options.auto_merge)
         self._follow(is_news=False)
         self._sweeper.start()
         if self._overdue is not None:
@@ -136,6 +135,11 @@ class Shards:
                     place.is_busy = True
                     group.create_task(self._take(place))
         self._tell()
+
+    async def _take_made(self, shards: Sequence[str]) -> None:
+        """Take what was made here; then hear from the ring whose it is."""
+        await self._take_now(shards)
+        await self.neighbours.refresh(self._places.version + 1)
 
     async def settled(self) -> None:
         """Return when each shard that was wanted at the start has been here, or is kept away by more than the store."""

@@ -6,6 +6,7 @@ whoever reads here reads what one home would have. Rows are added under the own 
 every home that may have them.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
@@ -51,8 +52,8 @@ class Homes:
         self, read: Callable[[Home, T | None, int], Awaitable[list[T]]], after: T | None, limit: int
     ) -> list[list[T]]:
         """Of each home the first `limit` rows of the shard's slots."""
-        found: list[list[T]] = []
-        for home in (self.own, *self.inherited):
+
+        async def first(home: Home) -> list[T]:
             rows: list[T] = []
             at, size = after, max(limit, 1)
             while len(rows) < limit:
@@ -61,8 +62,9 @@ class Homes:
                 if len(page) < size:
                     break
                 at, size = page[-1], max(limit, _PAGE)
-            found.append(rows)
-        return found
+            return rows
+
+        return await asyncio.gather(*map(first, (self.own, *self.inherited)))
 
     def of_slots(self, rows: Iterable[T]) -> list[T]:
         """Those whose slot is the shard's."""
@@ -70,13 +72,13 @@ class Homes:
 
     async def count_offers(self) -> list[QueueCount]:
         """As `Checkpoints.count_offers`; of very many inherited rows it is a guess."""
-        own = await self._checkpoints.count_offers(self.own)
+        own, *others = await asyncio.gather(*map(self._checkpoints.count_offers, (self.own, *self.inherited)))
         if not self.inherited:
             return own
         counts = {counted.queue: counted for counted in own}
         shares: dict[QueueKey, list[tuple[Home, QueueCount]]] = {}
-        for home in self.inherited:
-            for counted in await self._checkpoints.count_offers(home):
+        for home, found_there in zip(self.inherited, others, strict=True):
+            for counted in found_there:
                 shares.setdefault(counted.queue, []).append((home, counted))
         left = COUNTED_MAX
         for queue, parts in shares.items():

@@ -6,12 +6,14 @@ says otherwise, so that they serve at once.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import pairwise
 
 import structlog
 
 from perdure.base.errors import InvalidArgument, PerdureError, Unavailable
 from perdure.base.slots import SlotRange
 from perdure.base.tasks import Background
+from perdure.shards.merging import Idle, MergePolicy
 from perdure.shards.options import World
 from perdure.shards.places import Places
 from perdure.shards.reshaping import forget, parts_of, reshape, whole_of
@@ -56,7 +58,7 @@ class MapChanges:
         retired = [parent.shard_id for parent in parents]
         kind = "Split" if len(parents) == 1 else "Merge"
         try:
-            rows = await reshape(self._world, parents, ranges)
+            reshaped = await reshape(self._world, parents, ranges)
         except Exception as error:
             if not isinstance(error, PerdureError):
                 log.exception("reshaping failed", shards=retired)
@@ -66,8 +68,8 @@ class MapChanges:
         except BaseException:
             _end(outcome, Unavailable("The process stops."))
             raise
-        created = [row.shard for row in rows]
-        self._places.reshaped(retired, rows)
+        created = [row.shard for row in reshaped.rows]
+        self._places.reshaped(retired, reshaped.rows, reshaped.shards)
         self._world.meters.reshaped(kind, "done")
         try:
             await self._take_now(created)
@@ -76,15 +78,45 @@ class MapChanges:
                 outcome.set_result(created)
         await forget(self._world, parents)
 
-    def watch(self, policy: SplitPolicy) -> None:
-        """Split shards by their load from now on."""
-        self._background.spawn(self._watch(policy), "automatic splitting")
+    def watch(self, split: SplitPolicy | None, merge: MergePolicy | None) -> None:
+        """Split shards, and merge neighbours, by their load from now on."""
+        if split is not None:
+            self._background.spawn(self._watch_busy(split), "automatic splitting")
+        if merge is not None:
+            self._background.spawn(self._watch_idle(merge.beside(split)), "automatic merging")
 
-    async def _watch(self, policy: SplitPolicy) -> None:
+    async def _watch_idle(self, policy: MergePolicy) -> None:
+        idle, loop = Idle(policy), asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(policy.look_s)
+            idle.look(loop.time(), self._appended(), self._pairs())
+            pair = idle.to_merge(self._places.count)
+            if pair is None:
+                continue
+            idle.rest()
+            log.info("shards are merged, for they have little to do", shards=pair)
+            try:
+                await self.merge(pair)
+            except PerdureError as error:
+                log.warning("shards not merged for their load", error=error.message)
+
+    def _appended(self) -> dict[str, int]:
+        return {shard.shard_id: shard.log.appended for shard in self._places.owned}
+
+    def _pairs(self) -> list[tuple[str, str]]:
+        """Who is side by side here, and stays here."""
+        return [
+            (one.shard_id, other.shard_id)
+            for one, other in pairwise(self._places.owned)
+            if one.slots.end == other.slots.first
+            and not any(shard.is_leaving or not self._places.wants(shard.shard_id) for shard in (one, other))
+        ]
+
+    async def _watch_busy(self, policy: SplitPolicy) -> None:
         loads, loop = Loads(policy), asyncio.get_running_loop()
         while True:
             await asyncio.sleep(policy.look_s)
-            loads.look(loop.time(), {shard.shard_id: shard.log.appended for shard in self._places.owned})
+            loads.look(loop.time(), self._appended())
             try:
                 shard = loads.to_split(self._places.count)
                 if shard is None:

@@ -2,17 +2,19 @@
 
 Invariants (L11): nothing is answered here before the former owner has said that it has let go, or its lease was given
 up or outlived. Who is asked goes on serving until then, so a planned move is begun by as much as can be done before.
-Few shards move at a time, and not too many a second; those that nobody serves don't wait for them.
+Few shards move at a time, and not too many a second; those that nobody serves don't wait for them. One that was just
+made stays where it was made until it inherits nothing any more, or for a while.
 """
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 
 from perdure.base.clock import MS_NS
 from perdure.base.errors import FailedPrecondition, PerdureError, ShardLost, Unavailable
-from perdure.shards.acquire import Ahead, Drawn, draw, read_ahead, take
+from perdure.shards.acquire import Ahead, Drawn, draw, drawn_for, read_ahead, take
 from perdure.shards.neighbours import Neighbours
 from perdure.shards.options import World
 from perdure.shards.places import Place, Places
@@ -24,6 +26,8 @@ log = structlog.get_logger(__name__)
 
 OnLost = Callable[[OwnedShard], None]
 _TAKE = "Take"
+_LOOK_S = 0.5
+_TAKEN_S = 1.0
 
 
 class Moving:
@@ -38,8 +42,10 @@ class Moving:
 
     async def take(self, place: Place, neighbours: Neighbours, on_lost: OnLost) -> OwnedShard:
         """Take a shard; it is recovered. Raises PerdureError: nothing of it is here then."""
-        place.former = await self._former(place, neighbours)
         try:
+            if place.made is not None:
+                return await self._made(place, on_lost)
+            await self._calm(place, neighbours)
             if not place.former:
                 async with self._room:
                     drawn = await self._drawn(place)
@@ -56,13 +62,37 @@ class Moving:
             place.former = ""
             place.taking = None
 
-    async def _former(self, place: Place, neighbours: Neighbours) -> str:
-        """The host that serves the shard now, and can be asked for it; "" if there is none."""
+    async def _made(self, place: Place, on_lost: OnLost) -> OwnedShard:
+        """Take a shard that was made here a moment ago: its row says that it is this host's."""
+        row, place.made = place.made, None
+        assert row is not None
+        async with self._room:
+            place.epoch = row.epoch
+            return await self._owned(place, await drawn_for(self._world, row), {}, on_lost)
+
+    async def _calm(self, place: Place, neighbours: Neighbours) -> None:
+        """Find the host that serves the shard now, and can be asked for it. Whoever has just made the shard is let be
+        for a while: it takes it at once, and what it has begun with its index would have to be begun anew here.
+        """
         if not self._world.store.is_shared:
-            return ""
-        row = await settled(self._world, lambda: self._world.store.shards.read_shard(place.shard_id))
-        owner = row.owner if row is not None else ""
-        return owner if owner not in ("", self._world.tenure.host) and neighbours.is_member(owner) else ""
+            return
+        loop = asyncio.get_running_loop()
+        begun_s, calm_s = loop.time(), self._world.options.calm_s
+        while True:
+            row = await settled(self._world, lambda: self._world.store.shards.read_shard(place.shard_id))
+            owner = row.owner if row is not None else ""
+            is_other = owner not in ("", self._world.tenure.host) and neighbours.is_member(owner)
+            place.former = owner if is_other else ""
+            is_begun = row is not None and row.first is not None
+            is_new = not is_begun or (row is not None and bool(row.inherits))
+            # Whoever did not come to taking it will hardly do so later.
+            is_over = loop.time() - begun_s >= (calm_s if is_begun else min(calm_s, _TAKEN_S))
+            if not is_other or not is_new or is_over or not self._places.wants(place.shard_id):
+                return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_S * (0.75 + self._world.entropy.fraction() / 2)):
+                    await place.nudge.wait()
+                    place.nudge.clear()
 
     async def _drawn(self, place: Place) -> Drawn:
         if not self._places.wants(place.shard_id):

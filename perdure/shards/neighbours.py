@@ -24,8 +24,8 @@ class Neighbours(Protocol):
         ...
 
     async def refresh(self, view: int) -> None:
-        """Read the members again, unless they are as new as `view`; `Shards.assign` was called with what is new when
-        this returns. Doesn't raise.
+        """Read the map of shards again, and the members unless they are as new as `view`; `Shards.assign` was called
+        with what is new when this returns. Doesn't raise.
         """
         ...
 

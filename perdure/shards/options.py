@@ -7,6 +7,7 @@ from perdure.base.entropy import Entropy
 from perdure.base.limits import KIB, MIB
 from perdure.shards.contract import Executions
 from perdure.shards.measured import ShardMeters
+from perdure.shards.merging import MergePolicy
 from perdure.shards.splitting import SplitPolicy
 from perdure.shards.tenure import SOLE, Tenure
 from perdure.store.contract import Store
@@ -25,14 +26,16 @@ class ShardOptions(msgspec.Struct, frozen=True, kw_only=True):
     on a shared store an owner answers for so long after it has renewed its lease, which is due every `lease_renewal_s`;
     who waits for another's looks every `lease_poll_s`. All hosts of a store must have the same `lease_s`.
     `hand_over_s`: a living owner is given so long to let go of a shard before its lease is revoked; `overtaken_s`: it
-    waits so long for who was going to ask. `acquire_parallel` shards that nobody serves are taken at once. Of those
-    that others serve `moves_parallel` are taken at once, `moves_per_s` a second; a host lets go of `leave_parallel` at
-    once, and one that leaves waits `leave_s` until all were asked for. `sweep_interval_s`: a page of the store's log
+    waits so long for who was going to ask; `calm_s`: who has made a shard keeps it for so long, unless it inherits
+    nothing before. `acquire_parallel` shards that nobody serves are taken at once. Of those that others serve
+    `moves_parallel` are taken at once, `moves_per_s` a second; a host lets go of `leave_parallel` at once, and one that
+    leaves waits `leave_s` until all were asked for. `sweep_interval_s`: a page of the store's log
     segments, `sweep_page` at most, is looked through so often. `inherit_interval_s`: a page of the index rows that a
     shard has from those it was made of is written anew so often. `auto_split`: when a shard is split by its load, None
-    = never. `overdue_interval_s`: `overdue_page` runs of one namespace that should have been deleted long ago are
-    looked for so often. `audit_interval_s`: half more or less by chance; what has waited for `reoffer_after_s` is then
-    offered again, so that matching that forgot hears of it within half a minute.
+    = never; `auto_merge`: when neighbours are merged, None = never. `overdue_interval_s`: `overdue_page` runs of one
+    namespace that should have been deleted long ago are looked for so often. `audit_interval_s`: half more or less by
+    chance; what has waited for `reoffer_after_s` is then offered again, so that matching that forgot hears of it within
+    half a minute.
     """
 
     shards: int = 4
@@ -75,12 +78,14 @@ class ShardOptions(msgspec.Struct, frozen=True, kw_only=True):
     lease_s: float = 5.0
     lease_renewal_s: float = 1.5
     lease_poll_s: float = 0.25
+    calm_s: float = 5.0
     hand_over_s: float = 2.5
     overtaken_s: float = 20.0
     sweep_interval_s: float = 30.0
     sweep_page: int = 100
     inherit_interval_s: float = 0.05
     auto_split: SplitPolicy | None = None
+    auto_merge: MergePolicy | None = None
     overdue_interval_s: float = 600.0
     overdue_page: int = 100
 

@@ -20,16 +20,18 @@ class Place:
     """A shard that is here, or that should be. `taking`: the one that is going to be here. `former`: the host that has
     it until then, as far as is known. `epoch`: the newest that was drawn here, 0 if none was. `asked`: the newest epoch
     for which others were told that nothing of the shard is here. `is_busy`: somebody takes it, or waits until it is
-    time to. `is_stuck`: nobody can take it until somebody looks at it.
+    time to. `is_stuck`: nobody can take it until somebody looks at it. `made`: its row, if it was made here and nobody
+    has tried to take it since.
     """
 
-    __slots__ = ("asked", "attempt", "epoch", "former", "is_busy", "is_stuck", "leaving", "nudge", "reason", "shard",
-                 "shard_id", "taken_s", "taking")  # fmt: skip
+    __slots__ = ("asked", "attempt", "epoch", "former", "is_busy", "is_stuck", "leaving", "made", "nudge", "reason",
+                 "shard", "shard_id", "taken_s", "taking")  # fmt: skip
 
     def __init__(self, shard_id: str) -> None:
         self.shard_id = shard_id
         self.shard: OwnedShard | None = None
         self.taking: OwnedShard | None = None
+        self.made: ShardRow | None = None
         self.is_busy = False
         self.leaving: asyncio.Task[None] | None = None
         self.nudge = asyncio.Event()
@@ -86,21 +88,26 @@ class Places:
             return False
         self.wanted, self.version, self._owner_of = wanted, version, owner_of
         if shards is not None and shards.version != self._map.version:
-            self._map, self._named = shards, frozenset(shard for _, shard in shards.shards)
+            self._know(shards)
         return True
+
+    def _know(self, shards: ShardMap) -> None:
+        self._map, self._named = shards, frozenset(shard for _, shard in shards.shards)
 
     def know(self, rows: Iterable[ShardRow]) -> None:
         """The shards of a store that nobody maps for this process."""
         if not self._map.shards:
             self._map = ShardMap(0, tuple((row.slots.first, row.shard) for row in rows))
 
-    def reshaped(self, retired: Collection[str], rows: Sequence[ShardRow]) -> None:
-        """Shards were split or merged here: those that were made of them are wanted, until somebody tells otherwise."""
-        created = {row.shard for row in rows}
-        self.wanted = (self.wanted or frozenset()) - set(retired) | created
-        kept = [named for named in self._map.shards if named[1] not in retired]
-        named = sorted([*kept, *((row.slots.first, row.shard) for row in rows)])
-        self._map = ShardMap(max(row.reshaping or 0 for row in rows) + 1, tuple(named))
+    def reshaped(self, retired: Collection[str], rows: Sequence[ShardRow], shards: ShardMap) -> None:
+        """Shards were split or merged here: those that were made of them are wanted, until somebody tells otherwise.
+        `shards`: a map that has them. Only one that was read can say that others' shards are no more.
+        """
+        for row in rows:
+            self.make(row.shard).made = row
+        self.wanted = (self.wanted or frozenset()) - set(retired) | {row.shard for row in rows}
+        if shards.version > self._map.version:
+            self._know(shards)
 
     @property
     def count(self) -> int:

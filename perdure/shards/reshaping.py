@@ -51,8 +51,15 @@ def whole_of(ranges: Sequence[SlotRange]) -> SlotRange:
     return SlotRange(ordered[0].first, ordered[-1].end)
 
 
-async def reshape(world: World, parents: Sequence[OwnedShard], ranges: Sequence[SlotRange]) -> list[ShardRow]:
-    """Retire `parents`, all owned here, for shards of these `ranges`; their rows, which nobody has taken yet.
+class Reshaped(msgspec.Struct, frozen=True):
+    """What came of it. `rows`: of the new shards, which nobody has taken yet. `shards`: a map that has them."""
+
+    rows: Sequence[ShardRow]
+    shards: ShardMap
+
+
+async def reshape(world: World, parents: Sequence[OwnedShard], ranges: Sequence[SlotRange]) -> Reshaped:
+    """Retire `parents`, all owned here, for shards of these `ranges`.
 
     When it returns or raises, the parents have failed, unless it raises before anything was refused: FailedPrecondition
     if they can't be reshaped now, Unavailable if the store doesn't answer, ShardElsewhere if another host takes one.
@@ -72,7 +79,7 @@ async def reshape(world: World, parents: Sequence[OwnedShard], ranges: Sequence[
         await _all(parent.freeze(_elsewhere, is_last=True) for parent in parents)
         for parent in parents:
             _check(parent)
-        rows = await _commit(world, parents, ranges)
+        reshaped = await _commit(world, parents, ranges)
         reason = "The shard was split or merged."
     finally:
         for parent in parents:
@@ -80,10 +87,10 @@ async def reshape(world: World, parents: Sequence[OwnedShard], ranges: Sequence[
     log.info(
         "shards reshaped",
         retired=[parent.shard_id for parent in parents],
-        created=[row.shard for row in rows],
+        created=[row.shard for row in reshaped.rows],
         frozen_ms=(world.clock.monotonic_ns() - begun_ns) // MS_NS,
     )
-    return rows
+    return reshaped
 
 
 def _elsewhere() -> ShardElsewhere:
@@ -124,37 +131,39 @@ async def _map(world: World) -> ShardMap:
     return standing
 
 
-async def _commit(world: World, parents: Sequence[OwnedShard], ranges: Sequence[SlotRange]) -> list[ShardRow]:
+async def _commit(world: World, parents: Sequence[OwnedShard], ranges: Sequence[SlotRange]) -> Reshaped:
     """Change the map; returns when that is definite. Raises Unavailable; what became of it shows in the map."""
     shards = world.store.shards
     retired = [parent.shard_id for parent in parents]
     for _ in range(_TRIES):
-        version = (await _map(world)).version
+        standing = await _map(world)
+        version = standing.version
         rows = [_child(world, parents, slots, version) for slots in ranges]
-        for parent in parents:
-            await parent.claim.announce(version, parent.log.ceiling_us)
+        await _all(parent.claim.announce(version, parent.log.ceiling_us) for parent in parents)
 
         async def change(version: int = version, rows: Sequence[ShardRow] = rows) -> bool:
             return await shards.reshape(version, retired, rows)
 
         if await settled(world, change):
-            return rows
+            kept = [named for named in standing.shards if named[1] not in retired]
+            made = [(row.slots.first, row.shard) for row in rows]
+            return Reshaped(rows, ShardMap(version + 1, tuple(sorted([*kept, *made]))))
         # Refused: by another's change, or because an attempt whose outcome was not known had been done.
-        named = {shard for _, shard in (await _map(world)).shards}
-        if rows[0].shard in named:
-            return rows
+        standing = await _map(world)
+        if any(shard == rows[0].shard for _, shard in standing.shards):
+            return Reshaped(rows, standing)
     raise Unavailable("Others change the map of shards all the time.")
 
 
 def _child(world: World, parents: Sequence[OwnedShard], slots: SlotRange, version: int) -> ShardRow:
-    """The row of a new shard. Who takes it draws an epoch above all its parents' ones, so positions rise on."""
+    """The row of a new shard, with an epoch above all its parents' ones, so that positions rise on: this host's."""
     homes: list[Home] = []
     if not world.store.checkpoints.index_by_slot:
         homes = [Home(parent.shard_id, parent.slots) for parent in parents]
     return ShardRow(
         new_id(world.entropy),
         slots,
-        max(parent.epoch for parent in parents),
+        max(parent.epoch for parent in parents) + 1,
         None,
         owner=world.tenure.host,
         reshaping=version,

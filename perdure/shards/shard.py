@@ -159,8 +159,7 @@ class OwnedShard:
         """Replay the tail, build the indexes, and begin to serve. Raises Unavailable; the shard must be closed then."""
         self.log.start()
         records, self._records = self._records, ()
-        await self.offers.count()
-        await self.firing.extend()
+        await asyncio.gather(self.offers.count(), self.firing.extend())
         outstanding = await self._world.executions.recover(self, records)
         if records:
             self.checkpointer.recover(outstanding, records[0][0])

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from perdure.shards.rates import Rates
+
 
 class SplitPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """A shard with more than `transitions_per_s` in each look for `for_s` seconds is split into `parts`; then none for
@@ -28,35 +30,29 @@ class Loads:
 
     def __init__(self, policy: SplitPolicy) -> None:
         self._policy = policy
-        self._seen: dict[str, int] = {}
-        self._seen_s = 0.0
+        self._rates = Rates()
         self._busy_since: dict[str, float] = {}
-        self._rates: dict[str, float] = {}
         self._quiet_until_s = 0.0
 
     def look(self, now_s: float, appended: Mapping[str, int]) -> None:
         """Note how far the shards are now."""
-        passed_s = now_s - self._seen_s
-        if passed_s <= 0:
-            return
-        self._rates = {
-            shard: (count - self._seen[shard]) / passed_s for shard, count in appended.items() if shard in self._seen
-        }
-        self._busy_since = {
-            shard: self._busy_since.get(shard, self._seen_s)
-            for shard, rate in self._rates.items()
-            if rate > self._policy.transitions_per_s
-        }
-        self._seen, self._seen_s = dict(appended), now_s
+        rates = self._rates
+        if rates.look(now_s, appended):
+            self._busy_since = {
+                shard: self._busy_since.get(shard, rates.before_s)
+                for shard, rate in rates.per_s.items()
+                if rate > self._policy.transitions_per_s
+            }
 
     def to_split(self, shards: int) -> str | None:
         """The busiest shard that has to be split now, of `shards` in the cluster; None if there is none."""
-        if self._seen_s < self._quiet_until_s or shards + self._policy.parts - 1 > self._policy.shards_max:
+        now_s = self._rates.seen_s
+        if now_s < self._quiet_until_s or shards + self._policy.parts - 1 > self._policy.shards_max:
             return None
-        ready = [shard for shard, since_s in self._busy_since.items() if self._seen_s - since_s >= self._policy.for_s]
-        return max(ready, key=lambda shard: (self._rates[shard], shard), default=None)
+        ready = [shard for shard, since_s in self._busy_since.items() if now_s - since_s >= self._policy.for_s]
+        return max(ready, key=lambda shard: (self._rates.per_s[shard], shard), default=None)
 
     def rest(self) -> None:
         """A split was tried: none for a while."""
-        self._quiet_until_s = self._seen_s + self._policy.pause_s
+        self._quiet_until_s = self._rates.seen_s + self._policy.pause_s
         self._busy_since.clear()

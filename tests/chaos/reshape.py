@@ -21,6 +21,7 @@ async def reshape(bench: Bench, given: argparse.Namespace) -> None:
     for shard in sorted(await bench.shards.ranges()):
         if not await bench.shards.split(shard, _PARTS):
             bench.wrong.append(f"{shard} was not split")
+        await passes(given.apart)
     await _count(bench, begun * _PARTS)
     bench.phase("between")
     await passes(given.quiet)
@@ -28,6 +29,7 @@ async def reshape(bench: Bench, given: argparse.Namespace) -> None:
     for group in await bench.shards.groups(_PARTS):
         if not await bench.shards.merge(group):
             bench.wrong.append(f"{group} were not merged")
+        await passes(given.apart)
     await bench.shards.unpin()
     await _count(bench, begun)
     bench.phase("after")
@@ -52,6 +54,7 @@ async def _count(bench: Bench, wanted: int) -> None:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.reshape", description=__doc__)
+    parser.add_argument("--apart", type=float, default=2.0, help="seconds from one split or merge to the next")
     measure(reshape, parser)
 
 

@@ -231,6 +231,19 @@ def test_a_host_that_is_just_taking_the_shard_is_not_asked_again_at_once() -> No
     run_virtual(work())
 
 
+def test_a_slot_whose_shard_is_another_by_now_is_not_waited_for_where_the_old_one_was() -> None:
+    async def work() -> None:
+        world = await world_of(known())
+        owner = world.owner()
+        await passes(1)
+        world.role(f"{owner}:h").says = [ShardElsewhere("being taken", owner, 1)]
+        world.shards.found = ShardMap(2, tuple((slot, f"child-{slot}") for slot in range(0, 65_536, 64)))
+        assert await world.transact() == "done"
+        assert world.asked == [f"{owner}:h", f"{world.owner()}:h"]
+
+    run_virtual(work())
+
+
 @pytest.mark.parametrize("error", [Unavailable("lost"), ShardLost("lost"), NotFound("no"), PartitionElsewhere("no")])
 def test_what_may_have_been_done_is_not_sent_anywhere_else(error: Exception) -> None:
     async def work() -> None:

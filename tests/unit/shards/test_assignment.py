@@ -74,7 +74,7 @@ def test_a_host_that_leaves_serves_until_the_last_shard_was_asked_for() -> None:
         assert len(old.shards.owned()) == 8
         circle.give(dict.fromkeys(range(8), "N"))
         await leaving
-        assert len(new.shards.owned()) == 8
+        await until(lambda: len(new.shards.owned()) == 8)
         assert not old.shards.owned()
         await old.shards.stop()
         assert len(new.shards.owned()) == 8

@@ -10,6 +10,7 @@ from perdure.shards.options import ShardOptions
 from perdure.shards.splitting import Loads, SplitPolicy
 from perdure.testing.loop import running_loop
 from perdure.testing.store_faults import Fault
+from tests.unit.shards.circle import Circle, has, until
 from tests.unit.shards.fakes import Host, key, memory, offer, passes, timer, virtual
 
 SECOND_NS = 10**9
@@ -152,5 +153,25 @@ def test_a_busy_shard_is_split_by_itself_where_that_is_switched_on() -> None:
             await passes(0.1)
         assert len(_slots(host)) == 3
         await host.shards.stop()
+
+    virtual(work())
+
+
+def test_who_reshapes_forgets_no_shard_that_others_have_made_meanwhile() -> None:
+    async def work() -> None:
+        circle = Circle(shards=2)
+        one, other = await circle.start("one", "other")
+        circle.give({1: "other"})
+        await until(lambda: has(other, 1) is not None)
+        theirs = (await other.shards.split(other.shards.owned()[0].shard_id, 2))[0]
+        await one.shards.split(one.shards.owned()[0].shard_id, 2)
+        wanted = {theirs, *(shard.shard_id for shard in one.shards.owned())}
+        one.shards.assign(wanted, circle.version + 1)
+        await until(lambda: len(one.shards.owned()) == 3)
+        epochs = [shard.epoch for shard in one.shards.owned()]
+        one.shards.assign(wanted, circle.version + 2)
+        assert [shard.epoch for shard in one.shards.owned()] == epochs
+        for host in (one, other):
+            await host.shards.stop()
 
     virtual(work())
