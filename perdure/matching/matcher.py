@@ -104,12 +104,12 @@ class Matcher(Generic[R, P, C]):
                 shelf.is_closed = False
                 self._place(shelf)
 
-    def add(self, shard: str, references: Sequence[R], size: int, lane: str = "") -> int:
+    def add(self, shard: str, references: Sequence[R], size: int, lane: str = "", *, more: bool = False) -> int:
         """Take references of one shard and lane, in order, of about `size` bytes each; returns how many of the first
         are held.
 
-        A held one is taken again without a trace. The rest is remembered as the shard's gap. For one lane too many
-        nothing is, and they have to be offered again.
+        A held one is taken again without a trace. The rest is remembered as the shard's gap, and so is what is behind
+        them if there is `more`. For one lane too many nothing is, and they have to be offered again.
         """
         shelf = self._shelves.get(lane)
         if shelf is None:
@@ -119,7 +119,7 @@ class Matcher(Generic[R, P, C]):
         if self._is_fair and references and not shelf.ready:
             shelf.stride = stride_of(self._weigh(references[0]))  # there may be no room for them
         before = shelf.added
-        accepted = shelf.add(shard, references, size)
+        accepted = shelf.add(shard, references, size, more=more)
         self.added += shelf.added - before
         if not self._is_plain:
             self._place(shelf)

@@ -143,7 +143,7 @@ class Partition:
             self._meter_for(offers[0].queue.name if offers[0].sticky else "").no_poller.inc(len(offers))
         shard = self._report(offers, backlog, lane)
         before = self._matcher.added
-        accepted = self._matcher.add(shard, offers, size_of(offers), lane)
+        accepted = self._matcher.add(shard, offers, size_of(offers), lane, more=backlog.has_more)
         for offer in offers[: self._matcher.added - before]:
             self._added.add(offer.priority, now)
         self.match(from_backlog=False)

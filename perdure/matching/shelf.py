@@ -120,10 +120,11 @@ class Shelf(Generic[R]):
         held.place = Place.STARTING
         return held
 
-    def add(self, shard: str, references: Sequence[R], size: int) -> int:
+    def add(self, shard: str, references: Sequence[R], size: int, *, more: bool = False) -> int:
         """Take references of one shard, in order, of about `size` bytes each; returns how many of the first are held.
 
-        A held one is taken again without a trace. The rest is remembered as the shard's gap.
+        A held one is taken again without a trace. The rest is remembered as the shard's gap, and so is what is behind
+        them if there is `more` and not all of the shard's are held.
         """
         source = self._source(shard)
         for index, reference in enumerate(references):
@@ -139,6 +140,8 @@ class Shelf(Generic[R]):
                 return index
             self._hold(shard, source, reference, order, size)
             self.added += 1
+        if more and references and source.count > source.held:
+            self._miss(shard, source, (*references[-1].order, 0))
         return len(references)
 
     def withdraw(self, shard: str, references: Sequence[R]) -> None:

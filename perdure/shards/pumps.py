@@ -8,6 +8,7 @@ it is offered later. A pump has a task only while there is something to do.
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
+import msgspec
 import structlog
 
 from perdure.base.errors import ShardLost, Unavailable
@@ -72,8 +73,10 @@ class OfferPump:
 
     async def offer_head(self, partition: QueueKey) -> None:
         """Offer the first outstanding ones of a partition again. Raises Unavailable."""
-        offers, backlog = await self._index.page(partition, None, self._world.options.offers_batch)
+        batch = self._world.options.offers_batch
+        offers, backlog = await self._index.page(partition, None, batch)
         if offers:
+            backlog = msgspec.structs.replace(backlog, has_more=len(offers) == batch)
             await self._world.executions.offer(self._shard, partition, offers, backlog)
 
     def reoffer(self, moved: Callable[[QueueKey], bool]) -> None:

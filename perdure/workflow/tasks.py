@@ -145,12 +145,15 @@ Task = Offer | Timer | Effect
 
 
 class Backlog(msgspec.Struct, frozen=True, array_like=True):
-    """Absolute figures of one shard for one partition, so that a lost message heals. `oldest_ns` 0 = none."""
+    """Absolute figures of one shard for one partition, so that a lost message heals. `oldest_ns` 0 = none. `has_more`:
+    behind the offers that these come with there may be others that nobody told of.
+    """
 
     shard: str
     epoch: int
     count: int
     oldest_ns: int
+    has_more: bool = False
 
 
 def partition_of(offer: Offer) -> QueueKey:

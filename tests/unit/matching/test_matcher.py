@@ -92,6 +92,19 @@ def test_a_full_partition_refuses_what_is_worse_and_evicts_for_what_is_better() 
     assert [(pull.shard, pull.after) for pull in matcher.wanted()] == [("s1", None), ("s2", None)]
 
 
+def test_what_is_behind_a_shards_first_ones_is_pulled_if_it_has_more_than_is_held() -> None:
+    matcher = partition(page=2)
+    matcher.report(figures(3))
+    assert matcher.add("s1", [offer(1), offer(2)], 1, more=True) == 2
+    assert drain(matcher, 3) == ["wf-1", "wf-2"]
+    assert [(pull.shard, pull.after) for pull in matcher.wanted()] == [("s1", None)]
+    matcher.pulled("s1", [offer(3)], 1, end=True)
+    matcher.report(figures(3))
+    assert matcher.add("s1", [offer(3), offer(4), offer(5)], 1, more=True) == 3, "it holds all there are"
+    assert matcher.wanted() == []
+    assert drain(matcher, 3) == ["wf-3", "wf-4", "wf-5"]
+
+
 def test_a_shard_that_holds_more_is_pulled_from_and_goes_on_where_it_was() -> None:
     matcher = partition(references_max=4, page=2)
     assert matcher.add("s1", [offer(n) for n in range(1, 9)], 1) == 4

@@ -77,6 +77,21 @@ def test_partitions_that_moved_are_offered_again_until_somebody_takes_them() -> 
     virtual(work())
 
 
+def test_who_is_offered_a_head_hears_that_there_is_more() -> None:
+    async def work() -> None:
+        host = Host(memory(), options=ShardOptions(shards=1, offers_batch=2))
+        shard = await host.start()
+        await host.role.add(shard, key(), 1, offer(1), offer(2), offer(3), offer(4, queue=OTHER))
+        await passes(1)
+        assert not any(backlog.has_more for backlog in host.role.backlogs)
+        host.role.backlogs.clear()
+        for partition in (QUEUE, OTHER):
+            await shard.pump.offer_head(partition)
+        assert [(backlog.count, backlog.has_more) for backlog in host.role.backlogs] == [(3, True), (1, False)]
+
+    virtual(work())
+
+
 def test_void_offers_are_withdrawn_together() -> None:
     async def work() -> None:
         host = Host(memory())
