@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from perdure.base.clock import SECOND_NS, Clock
+from perdure.base.clock import MS_NS, SECOND_NS, Clock
 from perdure.base.errors import Unavailable
 from perdure.base.tasks import Background
 from perdure.cluster.branches import branch_of
@@ -24,6 +24,8 @@ from perdure.workflow.tasks import Offer, QueueKey
 # A demand is answered by then, so that both sides know of each other.
 WAIT_NS = 20 * SECOND_NS
 LOAN_NS = 10 * SECOND_NS
+# Where a branch is may be seen differently for a while: who is asked has no poll, and who has asks for one again.
+REFUSED_NS = 50 * MS_NS
 # More at once help nobody, and a page of them has to travel.
 LOANS_MAX = 1_000
 
@@ -194,6 +196,7 @@ class Lender:
         try:
             answer = await self._directory.matching(branch).query(branch, question.task, question.call)
         except Unavailable:
+            await asyncio.sleep(REFUSED_NS / SECOND_NS)
             if not question.answer.done():
                 self._counter.recall(question)
         except Exception as error:  # noqa: BLE001 - the client who asked gets it

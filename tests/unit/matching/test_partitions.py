@@ -1,6 +1,7 @@
 """A task queue at several hosts: one order, one limit, and no task lost, wherever its polls wait."""
 
 import asyncio
+import itertools
 
 import pytest
 from temporalio.api.workflowservice.v1 import RespondQueryTaskCompletedRequest
@@ -238,6 +239,27 @@ async def test_a_query_that_fails_at_another_partition_fails_for_who_asked() -> 
     await pass_time(0.1)
     with pytest.raises(NotFound, match="no such run"):
         await hosts.directory.matching(WORK).query(WORK, query(1), Call())
+    await hosts.close()
+
+
+@virtual
+async def test_a_query_that_no_poll_is_there_for_goes_back_and_forth_slowly() -> None:
+    hosts = await spread_out(WORK)
+    root = hosts.directory.matching(WORK)
+    refused = 0
+
+    async def who_was_the_branch() -> None:
+        nonlocal refused
+        for number in itertools.count(1):
+            await root.lend(WORK, Demand(1, "life", number, 1, 3), Call())
+            refused += 1
+
+    hosts.spawn(who_was_the_branch())
+    asked = hosts.spawn(root.query(WORK, query(1), Call()))
+    await pass_time(1)
+    assert 5 < refused < 50
+    assert task_of(await waiting(hosts, 0, WORK)) == "query q"
+    asked.cancel()
     await hosts.close()
 
 
