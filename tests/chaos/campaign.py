@@ -196,7 +196,7 @@ class Run:
         wrong += [f"it ended by itself: {each}" for each in nemesis.ended]
         wrong += unfired([str(kind) for kind in nemesis.tried], {str(kind): n for kind, n in nemesis.fired.items()})
         # Where calls take long, in short runs on a busy machine, there are fewer of them.
-        wrong += enough(math.ceil(self.seconds / 120), cast.shop.done, evidence.ops)
+        wrong += enough(math.ceil(self.seconds / 240), cast.shop.done, evidence.ops)
         wrong += self._vacuous(cast)
         for process in self.site.processes.by_name.values():
             wrong += defects_told(process.name, process.errors)

@@ -92,6 +92,7 @@ class Nemesis:
         await asyncio.to_thread(nodes.settle)
         for process in processes:
             await process.start()
+        await asyncio.gather(*(process.serves() for process in processes))
         took, dark = await self._answers()
         self.healed.append(Healed("a restart of everything", took, dark))
 
