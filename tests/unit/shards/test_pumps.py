@@ -2,6 +2,8 @@
 
 from perdure.base.errors import Bug, Unavailable
 from perdure.shards.options import ShardOptions
+from perdure.store.memory import MemoryStore
+from perdure.testing.loop import VirtualClock, running_loop
 from perdure.testing.store_faults import Fault
 from perdure.workflow.tasks import QueueKey, QueueKind
 from tests.unit.shards.fakes import QUEUE, Host, effect, key, memory, offer, passes, timer, virtual
@@ -282,5 +284,22 @@ def test_the_auditor_finds_nothing_wrong_with_what_is_on_its_way() -> None:
                 host.role.put(shard, key(str(number)), 1, removed=[one, far], urgent=True)
             await passes(0.05)
         assert (shard.auditor.repaired_offers, shard.auditor.repaired_timers) == (0, 0)
+
+    virtual(work())
+
+
+def test_the_auditor_finds_no_defect_where_another_may_have_done_the_task() -> None:
+    async def work() -> None:
+        store = MemoryStore(VirtualClock(running_loop()), is_shared=True)
+        host = Host(store, options=ShardOptions(shards=1, checkpoint_age_s=0.5, audit_interval_s=3600))
+        shard = await host.start()
+        await host.role.add(shard, key(), 1)
+        host.faults.arm("replace_lease", *[Fault.LOST] * 1_000)
+        await passes(10)
+        assert not shard.can_answer
+        # As for one that slept while its successor fired the timer and dropped its row.
+        host.role.chain(shard, key()).tasks += [timer(shard.now_ns() + 100_000_000_000)]
+        await shard.auditor.audit()
+        assert shard.auditor.repaired_timers == 0
 
     virtual(work())
