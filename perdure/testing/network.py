@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from enum import StrEnum
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -26,7 +27,14 @@ from temporalio.api.workflowservice.v1 import (
 )
 
 from perdure.base.clock import Clock
-from perdure.base.errors import PerdureError, Unavailable
+from perdure.base.errors import (
+    HostUnreachable,
+    PartitionElsewhere,
+    PerdureError,
+    QueueSpread,
+    ShardElsewhere,
+    Unavailable,
+)
 from perdure.base.slots import ChainKey
 from perdure.base.tasks import Background
 from perdure.cluster.roles import (
@@ -53,6 +61,8 @@ from perdure.workflow.tokens import QueryToken
 from perdure.workflow.update_requests import StartWithUpdate
 
 T = TypeVar("T")
+# Nothing was done.
+_CERTAIN = (ShardElsewhere, PartitionElsewhere, HostUnreachable, QueueSpread)
 
 
 class Trouble(StrEnum):
@@ -110,13 +120,25 @@ class Network:
         """One call, with whatever befalls it."""
         self.at_mark(f"before {name}")
         trouble = self._draw()
+        done = partial(self._noted, do, workflow_id)
         if trouble is None:
-            reply = await do()
+            reply = await done()
         else:
             self.fired[trouble] += 1
-            reply = await self._troubled(trouble, name, do, workflow_id)
+            reply = await self._troubled(trouble, name, done, workflow_id)
         self.at_mark(f"after {name}")
         return reply
+
+    async def _noted(self, do: Callable[[], Awaitable[T]], workflow_id: str) -> T:
+        """Do it. Who is told that it may have been done may ask again, and hear what is right after it was."""
+        try:
+            return await do()
+        except _CERTAIN:
+            raise
+        except Unavailable:
+            if workflow_id:
+                self.replies_lost.append((workflow_id, self._clock.now_ns()))
+            raise
 
     async def _troubled(self, trouble: Trouble, name: str, do: Callable[[], Awaitable[T]], workflow_id: str) -> T:
         delay_s = self._entropy.fraction() * self.plan.delay_s_max

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from perdure.base.errors import NotFound, Unavailable
+from perdure.base.errors import NotFound, ShardElsewhere, Unavailable
 from perdure.testing.entropy import SeededEntropy
 from perdure.testing.loop import run_virtual, running_loop
 from perdure.testing.network import CALM, Network, NetworkPlan, Trouble
@@ -121,3 +121,19 @@ def test_marks_stand_around_each_call() -> None:
         return marks
 
     assert run_virtual(play()) == ["before offer", "after offer"]
+
+
+@pytest.mark.parametrize(("error", "noted"), [(Unavailable("?"), True), (ShardElsewhere("no"), False)])
+def test_an_answer_that_leaves_it_open_is_as_a_lost_reply(error: Unavailable, noted: bool) -> None:
+    async def fail() -> None:
+        raise error
+
+    async def work() -> Network:
+        network = Network(SeededEntropy(1), running_loop().clock)
+        for workflow_id in ("wf", ""):
+            with pytest.raises(Unavailable):
+                await network.call("call", fail, workflow_id)
+        return network
+
+    found = [workflow_id for workflow_id, _ in run_virtual(work()).replies_lost]
+    assert found == (["wf"] if noted else [])
