@@ -46,6 +46,7 @@ class Nemesis:
             HostTrouble.HALVES: self._halve,
             HostTrouble.CLOG: self._clog,
             HostTrouble.STORM: self._storm,
+            HostTrouble.OUTAGE: self._end_all,
             HostTrouble.BRANCH: self._strike_branch,
             HostTrouble.JOIN: self._join,
             HostTrouble.MOVE: self._move,
@@ -141,6 +142,10 @@ class Nemesis:
 
     async def _storm(self) -> None:
         await self._cluster.storm(0.5 + 6 * self._chance.fraction())
+
+    async def _end_all(self) -> None:
+        self._cluster.fired["outage"] += 1
+        self._cluster.crash_all()
 
     async def _strike_branch(self) -> None:
         """Where a branch is that asks its root for tasks; nothing happens if there is none for long."""

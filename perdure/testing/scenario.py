@@ -14,7 +14,9 @@ from perdure.base.clock import MS_NS
 from perdure.cluster.members import Role
 from perdure.matching.bounds import Bounds
 from perdure.server.cluster import Options
+from perdure.shards.merging import MergePolicy
 from perdure.shards.options import ShardOptions
+from perdure.shards.splitting import SplitPolicy
 from perdure.testing.client import Errand
 from perdure.testing.cluster import SIM_LIMITS, ClusterOptions
 from perdure.testing.entropy import SeededEntropy
@@ -79,6 +81,8 @@ class HostTrouble(StrEnum):
     """It stands still for longer than its lease, and goes on beside its successor. On a shared store only."""
     STORM = "storm"
     """For a while the store does little of what anybody asks, and often doesn't say what: nodes of it are lost."""
+    OUTAGE = "outage"
+    """All hosts die at once."""
     # Where each host is a process that finds the others:
     APART = "apart"
     """It and another don't reach one another for a while."""
@@ -120,6 +124,7 @@ _OF_PROCESSES = (
 # These came later: drawn apart, so that the others are what they were.
 _OF_PROCESSES_TOO = ((HostTrouble.STORM, 0.15), (HostTrouble.HALVES, 0.15), (HostTrouble.CLOG, 0.15))
 _SPREADS = 0.5
+_RESHAPED = 0.3
 # Leases are outlived with a tenth to spare: two clocks may go apart by less.
 _DRIFT_MAX = 0.04
 
@@ -247,13 +252,29 @@ def of_branches(seed: int, scenario: Scenario) -> Scenario:
 
 
 def with_storms(seed: int, scenario: Scenario) -> Scenario:
-    """The scenario, in some seeds with storms of the store, larger cuts of the network, and clocks that drift."""
+    """The scenario, in some seeds with storms of the store, larger cuts of the network, clocks that drift, and
+    everybody dead at once.
+    """
     entropy = SeededEntropy(seed).fork("storms")
     if not scenario.cluster.processes:
-        return _troubled(scenario, entropy, ((HostTrouble.STORM, 0.15),))
+        return _troubled(scenario, entropy, ((HostTrouble.STORM, 0.15), (HostTrouble.OUTAGE, 0.03)))
     drift = _one_of(entropy, (0.01, _DRIFT_MAX)) if entropy.fraction() < 0.3 else 0.0
     cluster = msgspec.structs.replace(scenario.cluster, drift=drift)
-    return msgspec.structs.replace(_troubled(scenario, entropy, _OF_PROCESSES_TOO), cluster=cluster)
+    scenario = _troubled(scenario, entropy, (*_OF_PROCESSES_TOO, (HostTrouble.OUTAGE, 0.06)))
+    return msgspec.structs.replace(scenario, cluster=reshaped_by_load(entropy, cluster))
+
+
+def reshaped_by_load(entropy: SeededEntropy, cluster: ClusterOptions) -> ClusterOptions:
+    """The cluster, in some seeds one that splits and merges shards by itself, at loads that a simulation has."""
+    if entropy.fraction() >= _RESHAPED:
+        return cluster
+    busy = _one_of(entropy, (1.0, 3.0, 8.0))
+    shards = msgspec.structs.replace(
+        cluster.roles.shards,
+        auto_split=SplitPolicy(transitions_per_s=busy, for_s=0.6, pause_s=2.0, look_s=0.3, shards_max=8),
+        auto_merge=MergePolicy(transitions_per_s=busy, for_s=1.0, pause_s=1.5, look_s=0.4, shards_min=4),
+    )
+    return msgspec.structs.replace(cluster, roles=msgspec.structs.replace(cluster.roles, shards=shards))
 
 
 def _troubled(scenario: Scenario, entropy: SeededEntropy, chances: tuple[tuple[HostTrouble, float], ...]) -> Scenario:

@@ -57,6 +57,7 @@ _CERTAIN = (
     HostTrouble.RELEASE,
     HostTrouble.PAUSE,
     HostTrouble.STORM,
+    HostTrouble.OUTAGE,
     HostTrouble.JOIN,
     HostTrouble.MOVE,
     HostTrouble.SPLIT,
@@ -191,6 +192,9 @@ class Simulation:
             self._background.spawn(cluster.cut(host, 0.2 + 5 * chance.fraction()), "cut")
         elif trouble is HostTrouble.STORM:
             self._background.spawn(cluster.storm(0.5 + 4 * chance.fraction()), "storm")
+        elif trouble is HostTrouble.OUTAGE:
+            cluster.fired["outage"] += 1
+            cluster.crash_all()
         else:
             cluster.set_clock(host, chance.fraction())
 
