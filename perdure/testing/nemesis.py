@@ -144,8 +144,12 @@ class Nemesis:
         await self._cluster.storm(0.5 + 6 * self._chance.fraction())
 
     async def _end_all(self) -> None:
+        """In half of the cases, or all that have shards."""
         self._cluster.fired["outage"] += 1
-        self._cluster.crash_all()
+        everybody = self._chance.fraction() < 0.5
+        for process in self._cluster.processes:
+            if everybody or process.history is not None:
+                self._cluster.crash(process)
 
     async def _strike_branch(self) -> None:
         """Where a branch is that asks its root for tasks; nothing happens if there is none for long."""
