@@ -13,7 +13,8 @@ import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import grpc
 import grpc.aio
@@ -29,6 +30,7 @@ from perdure.base.errors import UNAUTHORIZED, PerdureError
 from perdure.base.limits import MIB
 from perdure.base.spans import HEADER
 from perdure.rpc.call import CallMeta, Method, RawMethod
+from perdure.rpc.hanging_up import hang_up
 from perdure.rpc.lines import PATH, Switchboard
 from perdure.rpc.status import INTERNAL_MESSAGE, NOT_DONE, Metadata, headers_of, shortened, status_of
 from perdure.rpc.tls import ServerTls, names_of
@@ -38,6 +40,7 @@ log = structlog.get_logger(__name__)
 # They have handlers of their own.
 _OTHER_SERVICES = frozenset({health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME})
 _FAREWELL_S = 0.2
+_FLUSH_S = 0.1  # the last answer leaves gRPC a little after its handler
 _NO_META = CallMeta()
 # What gRPC itself logs, with a traceback, of a status or reply that found its call over: out of time in that moment.
 _OVER = "ExecuteBatchError raised in core by"
@@ -54,6 +57,9 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 
 logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
+
+_Request = TypeVar("_Request")
+_Reply = TypeVar("_Reply")
 
 if TYPE_CHECKING:
     # Generic in the stubs only.
@@ -136,6 +142,7 @@ class RpcServer:
         self._server = grpc.aio.server(options=channel_arguments(options))
         self._health = health.HealthServicer()
         self._routes = _Routes(methods, absent, options, tls)
+        self._port = 0
         self._server.add_generic_rpc_handlers((self._routes,))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if options.reflection:
@@ -155,6 +162,7 @@ class RpcServer:
         except RuntimeError as error:
             raise OSError(f"cannot listen on {address}{await _obstacle(address)}") from error
         await self._server.start()
+        self._port = port
         return port
 
     async def set_serving(self, serving: bool) -> None:
@@ -164,14 +172,20 @@ class RpcServer:
             await self._health.set(name, state)
 
     async def stop(self, grace_s: float) -> None:
-        """Refuse new calls at once, cancel after `grace_s` what still runs, and return when all is over."""
+        """Refuse new calls at once, end all connections when no call runs any more, `grace_s` at the latest, and return
+        when all is over.
+        """
         await self._health.enter_graceful_shutdown()
-        # A call that has arrived, but wasn't taken up when the listener closes, is cancelled without a word, and
-        # clients don't repeat it. While they are told that this is no place for calls, they go away.
         self._routes.closed = True
         self._routes.lines.close()
+        # Clients are told for a moment that this is no place for calls, and answers go out.
         await asyncio.sleep(min(grace_s, _FAREWELL_S))
-        await self._server.stop(grace_s)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, grace_s - _FAREWELL_S)):
+                await self._routes.running.over()
+                await asyncio.sleep(_FLUSH_S)
+        hang_up(self._port)
+        await self._server.stop(0)
 
 
 async def _obstacle(address: str) -> str:
@@ -187,6 +201,36 @@ async def _obstacle(address: str) -> str:
     return ""
 
 
+class _Running:
+    """How many calls run, and streams of them."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._over: asyncio.Event | None = None
+
+    def counted(
+        self, serve: Callable[[_Request, _Context], Awaitable[_Reply]]
+    ) -> Callable[[_Request, _Context], Awaitable[_Reply]]:
+        """`serve`, whose calls are counted."""
+
+        async def count(request: _Request, context: _Context) -> _Reply:
+            self._count += 1
+            try:
+                return await serve(request, context)
+            finally:
+                self._count -= 1
+                if self._over is not None and not self._count:
+                    self._over.set()
+
+        return count
+
+    async def over(self) -> None:
+        """Return when none runs."""
+        if self._count:
+            self._over = asyncio.Event()
+            await self._over.wait()
+
+
 class _Routes(grpc.GenericRpcHandler):
     """Finds the handler of a method; every method has one, if only to say that it is unknown. `closed`: all refuse."""
 
@@ -198,14 +242,19 @@ class _Routes(grpc.GenericRpcHandler):
         tls: ServerTls | None,
     ) -> None:
         clients = tls if tls is not None and tls.knows_clients else None
+        self.running = _Running()
         self._handlers: dict[str, _Handler] = {
-            name: grpc.unary_unary_rpc_method_handler(_serve(name, method, options.receive_bytes_max, clients))
+            name: grpc.unary_unary_rpc_method_handler(
+                self.running.counted(_serve(name, method, options.receive_bytes_max, clients))
+            )
             for name, method in methods.items()
         }
         raw = {name: method.handler for name, method in methods.items() if isinstance(method, RawMethod)}
         self.lines = Switchboard(raw)
         if raw:
-            self._handlers[PATH] = grpc.stream_stream_rpc_method_handler(_talk(self.lines, clients))
+            self._handlers[PATH] = grpc.stream_stream_rpc_method_handler(
+                self.running.counted(_talk(self.lines, clients))
+            )
         self._reflection = options.reflection
         for name in absent:
             method = name.rpartition("/")[2]
