@@ -18,7 +18,6 @@ REQUEST = DescribeNamespaceRequest(namespace="one").SerializeToString()
 
 
 async def _answer(request: DescribeNamespaceRequest, _meta: CallMeta) -> DescribeNamespaceResponse:
-    await asyncio.sleep(0)
     return DescribeNamespaceResponse(failover_version=len(request.namespace))
 
 
