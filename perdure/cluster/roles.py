@@ -33,13 +33,19 @@ from perdure.workflow.update_requests import StartWithUpdate
 
 class Call(msgspec.Struct, frozen=True):
     """What travels with every call between roles. `timeout_ns`: what is left of the caller's deadline, 0 = none.
-    `namespace_version`: of the namespace as its sender knows it; who answers must not know an older one.
+    `namespace_version`: of the namespace as its sender knows it; who answers must not know an older one. `wait_ns`: who
+    would wait for something to answer waits no longer than that, 0 = as long as it likes.
     """
 
     caller: Caller = Caller()
     timeout_ns: int = 0
     request_id: str = ""
     namespace_version: int = 0
+    wait_ns: int = 0
+
+    def longest_ns(self, most_ns: int) -> int:
+        """How long who answers may wait, where it would wait for `most_ns`."""
+        return min(most_ns, self.wait_ns) if self.wait_ns else most_ns
 
 
 class HistoryRead(msgspec.Struct, frozen=True):

@@ -74,14 +74,14 @@ class Frontend:
         options: FrontendOptions,
         guards: Guards = Guards(),  # noqa: B008 - it is frozen
     ) -> None:
-        services = Services(namespaces, directory, visibility, clock, entropy, options, Routing(directory, entropy))
-        self._polls = Polls()
+        self._polls = polls = Polls()
+        routing = Routing(directory, entropy)
+        services = Services(namespaces, directory, visibility, clock, entropy, options, routing, polls)
         self._services = services
         self._admission = Admission(services, guards)
         self.methods: dict[str, Method] = {}
         for kind in TOPICS:
-            topic = kind(services, self._polls) if kind is Tasks else kind(services)
-            self._add(topic)
+            self._add(kind(services))
         self.absent: tuple[str, ...] = tuple(name for name in api_methods() if name not in self.methods)
 
     def administer(self, operations: Operations) -> None:
@@ -99,5 +99,5 @@ class Frontend:
         return len(self._polls)
 
     def drain(self) -> None:
-        """Answer waiting polls empty, and every later one at once: the process is about to stop."""
+        """Answer whoever waits, and everybody who would, at once: the process is about to stop."""
         self._polls.drain()

@@ -57,10 +57,13 @@ class Histories:
         return await self._read(ChainKey(namespace.id, request.execution.workflow_id), read, call)
 
     async def _read(self, key: ChainKey, read: HistoryRead, call: Call) -> bytes:
-        page = await self._services.routing.on_history(
-            key, lambda role, rest: role.read_history(key, read, rest), call, repeatable=True
-        )
-        return encode_page(page)
+        async def ask(call: Call) -> HistoryPage:
+            return await self._services.routing.on_history(
+                key, lambda role, rest: role.read_history(key, read, rest), call, repeatable=True
+            )
+
+        waits = read.wait_new_event or read.close_event_only
+        return encode_page(await (self._services.polls.wait_for(call, ask) if waits else ask(call)))
 
     def _page_size(self, namespace: Namespace, wanted: int) -> int:
         longest = self._limits.of(namespace.name).history_page_max

@@ -1,11 +1,15 @@
-"""Polls that wait: for how long they may, and how they all end when this process stops.
+"""Calls that wait: for how long they may, and how they all end when this process stops.
 
 Invariant: a poll that finds nothing answers OK and empty, at least a second before its caller's deadline; also one
-that is ended because the process stops, so that its worker asks again elsewhere.
+that is ended because the process stops, so that its worker asks again elsewhere. Who waits for an event or an update is
+answered then as if its time was over: an error that comes after a long wait clients don't repeat.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import msgspec
 
 from perdure.base.clock import SECOND_NS
 from perdure.base.entropy import Entropy
@@ -16,6 +20,8 @@ from perdure.cluster.roles import Call
 TAIL_NS = SECOND_NS
 TIMEOUT_NS_MIN = 2 * SECOND_NS
 _JITTER = 0.1
+_SHORT_NS = SECOND_NS // 100
+_Answer = TypeVar("_Answer")
 
 
 def poll_time_ns(call: Call, limits: Limits, entropy: Entropy) -> int:
@@ -31,7 +37,7 @@ def poll_time_ns(call: Call, limits: Limits, entropy: Entropy) -> int:
 
 
 class Polls:
-    """The polls of one process that wait now."""
+    """The polls of one process that wait now, and other calls that do."""
 
     def __init__(self) -> None:
         self._waiting: dict[asyncio.Task[object], None] = {}  # in the order of their coming, which a set has not
@@ -43,17 +49,27 @@ class Polls:
 
     async def wait(self, poll: Callable[[], Awaitable[bytes]]) -> bytes:
         """The answer of `poll`; b"" once `drain` was called."""
+        answer = await self._unless_drained(poll)
+        return b"" if answer is None else answer
+
+    async def wait_for(self, call: Call, ask: Callable[[Call], Awaitable[_Answer]]) -> _Answer:
+        """What `ask` answers, after hardly any wait once `drain` was called. It may be asked twice, and repeated."""
+        answer = await self._unless_drained(lambda: ask(call))
+        return await ask(msgspec.structs.replace(call, wait_ns=_SHORT_NS)) if answer is None else answer
+
+    async def _unless_drained(self, wait: Callable[[], Awaitable[_Answer]]) -> _Answer | None:
+        """None once `drain` was called."""
         if self._draining:
-            return b""
+            return None
         task = asyncio.current_task()
         assert task is not None
         self._waiting[task] = None
         try:
-            return await poll()
+            return await wait()
         except asyncio.CancelledError:
-            # Ended by us and by nobody else: the caller is still there and gets an empty answer.
+            # Ended by us and by nobody else: the caller is still there.
             if task in self._ended and task.uncancel() == 0:
-                return b""
+                return None
             raise
         finally:
             self._waiting.pop(task, None)

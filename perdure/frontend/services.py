@@ -9,6 +9,7 @@ from perdure.base.entropy import Entropy
 from perdure.base.limits import MIB, Limits, LimitsSource
 from perdure.cluster.namespaces import Namespaces
 from perdure.cluster.roles import Directory
+from perdure.frontend.polls import Polls
 from perdure.frontend.routing import Routing
 from perdure.store.contract import VisibilityStore
 
@@ -45,3 +46,4 @@ class Services:
     entropy: Entropy
     options: FrontendOptions
     routing: Routing
+    polls: Polls

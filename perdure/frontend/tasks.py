@@ -36,7 +36,7 @@ from perdure.cluster.routed import Timed
 from perdure.frontend.checks import check_execution, check_identity, fill_queue, refuse_versioned
 from perdure.frontend.failures import failure_within
 from perdure.frontend.methods import Scope, rpc
-from perdure.frontend.polls import Polls, poll_time_ns
+from perdure.frontend.polls import poll_time_ns
 from perdure.frontend.services import Services
 from perdure.frontend.spreads import Spreads
 from perdure.frontend.worker_versions import PollRequest, polled_version
@@ -53,10 +53,10 @@ _RATE_MAX = 1e9  # no machine hands out more: a higher rate is no limit
 class Tasks:
     """The RPCs of workers, besides those of activities' results."""
 
-    def __init__(self, services: Services, polls: Polls) -> None:
+    def __init__(self, services: Services) -> None:
         self._services = services
         self._limits = services.options.limits
-        self._polls = polls
+        self._polls = services.polls
         self._spreads = Spreads(services.entropy)
 
     @rpc(PollWorkflowTaskQueueRequest)

@@ -58,9 +58,13 @@ class Updates:
     ) -> UpdateWorkflowExecutionResponse:
         self._check_update(request, self._limits.of(namespace.name))
         key = ChainKey(namespace.id, request.workflow_execution.workflow_id)
-        return await self._services.routing.on_history(
-            key, lambda role, rest: role.update(key, request, rest), call, repeatable=True
-        )
+
+        async def ask(call: Call) -> UpdateWorkflowExecutionResponse:
+            return await self._services.routing.on_history(
+                key, lambda role, rest: role.update(key, request, rest), call, repeatable=True
+            )
+
+        return await self._services.polls.wait_for(call, ask)
 
     @rpc(PollWorkflowExecutionUpdateRequest)
     async def PollWorkflowExecutionUpdate(
@@ -73,9 +77,13 @@ class Updates:
             raise InvalidArgument("Can't load workflow execution.  WorkflowId not set.")
         check_run_id(execution.run_id)
         key = ChainKey(namespace.id, execution.workflow_id)
-        return await self._services.routing.on_history(
-            key, lambda role, rest: role.poll_update(key, request, rest), call, repeatable=True
-        )
+
+        async def ask(call: Call) -> PollWorkflowExecutionUpdateResponse:
+            return await self._services.routing.on_history(
+                key, lambda role, rest: role.poll_update(key, request, rest), call, repeatable=True
+            )
+
+        return await self._services.polls.wait_for(call, ask)
 
     @rpc(ExecuteMultiOperationRequest, begins=True)
     async def ExecuteMultiOperation(
@@ -95,9 +103,13 @@ class Updates:
             raise OperationsFailed([fault or OperationAborted() for fault in faults])
         key = ChainKey(namespace.id, start.workflow_id)
         both = StartWithUpdate(start, update)
-        return await self._services.routing.on_history(
-            key, lambda role, rest: role.start_with_update(key, both, rest), call, repeatable=True
-        )
+
+        async def ask(call: Call) -> ExecuteMultiOperationResponse:
+            return await self._services.routing.on_history(
+                key, lambda role, rest: role.start_with_update(key, both, rest), call, repeatable=True
+            )
+
+        return await self._services.polls.wait_for(call, ask)
 
     def _check_update(self, request: UpdateWorkflowExecutionRequest, limits: Limits) -> None:
         asked = request.request

@@ -142,7 +142,7 @@ class HistoryService:
         if type(request) is Describe and reply.callbacks:
             self.callbacks.show_blocked(key.namespace_id, reply)
         if type(reply) is ForwardSeen:
-            most_ns = (await self.limits(key)).long_poll_ns
+            most_ns = call.longest_ns((await self.limits(key)).long_poll_ns)
             return await await_forward(self, chains, key, request, reply, call, most_ns)
         return reply
 
@@ -347,7 +347,7 @@ class HistoryService:
         """A page of history, or a long poll for one."""
         shard = self._shards.by_slot(key.slot)
         chains = self._executions.chains(shard)
-        long_poll_ns = (await self.limits(key)).long_poll_ns
+        long_poll_ns = call.longest_ns((await self.limits(key)).long_poll_ns)
         return await self._reading.page(self, chains, key, read, call, long_poll_ns)
 
     async def update(

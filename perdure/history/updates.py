@@ -155,7 +155,7 @@ class Updates:
         """
         asked = request.update
         watch = _Watch(key, request, asked.request.meta.update_id, _wanted(asked.wait_policy), call)
-        longest_ns = (await self._service.limits(key)).long_poll_ns
+        longest_ns = call.longest_ns((await self._service.limits(key)).long_poll_ns)
         ends_ns = self._ends_ns(call, longest_ns)
         begun: StartWorkflowExecutionResponse | None = None
         repeated = False
@@ -184,7 +184,7 @@ class Updates:
 
     async def _until(self, watch: "_Watch") -> Reached:
         """Wait for the stage; where the workflow goes on as another run, in that one."""
-        longest_ns = (await self._service.limits(watch.key)).long_poll_ns
+        longest_ns = watch.call.longest_ns((await self._service.limits(watch.key)).long_poll_ns)
         ends_ns = self._ends_ns(watch.call, longest_ns)
         begin = None
         while True:

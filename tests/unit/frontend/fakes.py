@@ -93,37 +93,39 @@ class FakeHistory:
 
     def __init__(self) -> None:
         self.asked: list[tuple[ChainKey, Any]] = []
+        self.calls: list[Call] = []
         self.reply: Any = None
 
-    def _answer(self, key: ChainKey, request: Any) -> Any:
+    def _answer(self, key: ChainKey, request: Any, call: Call) -> Any:
         self.asked.append((key, request))
+        self.calls.append(call)
         if isinstance(self.reply, PerdureError):
             raise self.reply
         return self.reply
 
     async def transact(self, key: ChainKey, request: Any, call: Call) -> Any:
-        return self._answer(key, request)
+        return self._answer(key, request, call)
 
     async def complete_workflow_task(self, key: ChainKey, request: CompleteWorkflowTask, call: Call) -> bytes:
-        answer: bytes = self._answer(key, request)
+        answer: bytes = self._answer(key, request, call)
         return answer
 
     async def read_history(self, key: ChainKey, read: HistoryRead, call: Call) -> HistoryPage:
-        answer: HistoryPage = self._answer(key, read)
+        answer: HistoryPage = self._answer(key, read, call)
         return answer
 
     async def query(self, key: ChainKey, request: QueryWorkflowRequest, call: Call) -> QueryWorkflowResponse:
-        answer: QueryWorkflowResponse = self._answer(key, request)
+        answer: QueryWorkflowResponse = self._answer(key, request, call)
         return answer
 
     async def update(self, key: ChainKey, request: Any, call: Call) -> Any:
-        return self._answer(key, request)
+        return self._answer(key, request, call)
 
     async def poll_update(self, key: ChainKey, request: Any, call: Call) -> Any:
-        return self._answer(key, request)
+        return self._answer(key, request, call)
 
     async def start_with_update(self, key: ChainKey, request: Any, call: Call) -> Any:
-        return self._answer(key, request)
+        return self._answer(key, request, call)
 
 
 class FakeMatching:

@@ -4,21 +4,26 @@ import asyncio
 from typing import Any
 
 import pytest
+from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import DoubleValue
-from temporalio.api.common.v1 import WorkerVersionCapabilities
+from temporalio.api.common.v1 import WorkerVersionCapabilities, WorkflowExecution
 from temporalio.api.deployment.v1 import WorkerDeploymentOptions
 from temporalio.api.enums.v1 import TaskQueueKind, TaskQueueType, WorkerVersioningMode
 from temporalio.api.taskqueue.v1 import TaskQueue, TaskQueueMetadata
+from temporalio.api.update.v1 import UpdateRef
 from temporalio.api.workflowservice.v1 import (
+    GetWorkflowExecutionHistoryRequest,
     PollActivityTaskQueueRequest,
     PollNexusTaskQueueRequest,
+    PollWorkflowExecutionUpdateRequest,
+    PollWorkflowExecutionUpdateResponse,
     PollWorkflowTaskQueueRequest,
     ShutdownWorkerRequest,
 )
 
 from perdure.base.errors import FailedPrecondition, InvalidArgument
 from perdure.base.limits import Limits
-from perdure.cluster.roles import Call
+from perdure.cluster.roles import Call, HistoryPage
 from perdure.frontend.polls import Polls, poll_time_ns
 from perdure.rpc.call import CallMeta
 from perdure.workflow.tasks import QueueKey, QueueKind
@@ -194,6 +199,56 @@ async def test_draining_ends_polls_empty_and_later_ones_at_once() -> None:
     assert desk.frontend.waiting_polls == 0
     assert await desk.call(poll()) == b""
     assert len(desk.matching.polls) == 1
+
+
+async def test_who_waits_for_something_else_is_asked_once_more_when_draining_begins() -> None:
+    polls = Polls()
+    entered = asyncio.Event()
+    calls: list[Call] = []
+
+    async def ask(call: Call) -> str:
+        calls.append(call)
+        if not call.wait_ns:
+            entered.set()
+            await asyncio.get_running_loop().create_future()
+        return "not yet"
+
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(polls.wait_for(Call(timeout_ns=9), ask))
+        await entered.wait()
+        polls.drain()
+    assert waiting.result() == "not yet"
+    assert await polls.wait_for(Call(timeout_ns=8), ask) == "not yet"
+    assert [(call.timeout_ns, 0 < call.wait_ns < SECOND_NS // 10) for call in calls] == [
+        (9, False),
+        (9, True),
+        (8, True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("request_", "reply"),
+    [
+        (
+            GetWorkflowExecutionHistoryRequest(
+                namespace="default", execution=WorkflowExecution(workflow_id="w"), wait_new_event=True
+            ),
+            HistoryPage(b"", b"token"),
+        ),
+        (
+            PollWorkflowExecutionUpdateRequest(
+                namespace="default", update_ref=UpdateRef(workflow_execution=WorkflowExecution(workflow_id="w"))
+            ),
+            PollWorkflowExecutionUpdateResponse(),
+        ),
+    ],
+)
+async def test_a_frontend_that_drains_waits_for_nothing(request_: Message, reply: object) -> None:
+    desk = await open_desk()
+    desk.history.reply = reply
+    desk.frontend.drain()
+    await desk.call(request_)
+    assert [bool(call.wait_ns) for call in desk.history.calls] == [True]
 
 
 async def test_a_callers_own_cancellation_stays_one() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import pytest
+from temporalio.api.history.v1 import History
 
 from perdure.base.clock import SECOND_NS
 from perdure.base.errors import InvalidArgument
@@ -172,3 +173,16 @@ def test_events_of_a_large_batch_are_read_and_parsed_once() -> None:
         return [event.event_id for event in found], checkpoints.reads
 
     assert run_virtual(play()) == ([1, *range(5, 105), 2], 3)
+
+
+def test_a_long_poll_waits_no_longer_than_its_caller_likes() -> None:
+    async def scene(house: House) -> tuple[float, bool]:
+        _, token = await house.page("w", HistoryRead("", 9, wait_new_event=True))
+        begun = running_loop().time()
+        read = HistoryRead("", 9, token, wait_new_event=True)
+        page = await house.roles.history.read_history(key_of("w"), read, Call(wait_ns=2 * SECOND_NS))
+        return running_loop().time() - begun, bool(page.token) and not History.FromString(page.history).events
+
+    waited, has_only_token = _play(scene)
+    assert waited == pytest.approx(2, abs=0.1)
+    assert has_only_token

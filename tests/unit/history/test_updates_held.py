@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from temporalio.api.common.v1 import Payload, Payloads
 
+from perdure.base.clock import SECOND_NS
 from perdure.base.errors import DeadlineExceeded, ResourceExhausted
 from perdure.cluster.roles import Call
 from perdure.history.chains import ShardChains
@@ -12,6 +13,7 @@ from perdure.server.cluster import Options
 from perdure.shards.options import ShardOptions
 from perdure.store.memory import MemoryStore
 from perdure.testing.loop import run_virtual, running_loop
+from perdure.workflow.updates import ADMITTED
 from tests.unit.history.house import House, key_of
 from tests.unit.history.updating import accept, answer, asked, idle, reject, respond, soon, update
 from tests.unit.shards.fakes import passes
@@ -65,6 +67,20 @@ def test_they_are_charged_as_long_as_they_wait() -> None:
     waiting, answered = run_virtual(play())
     assert waiting > 2 * 4096
     assert answered == 0
+
+
+def test_who_waits_no_longer_hears_how_far_it_came() -> None:
+    async def play() -> tuple[int, float]:
+        house = await _house()
+        await house.start("w")
+        begun = running_loop().time()
+        call = Call(timeout_ns=9 * SECOND_NS, wait_ns=SECOND_NS)
+        reply = await house.roles.history.update(key_of("w"), asked("w", "u"), call)
+        return reply.stage, running_loop().time() - begun
+
+    stage, waited = run_virtual(play())
+    assert stage == ADMITTED
+    assert waited == pytest.approx(1, abs=0.1)
 
 
 def test_there_are_no_more_than_half_of_the_cache_holds() -> None:
