@@ -4,7 +4,8 @@ The order of checks is the reference's, because a request may have more than one
 be done together each is checked, and each is answered.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from temporalio.api.enums.v1 import UpdateWorkflowExecutionLifecycleStage
 from temporalio.api.workflowservice.v1 import (
@@ -31,7 +32,7 @@ from perdure.base.errors import (
 from perdure.base.limits import Limits
 from perdure.base.slots import ChainKey
 from perdure.cluster.namespaces import Namespace
-from perdure.cluster.roles import Call
+from perdure.cluster.roles import Call, HistoryRole
 from perdure.frontend.checks import check_blob, check_execution, check_links, check_run_id, too_long
 from perdure.frontend.methods import rpc
 from perdure.frontend.services import Services
@@ -41,6 +42,7 @@ from perdure.workflow.update_requests import StartWithUpdate
 _ADMITTED = UpdateWorkflowExecutionLifecycleStage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_ADMITTED
 _ACCEPTED = UpdateWorkflowExecutionLifecycleStage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_ACCEPTED
 _COMPLETED = UpdateWorkflowExecutionLifecycleStage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_COMPLETED
+_Answer = TypeVar("_Answer")
 _OTHER_ID = "WorkflowId is not consistent with previous operation(s)."
 
 
@@ -58,13 +60,7 @@ class Updates:
     ) -> UpdateWorkflowExecutionResponse:
         self._check_update(request, self._limits.of(namespace.name))
         key = ChainKey(namespace.id, request.workflow_execution.workflow_id)
-
-        async def ask(call: Call) -> UpdateWorkflowExecutionResponse:
-            return await self._services.routing.on_history(
-                key, lambda role, rest: role.update(key, request, rest), call, repeatable=True
-            )
-
-        return await self._services.polls.wait_for(call, ask)
+        return await self._wait(key, lambda role, rest: role.update(key, request, rest), call)
 
     @rpc(PollWorkflowExecutionUpdateRequest)
     async def PollWorkflowExecutionUpdate(
@@ -77,13 +73,7 @@ class Updates:
             raise InvalidArgument("Can't load workflow execution.  WorkflowId not set.")
         check_run_id(execution.run_id)
         key = ChainKey(namespace.id, execution.workflow_id)
-
-        async def ask(call: Call) -> PollWorkflowExecutionUpdateResponse:
-            return await self._services.routing.on_history(
-                key, lambda role, rest: role.poll_update(key, request, rest), call, repeatable=True
-            )
-
-        return await self._services.polls.wait_for(call, ask)
+        return await self._wait(key, lambda role, rest: role.poll_update(key, request, rest), call)
 
     @rpc(ExecuteMultiOperationRequest, begins=True)
     async def ExecuteMultiOperation(
@@ -103,13 +93,14 @@ class Updates:
             raise OperationsFailed([fault or OperationAborted() for fault in faults])
         key = ChainKey(namespace.id, start.workflow_id)
         both = StartWithUpdate(start, update)
+        return await self._wait(key, lambda role, rest: role.start_with_update(key, both, rest), call)
 
-        async def ask(call: Call) -> ExecuteMultiOperationResponse:
-            return await self._services.routing.on_history(
-                key, lambda role, rest: role.start_with_update(key, both, rest), call, repeatable=True
-            )
-
-        return await self._services.polls.wait_for(call, ask)
+    async def _wait(self, key: ChainKey, ask: Callable[[HistoryRole, Call], Awaitable[_Answer]], call: Call) -> _Answer:
+        """What the owner of `key` answers, which may take as long as the update, or until this process stops."""
+        routing = self._services.routing
+        return await self._services.polls.wait_for(
+            call, lambda rest: routing.on_history(key, ask, rest, repeatable=True)
+        )
 
     def _check_update(self, request: UpdateWorkflowExecutionRequest, limits: Limits) -> None:
         asked = request.request

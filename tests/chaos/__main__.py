@@ -13,9 +13,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.chaos.campaign import Run, say
+from tests.chaos.campaign import Run
 from tests.chaos.judging import Outcome
 from tests.chaos.layout import Counts, site_of
+from tests.chaos.saying import say
 from tests.chaos.shop import quiet
 from tests.chaos.wires import Wires, WiresMissing
 

@@ -5,7 +5,6 @@ import asyncio
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,20 +16,14 @@ from tests.chaos.balancer import Balancer
 from tests.chaos.lamps import Lamps
 from tests.chaos.layout import Counts, Site, site_of
 from tests.chaos.machine import Machine
-from tests.chaos.pulse import Phase, Pulse
+from tests.chaos.pulse import Phase, Pulse, quantile
+from tests.chaos.saying import say
 from tests.chaos.shards import Shards, shards_of
 from tests.chaos.shop import Shop, quiet
 
-_BEGUN = time.monotonic()
 _LAMPS = 32
 # "Under half of the capacity": a crowded machine measures its own queues. What befalls the site needs the other half.
 _BUSY_MAX = 0.5
-
-
-def say(text: str) -> None:
-    """To whoever watches."""
-    sys.stdout.write(f"{time.monotonic() - _BEGUN:7.1f}  {text}\n")
-    sys.stdout.flush()
 
 
 @dataclass(slots=True)
@@ -59,6 +52,15 @@ class Bench:
         self.phase("the end")
         await self.pulse.settled()
         self.shop.end()
+
+    def compare(self, times_max: float) -> None:
+        """How long starts took in each phase, beside the first one: p99 may be so many times that."""
+        quiet_s = quantile(self.phases[0].took, 0.99)
+        for phase in self.phases[1:]:
+            times = quantile(phase.took, 0.99) / quiet_s
+            say(f"{phase.name}: p99 is {times:.1f} times the quiet one")
+            if times > times_max:
+                self.wrong.append(f"{phase.name}: p99 is {times:.1f} times the quiet one")
 
     async def judge(self) -> None:
         """When the load is over."""

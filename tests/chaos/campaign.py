@@ -8,8 +8,6 @@ import argparse
 import asyncio
 import contextlib
 import math
-import sys
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -44,6 +42,7 @@ from tests.chaos.parties import Parties
 from tests.chaos.plan import CUTS, Kind, drawn
 from tests.chaos.pulse import Pulse
 from tests.chaos.reached import Reached
+from tests.chaos.saying import say
 from tests.chaos.shards import shards_of
 from tests.chaos.shop import Shop, Warnings
 from tests.chaos.spreads import Spreads
@@ -60,13 +59,6 @@ _SKEW_NS = 2_000_000_000
 _LAMPS = 32
 _STILLS = 16
 _MINUTE_S = 60.0
-_BEGUN = time.monotonic()
-
-
-def say(text: str) -> None:
-    """To whoever watches."""
-    sys.stdout.write(f"{time.monotonic() - _BEGUN:7.1f}  {text}\n")
-    sys.stdout.flush()
 
 
 @dataclass(slots=True)

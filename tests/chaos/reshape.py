@@ -5,8 +5,8 @@ No call may fail but with UNAVAILABLE, nor be lost or done twice; starts take ho
 
 import argparse
 
-from tests.chaos.bench import Bench, measure, say
-from tests.chaos.pulse import quantile
+from tests.chaos.bench import Bench, measure
+from tests.chaos.saying import say
 from tests.e2e.clusters import passes
 
 _PARTS = 4
@@ -33,12 +33,8 @@ async def reshape(bench: Bench, given: argparse.Namespace) -> None:
     await bench.shards.unpin()
     await _count(bench, begun)
     bench.phase("after")
-    quiet = quantile(bench.phases[0].took, 0.99)
+    bench.compare(_P99_TIMES)
     for phase in bench.phases[1:]:
-        times = quantile(phase.took, 0.99) / quiet
-        say(f"{phase.name}: p99 is {times:.1f} times the quiet one")
-        if times > _P99_TIMES:
-            bench.wrong.append(f"{phase.name}: p99 is {times:.1f} times the quiet one")
         bench.wrong += [f"{phase.name}: {count} starts failed with {code}" for code, count in phase.codes.items()]
     say(f"refused for a while: {len(bench.shards.refused)}, such as {bench.shards.refused[:3]}")
 

@@ -6,9 +6,9 @@ by how long they take, beside those before.
 
 import argparse
 
-from tests.chaos.bench import Bench, measure, say
+from tests.chaos.bench import Bench, measure
 from tests.chaos.nemesis import restarted
-from tests.chaos.pulse import quantile
+from tests.chaos.saying import say
 from tests.e2e.clusters import passes
 
 _P99_TIMES = 5
@@ -26,12 +26,7 @@ async def roll(bench: Bench, given: argparse.Namespace) -> None:
         if not await bench.shards.whole(30):
             bench.wrong.append("not every slot has one shard")
     bench.phase("after")
-    quiet = quantile(bench.phases[0].took, 0.99)
-    for phase in bench.phases[1:]:
-        times = quantile(phase.took, 0.99) / quiet
-        say(f"{phase.name}: p99 is {times:.1f} times the quiet one")
-        if times > _P99_TIMES:
-            bench.wrong.append(f"{phase.name}: p99 is {times:.1f} times the quiet one")
+    bench.compare(_P99_TIMES)
 
 
 def main() -> None:

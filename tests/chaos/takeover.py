@@ -5,8 +5,9 @@ tests.chaos.takeover --times 5`. Of a stopped one nothing comes back, neither a 
 import argparse
 import signal
 
-from tests.chaos.bench import Bench, measure, say
+from tests.chaos.bench import Bench, measure
 from tests.chaos.nemesis import restarted
+from tests.chaos.saying import say
 from tests.e2e.clusters import passes
 
 _KILLED_S = 10.0
