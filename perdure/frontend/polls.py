@@ -2,7 +2,9 @@
 
 Invariant: a poll that finds nothing answers OK and empty, at least a second before its caller's deadline; also one
 that is ended because the process stops, so that its worker asks again elsewhere. Who waits for an event or an update is
-answered then as if its time was over: an error that comes after a long wait clients don't repeat.
+answered then as if its time was over: an error that comes after a long wait clients don't repeat. Who waits for a
+worker is told to ask elsewhere: the worker may have no other connection than one to this process, which takes no more
+calls.
 """
 
 import asyncio
@@ -13,7 +15,7 @@ import msgspec
 
 from perdure.base.clock import SECOND_NS
 from perdure.base.entropy import Entropy
-from perdure.base.errors import FailedPrecondition, InvalidArgument
+from perdure.base.errors import FailedPrecondition, InvalidArgument, Unavailable
 from perdure.base.limits import Limits
 from perdure.cluster.roles import Call
 
@@ -56,6 +58,13 @@ class Polls:
         """What `ask` answers, after hardly any wait once `drain` was called. It may be asked twice, and repeated."""
         answer = await self._unless_drained(lambda: ask(call))
         return await ask(msgspec.structs.replace(call, wait_ns=_SHORT_NS)) if answer is None else answer
+
+    async def unless_stopping(self, ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
+        """What `ask` answers; it may be asked again elsewhere. Raises Unavailable once `drain` was called."""
+        answer = await self._unless_drained(ask)
+        if answer is None:
+            raise Unavailable("the server is stopping")
+        return answer
 
     async def _unless_drained(self, wait: Callable[[], Awaitable[_Answer]]) -> _Answer | None:
         """None once `drain` was called."""

@@ -3,6 +3,8 @@
 The order of checks is the reference's, because a request may have more than one fault.
 """
 
+from collections.abc import Awaitable
+
 from temporalio.api.enums.v1 import QueryRejectCondition, WorkflowIdConflictPolicy, WorkflowIdReusePolicy
 from temporalio.api.workflowservice.v1 import (
     DeleteWorkflowExecutionRequest,
@@ -250,10 +252,14 @@ class Workflows:
             request.query_reject_condition = QueryRejectCondition.QUERY_REJECT_CONDITION_NONE
         check_blob(request.query.query_args, self._limits.of(namespace.name))
         key = ChainKey(namespace.id, request.execution.workflow_id)
-        try:
-            return await self._services.routing.on_history(
+
+        def ask() -> Awaitable[QueryWorkflowResponse]:
+            return self._services.routing.on_history(
                 key, lambda role, rest: role.query(key, request, rest), call, repeatable=True
             )
+
+        try:
+            return await self._services.polls.unless_stopping(ask)
         except DeadlineExceeded as error:
             raise DeadlineExceeded("query timed out before a worker could process it") from error
         except QueryFailed as error:

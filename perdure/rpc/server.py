@@ -41,6 +41,7 @@ log = structlog.get_logger(__name__)
 _OTHER_SERVICES = frozenset({health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME})
 _FAREWELL_S = 0.2
 _FLUSH_S = 0.1  # the last answer leaves gRPC a little after its handler
+_STOPPING = "the server is stopping"
 _NO_META = CallMeta()
 # What gRPC itself logs, with a traceback, of a status or reply that found its call over: out of time in that moment.
 _OVER = "ExecuteBatchError raised in core by"
@@ -172,8 +173,8 @@ class RpcServer:
             await self._health.set(name, state)
 
     async def stop(self, grace_s: float) -> None:
-        """Refuse new calls at once, end all connections when no call runs any more, `grace_s` at the latest, and return
-        when all is over.
+        """Refuse new calls at once, and after `grace_s` those that still run; end all connections when none runs any
+        more, and return when all is over.
         """
         await self._health.enter_graceful_shutdown()
         self._routes.closed = True
@@ -183,7 +184,8 @@ class RpcServer:
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, grace_s - _FAREWELL_S)):
                 await self._routes.running.over()
-                await asyncio.sleep(_FLUSH_S)
+        self._routes.running.end()
+        await asyncio.sleep(min(grace_s, _FLUSH_S))
         hang_up(self._port)
         await self._server.stop(0)
 
@@ -202,33 +204,48 @@ async def _obstacle(address: str) -> str:
 
 
 class _Running:
-    """How many calls run, and streams of them."""
+    """The calls that run, and streams of them."""
 
     def __init__(self) -> None:
-        self._count = 0
+        self._tasks: dict[asyncio.Task[Any], None] = {}  # in the order of their coming, which a set has not
+        self._ended: set[asyncio.Task[Any]] = set()
         self._over: asyncio.Event | None = None
 
     def counted(
         self, serve: Callable[[_Request, _Context], Awaitable[_Reply]]
     ) -> Callable[[_Request, _Context], Awaitable[_Reply]]:
-        """`serve`, whose calls are counted."""
+        """`serve`, whose calls are known here."""
 
         async def count(request: _Request, context: _Context) -> _Reply:
-            self._count += 1
+            task = asyncio.current_task()
+            assert task is not None
+            self._tasks[task] = None
             try:
                 return await serve(request, context)
+            except asyncio.CancelledError:
+                # Ended by us and by nobody else: the caller is still there.
+                if task not in self._ended or task.uncancel():
+                    raise
+                await context.abort(grpc.StatusCode.UNAVAILABLE, _STOPPING)
+                raise AssertionError("abort raises") from None
             finally:
-                self._count -= 1
-                if self._over is not None and not self._count:
+                del self._tasks[task]
+                if self._over is not None and not self._tasks:
                     self._over.set()
 
         return count
 
     async def over(self) -> None:
         """Return when none runs."""
-        if self._count:
+        if self._tasks:
             self._over = asyncio.Event()
             await self._over.wait()
+
+    def end(self) -> None:
+        """Those that still run are cancelled; their callers hear why."""
+        self._ended.update(self._tasks)
+        for task in self._tasks:
+            task.cancel()
 
 
 class _Routes(grpc.GenericRpcHandler):
@@ -264,7 +281,7 @@ class _Routes(grpc.GenericRpcHandler):
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> _Handler | None:
         if self.closed:
-            return _refuse("the server is stopping", grpc.StatusCode.UNAVAILABLE, NOT_DONE)
+            return _refuse(_STOPPING, grpc.StatusCode.UNAVAILABLE, NOT_DONE)
         name = handler_call_details.method
         handler = self._handlers.get(name)
         if handler is not None:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from temporalio.client import Client
 
-from tests.chaos.balancer import Balancer
 from tests.chaos.lamps import Lamps
 from tests.chaos.layout import Counts, Site, site_of
 from tests.chaos.machine import Machine
@@ -20,6 +19,7 @@ from tests.chaos.pulse import Phase, Pulse, quantile
 from tests.chaos.saying import say
 from tests.chaos.shards import Shards, shards_of
 from tests.chaos.shop import Shop, quiet
+from tests.e2e.balancer import Balancer
 
 _LAMPS = 32
 # "Under half of the capacity": a crowded machine measures its own queues. What befalls the site needs the other half.

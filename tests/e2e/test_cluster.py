@@ -12,12 +12,14 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
 from tests.cassandra.fixtures import Keyspace
+from tests.e2e.balancer import Balancer
 from tests.e2e.clusters import ClusterProcesses, cluster_of
 
 pytestmark = pytest.mark.slow
 
 _QUEUE = "cluster"
 _STEPS = 6
+_SDK_TRIES = timedelta(seconds=10)
 
 
 class Ledger:
@@ -117,3 +119,57 @@ async def test_workflows_go_on_while_each_role_is_restarted_and_a_history_is_kil
         assert set((await cluster.stop()).values()) == {0}
         for process in cluster.by_name.values():
             assert "Traceback" not in process.errors, process.errors
+
+
+@workflow.defn(name="Patient", sandboxed=False)
+class Patient:
+    """Longer than an SDK repeats a call, and then until it is told."""
+
+    def __init__(self) -> None:
+        self._told = False
+
+    @workflow.run
+    async def run(self) -> str:
+        """Once told."""
+        await workflow.sleep(_SDK_TRIES + timedelta(seconds=2))
+        await workflow.execute_activity("enter", 0, start_to_close_timeout=timedelta(seconds=20))
+        await workflow.wait_condition(lambda: self._told)
+        return "told"
+
+    @workflow.signal
+    def tell(self) -> None:
+        """It ends."""
+        self._told = True
+
+
+@pytest.mark.timeout(200)
+async def test_who_has_waited_long_for_a_result_gets_it_when_the_frontend_it_waits_at_stops(
+    keyspace: Keyspace, tmp_path: Path
+) -> None:
+    settings: dict[str, object] = {"history": {"shards": 4}}
+    async with (
+        cluster_of(keyspace, tmp_path, settings=settings, frontend=2, history=1, matching=1) as cluster,
+        Balancer(cluster.frontends).serving() as address,
+    ):
+        entered = asyncio.Event()
+
+        @activity.defn(name="enter")
+        async def enter(step: int) -> int:
+            entered.set()
+            return step
+
+        waiter, worker = [await Client.connect(each) for each in (address, cluster.frontends[0])]
+        async with (
+            Worker(worker, task_queue=_QUEUE, workflows=[Patient], activities=[enter]),
+            asyncio.timeout(150),
+        ):
+            handle = await waiter.start_workflow(Patient.run, id="patient", task_queue=_QUEUE)
+            result = asyncio.ensure_future(handle.result())
+            await entered.wait()
+            for frontend in ("frontend-2", "frontend-1"):
+                assert not result.done()
+                assert await cluster[frontend].stop() == 0, cluster[frontend].errors[-4000:]
+                await cluster[frontend].start()
+                await cluster[frontend].serves()
+            await handle.signal(Patient.tell)
+            assert await result == "told"

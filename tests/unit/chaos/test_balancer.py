@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import AsyncExitStack
 
-from tests.chaos.balancer import Balancer
+from tests.e2e.balancer import Balancer
 
 
 async def _answers(name: str) -> asyncio.Server:

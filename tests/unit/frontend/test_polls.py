@@ -9,6 +9,7 @@ from google.protobuf.wrappers_pb2 import DoubleValue
 from temporalio.api.common.v1 import WorkerVersionCapabilities, WorkflowExecution
 from temporalio.api.deployment.v1 import WorkerDeploymentOptions
 from temporalio.api.enums.v1 import TaskQueueKind, TaskQueueType, WorkerVersioningMode
+from temporalio.api.query.v1 import WorkflowQuery
 from temporalio.api.taskqueue.v1 import TaskQueue, TaskQueueMetadata
 from temporalio.api.update.v1 import UpdateRef
 from temporalio.api.workflowservice.v1 import (
@@ -18,10 +19,11 @@ from temporalio.api.workflowservice.v1 import (
     PollWorkflowExecutionUpdateRequest,
     PollWorkflowExecutionUpdateResponse,
     PollWorkflowTaskQueueRequest,
+    QueryWorkflowRequest,
     ShutdownWorkerRequest,
 )
 
-from perdure.base.errors import FailedPrecondition, InvalidArgument
+from perdure.base.errors import FailedPrecondition, InvalidArgument, Unavailable
 from perdure.base.limits import Limits
 from perdure.cluster.roles import Call, HistoryPage
 from perdure.frontend.polls import Polls, poll_time_ns
@@ -249,6 +251,36 @@ async def test_a_frontend_that_drains_waits_for_nothing(request_: Message, reply
     desk.frontend.drain()
     await desk.call(request_)
     assert [bool(call.wait_ns) for call in desk.history.calls] == [True]
+
+
+async def test_who_waits_for_a_worker_is_sent_elsewhere_when_draining_begins() -> None:
+    polls = Polls()
+    entered = asyncio.Event()
+
+    async def ask() -> str:
+        entered.set()
+        await asyncio.get_running_loop().create_future()
+        return "answered"
+
+    async def asks() -> None:
+        with pytest.raises(Unavailable, match="the server is stopping"):
+            await polls.unless_stopping(ask)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(asks())
+        await entered.wait()
+        polls.drain()
+
+
+async def test_a_frontend_that_drains_asks_no_worker() -> None:
+    desk = await open_desk()
+    desk.frontend.drain()
+    request = QueryWorkflowRequest(
+        namespace="default", execution=WorkflowExecution(workflow_id="w"), query=WorkflowQuery(query_type="q")
+    )
+    with pytest.raises(Unavailable, match="the server is stopping"):
+        await desk.call(request)
+    assert not desk.history.calls
 
 
 async def test_a_callers_own_cancellation_stays_one() -> None:

@@ -258,6 +258,27 @@ async def test_stopping_waits_for_calls_that_end_within_the_grace(tmp_path: Path
     assert DescribeNamespaceResponse.FromString(pending.result()) == REPLY
 
 
+async def test_a_call_that_outlasts_the_grace_hears_that_the_server_stops(tmp_path: Path) -> None:
+    entered, ended = asyncio.Event(), asyncio.Event()
+
+    async def handler(_request: Any, _meta: CallMeta) -> bytes:
+        entered.set()
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            ended.set()
+        return b"late"
+
+    async with serving(handler, tmp_path) as (server, channel), asyncio.TaskGroup() as group:
+        pending = group.create_task(refusal(channel))
+        await entered.wait()
+        await server.stop(0.3)
+        await ended.wait()
+    error = pending.result()
+    assert (error.code(), error.details()) == (grpc.StatusCode.UNAVAILABLE, "the server is stopping")
+    assert not error.trailing_metadata()  # it may have been done
+
+
 async def test_an_address_that_is_taken_is_an_os_error(tmp_path: Path) -> None:
     async def handler(_request: Any, _meta: CallMeta) -> bytes:
         return b""

@@ -35,15 +35,18 @@ class Balancer:
         task = asyncio.current_task()
         assert task is not None
         self._open.add(task)
+        ends = [writer]
         try:
             onward = await self._connected()
             if onward is not None:
+                ends.append(onward[1])
                 await asyncio.gather(_copy(reader, onward[1]), _copy(onward[0], writer))
         except asyncio.CancelledError:
             return  # only `serving` ends it: asyncio would call that an error
         finally:
             self._open.discard(task)
-            writer.close()
+            for end in ends:
+                end.close()
 
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         """A connection to the next that takes one; None if none does."""
