@@ -220,6 +220,10 @@ class MeasuredMatching:
         work = self._role.end_polls(namespace_id, worker_instance_key, sticky_queue)
         return self._link.follow("CancelOutstandingWorkerPolls", namespace_id, work)
 
+    def release_polls(self, partition: QueueKey, ids: Sequence[str]) -> Coroutine[Any, Any, None]:
+        work = self._role.release_polls(partition, ids)
+        return self._link.follow("CancelOutstandingPoll", partition.namespace_id, work)
+
     def configure(self, partition: QueueKey, update: UpdateTaskQueueConfigRequest) -> Coroutine[Any, Any, bytes]:
         work = self._role.configure(partition, update)
         return self._link.follow("UpdateTaskQueueConfig", partition.namespace_id, work)

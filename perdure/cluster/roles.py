@@ -152,7 +152,7 @@ class Offered(msgspec.Struct, frozen=True):
 
 class Poll(msgspec.Struct, frozen=True):
     """A worker that waits. `normal_queue`: the normal queue's name if `partition` is sticky. `timeout_ns`: answer
-    empty by then.
+    empty by then. `id`: no other poll's, or "", which can't be released.
     """
 
     partition: QueueKey
@@ -164,6 +164,7 @@ class Poll(msgspec.Struct, frozen=True):
     capabilities: bytes = b""  # WorkerVersionCapabilities
     deployment_options: bytes = b""
     partitions: int = 0  # that the queue has, as far as the caller knows; 0 = it knows nothing of partitions
+    id: str = ""
 
 
 class Outcome(IntEnum):
@@ -324,6 +325,12 @@ class MatchingRole(Protocol):
     async def end_polls(self, namespace_id: str, worker_instance_key: str, sticky_queue: str) -> None:
         """ShutdownWorker: the instance's polls get empty answers, now and for the next 30 s; its sticky partition is
         unloaded.
+        """
+        ...
+
+    async def release_polls(self, partition: QueueKey, ids: Sequence[str]) -> None:
+        """These polls are over: each is answered with the task that it got, or empty. Ids that aren't known are passed
+        over.
         """
         ...
 

@@ -205,6 +205,9 @@ class RoutedMatching:
         """Of this host, wherever the partitions are."""
         await self._owners.matching_at(self._host).end_polls(namespace_id, worker_instance_key, sticky_queue)
 
+    async def release_polls(self, partition: QueueKey, ids: Sequence[str]) -> None:
+        await self._on(partition, lambda role: role.release_polls(partition, ids))
+
     async def configure(self, partition: QueueKey, update: UpdateTaskQueueConfigRequest) -> bytes:
         return await self._on(partition, lambda role: role.configure(partition, update))
 

@@ -4,8 +4,12 @@ Holds the topics and nothing of its own. Invariant: the table is what the topics
 it is listed as absent, so that no method is silently unknown.
 """
 
+from collections.abc import Sequence
+from contextlib import suppress
+
 from perdure.base.clock import Clock
 from perdure.base.entropy import Entropy
+from perdure.base.errors import PerdureError
 from perdure.cluster.namespaces import Namespaces
 from perdure.cluster.operations import Operations
 from perdure.cluster.roles import Directory
@@ -36,6 +40,7 @@ from perdure.frontend.workers import WorkerCalls
 from perdure.frontend.workflows import Workflows
 from perdure.rpc.call import Method
 from perdure.store.contract import VisibilityStore
+from perdure.workflow.tasks import QueueKey
 
 HEALTH_NAME = "temporal.api.workflowservice.v1.WorkflowService"
 TOPICS: tuple[type, ...] = (
@@ -98,6 +103,12 @@ class Frontend:
         """How many polls wait now."""
         return len(self._polls)
 
-    def drain(self) -> None:
-        """Answer whoever waits, and everybody who would, at once: the process is about to stop."""
-        self._polls.drain()
+    async def drain(self) -> None:
+        """Answer whoever waits, and everybody who would, at once: the process is about to stop. Returns when nobody
+        waits.
+        """
+        await self._polls.drain(self._release)
+
+    async def _release(self, partition: QueueKey, ids: Sequence[str]) -> None:
+        with suppress(PerdureError):  # polls that can't be released are given up
+            await self._services.routing.on_matching(partition, lambda role: role.release_polls(partition, ids), 0)

@@ -1,15 +1,17 @@
 """Calls that wait: for how long they may, and how they all end when this process stops.
 
 Invariant: a poll that finds nothing answers OK and empty, at least a second before its caller's deadline; also one
-that is ended because the process stops, so that its worker asks again elsewhere. Who waits for an event or an update is
+that is ended because the process stops, so that its worker asks again elsewhere. Such a poll is released by whoever
+waits for tasks on its behalf: one that has got a task by then brings it home. Who waits for an event or an update is
 answered then as if its time was over: an error that comes after a long wait clients don't repeat. Who waits for a
 worker is told to ask elsewhere: the worker may have no other connection than one to this process, which takes no more
 calls.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -17,12 +19,14 @@ from perdure.base.clock import SECOND_NS
 from perdure.base.entropy import Entropy
 from perdure.base.errors import FailedPrecondition, InvalidArgument, Unavailable
 from perdure.base.limits import Limits
-from perdure.cluster.roles import Call
+from perdure.cluster.roles import Call, Poll
+from perdure.workflow.tasks import QueueKey
 
 TAIL_NS = SECOND_NS
 TIMEOUT_NS_MIN = 2 * SECOND_NS
 _JITTER = 0.1
 _SHORT_NS = SECOND_NS // 100
+_RELEASE_S = 1.0
 _Answer = TypeVar("_Answer")
 
 
@@ -42,7 +46,7 @@ class Polls:
     """The polls of one process that wait now, and other calls that do."""
 
     def __init__(self) -> None:
-        self._waiting: dict[asyncio.Task[object], None] = {}  # in the order of their coming, which a set has not
+        self._waiting: dict[asyncio.Task[object], Poll | None] = {}  # in the order of their coming; polls as placed
         self._ended: set[asyncio.Task[object]] = set()
         self._draining = False
 
@@ -50,9 +54,15 @@ class Polls:
         return len(self._waiting)
 
     async def wait(self, poll: Callable[[], Awaitable[bytes]]) -> bytes:
-        """The answer of `poll`; b"" once `drain` was called."""
+        """The answer of `poll`; b"" once `drain` was called, if it isn't released."""
         answer = await self._unless_drained(poll)
         return b"" if answer is None else answer
+
+    def place(self, poll: Poll) -> None:
+        """From now on this is what the current `wait` waits for."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._waiting[task] = poll
 
     async def wait_for(self, call: Call, ask: Callable[[Call], Awaitable[_Answer]]) -> _Answer:
         """What `ask` answers, after hardly any wait once `drain` was called. It may be asked twice, and repeated."""
@@ -84,9 +94,30 @@ class Polls:
             self._waiting.pop(task, None)
             self._ended.discard(task)
 
-    def drain(self) -> None:
-        """End every poll, and answer later ones at once."""
+    async def drain(self, release: Callable[[QueueKey, list[str]], Coroutine[Any, Any, None]]) -> None:
+        """End every wait, and answer later ones at once. `release`: has a partition's polls of these ids answered;
+        those that aren't within a second are given up.
+        """
         self._draining = True
-        for task in list(self._waiting):
+        released = []
+        ids: dict[QueueKey, list[str]] = {}
+        for task, poll in list(self._waiting.items()):
+            if poll is None:
+                self._end(task)
+            else:
+                released.append(task)
+                ids.setdefault(poll.partition, []).append(poll.id)
+        if not released:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_RELEASE_S), asyncio.TaskGroup() as group:
+                for partition, each in ids.items():
+                    group.create_task(release(partition, each))
+                await asyncio.wait(released)
+        for task in released:
+            self._end(task)
+
+    def _end(self, task: asyncio.Task[object]) -> None:
+        if task in self._waiting:
             self._ended.add(task)
             task.cancel()

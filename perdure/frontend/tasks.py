@@ -3,6 +3,7 @@
 import contextlib
 from functools import partial
 
+import msgspec
 from temporalio.api.enums.v1 import QueryResultType, TaskQueueKind
 from temporalio.api.failure.v1 import Failure, ServerFailureInfo
 from temporalio.api.taskqueue.v1 import TaskQueueMetadata
@@ -21,6 +22,7 @@ from temporalio.api.workflowservice.v1 import (
     ShutdownWorkerResponse,
 )
 
+from perdure.base.entropy import new_id
 from perdure.base.errors import (
     FailedPrecondition,
     HostUnreachable,
@@ -58,6 +60,8 @@ class Tasks:
         self._limits = services.options.limits
         self._polls = services.polls
         self._spreads = Spreads(services.entropy)
+        self._name = new_id(services.entropy)
+        self._count = 0
 
     @rpc(PollWorkflowTaskQueueRequest)
     async def PollWorkflowTaskQueue(
@@ -122,6 +126,8 @@ class Tasks:
         other than one that was never made: the task that it may have got will time out.
         """
         timed = Timed(call)
+        self._count += 1
+        poll = msgspec.structs.replace(poll, id=f"{self._name}-{self._count}")
 
         async def wait(role: MatchingRole, placed: Poll) -> bytes | QueueSpread:
             rest = timed.poll(placed)
@@ -134,6 +140,7 @@ class Tasks:
             refusals = 0
             while True:
                 placed = self._placed(poll, refusals)
+                self._polls.place(placed)
                 left_ns = max(1, poll.timeout_ns - timed.spent_ns)
                 answer = await self._services.routing.on_matching(
                     placed.partition, partial(wait, placed=placed), left_ns

@@ -95,6 +95,7 @@ class MatchingService:
         self._partitions: dict[QueueKey, Partition] = {}
         self._allowance = Allowance(limits, meters.name_of)
         self._instances: dict[_Instance, set[Waiter]] = {}
+        self._by_id: dict[str, Waiter] = {}
         self._shut_down: dict[_Instance, int] = {}  # until when, in order
         self._questions: dict[QueryToken, Question] = {}
         self._sweep: asyncio.TimerHandle | None = None
@@ -153,10 +154,14 @@ class MatchingService:
         waiter = Waiter(known, call, self._clock.monotonic_ns())
         if poll.worker_instance_key:
             self._instances.setdefault(instance, set()).add(waiter)
+        if poll.id:
+            self._by_id[poll.id] = waiter
         try:
             return await partition.serve(waiter)
         finally:
             self._leave(instance, waiter)
+            if self._by_id.get(poll.id) is waiter:  # a call that was delivered twice has two of an id
+                del self._by_id[poll.id]
 
     async def lend(self, root: QueueKey, demand: Demand, call: Call) -> Supply:
         await self._admit(root)
@@ -226,6 +231,10 @@ class MatchingService:
                 partition.unload()
         if is_news:
             await self._end_polls_of_branches(namespace_id, worker_instance_key)
+
+    async def release_polls(self, partition: QueueKey, ids: Sequence[str]) -> None:
+        for waiter in filter(None, map(self._by_id.get, ids)):
+            waiter.end()
 
     async def _end_polls_of_branches(self, namespace_id: str, worker_instance_key: str) -> None:
         """Whoever asks may not know of branches: their hosts hear of it from here, each once."""

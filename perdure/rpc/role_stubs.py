@@ -173,6 +173,9 @@ class RemoteMatching(_Remote):
     async def end_polls(self, namespace_id: str, worker_instance_key: str, sticky_queue: str) -> None:
         await self._ask("end_polls", namespace_id, worker_instance_key, sticky_queue)
 
+    async def release_polls(self, partition: QueueKey, ids: Sequence[str]) -> None:
+        await self._ask("release_polls", partition, ids)
+
     async def configure(self, partition: QueueKey, update: UpdateTaskQueueConfigRequest) -> bytes:
         reply: bytes = await self._ask("configure", partition, update)
         return reply

@@ -219,12 +219,14 @@ class Server:
             await self._rpc.set_serving(False)
             await asyncio.sleep(self._dynamic.settings.shutdown_pause_ns / SECOND_NS)
         await self._roles.leave()
-        if self._frontend is not None:
-            self._frontend.drain()
         rpc, self._rpc = self._rpc, None
         drain_s = self._options.drain_s
-        ending = [rpc.stop(drain_s)] if rpc is not None else []
-        await asyncio.gather(*ending, self._roles.drain(drain_s))
+        ending = [self._roles.drain(drain_s)]
+        if self._frontend is not None:
+            ending.append(self._frontend.drain())
+        if rpc is not None:
+            ending.append(rpc.stop(drain_s))
+        await asyncio.gather(*ending)
 
     async def stop(self) -> None:
         """Release the shards, each with a last checkpoint, and end everything, started or not. In bounded time."""

@@ -109,6 +109,8 @@ class Host(Running):
 
     async def end(self) -> None:
         """See `Running.end`."""
+        if self.frontend is not None:
+            await self.frontend.drain()
         await self.roles.stop()
 
 
@@ -318,8 +320,6 @@ class SimCluster:
             return
         self._withdraw(host)
         self.log.note(f"{host.name} is told to stop")
-        if host.frontend is not None:
-            host.frontend.drain()
         stopping = host.spawn(host.end(), "stop")
         _, pending = await asyncio.wait((stopping,), timeout=_STOP_S)
         if pending:

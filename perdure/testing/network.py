@@ -283,6 +283,9 @@ class RemoteMatching:
     async def end_polls(self, namespace_id: str, worker_instance_key: str, sticky_queue: str) -> None:
         await self._call("end", lambda: self._role.end_polls(namespace_id, worker_instance_key, sticky_queue))
 
+    async def release_polls(self, partition: QueueKey, ids: Sequence[str]) -> None:
+        await self._call("end", lambda: self._role.release_polls(partition, ids))
+
     async def configure(self, partition: QueueKey, update: UpdateTaskQueueConfigRequest) -> bytes:
         return await self._call("configure", lambda: self._role.configure(partition, update))
 

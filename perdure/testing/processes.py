@@ -74,7 +74,7 @@ class Process(Running):
         """See `Running.end`."""
         self.is_leaving = True
         if self.frontend is not None:
-            self.frontend.drain()
+            await self.frontend.drain()
         await self.host.leave()
         await self.host.stop()
 

@@ -67,6 +67,7 @@ class Bench:
         self.wrong += await self.pulse.wrong(self.site.processes.frontends[0])
         self.wrong += self.shop.missing()
         self.wrong += await self.shop.check()
+        say(f"tasks that no worker answered in time: {dict(self.shop.unanswered())}")
         for code, text in self.shop.told.items():
             self.wrong.append(f"the SDK gave up on {self.shop.errors[code]} calls with {code}: {text}")
         for phase in self.phases:

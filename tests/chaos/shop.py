@@ -15,6 +15,7 @@ from functools import partial
 from typing import TypeVar
 
 import structlog
+from temporalio.api.enums.v1 import TimeoutType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.exceptions import WorkflowAlreadyStartedError
@@ -187,6 +188,17 @@ class Shop:
             wrong.append(f"{counted} runs are counted, {len(self.runs)} listed")
         wrong += [f"order {number} is not listed" for number in self.receipts if f"order-{number}" not in listed]
         return wrong + broken_chains(self.runs)
+
+    def unanswered(self) -> Counter[str]:
+        """Of the runs that were checked, how many tasks were lost on their way to a worker, or with it, by kind."""
+        found: Counter[str] = Counter()
+        for events in self.runs.values():
+            for event in events:
+                late = event.workflow_task_timed_out_event_attributes
+                retried = event.activity_task_started_event_attributes.last_failure
+                found["workflow tasks"] += late.timeout_type == TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE
+                found["activities"] += retried.HasField("timeout_failure_info")
+        return found
 
     def judge(self, order: Order) -> list[str]:
         """What is wrong with what an order came to."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from temporalio.api.enums.v1 import TimeoutType
 from temporalio.api.history.v1 import HistoryEvent
 
 from tests.chaos.shop import Shop
@@ -55,6 +56,23 @@ def test_what_is_planted_in_a_receipt_is_found(wrong: Receipt) -> None:
 
 def test_an_order_that_is_stuck_is_found() -> None:
     assert _shop(None).missing() == ["order 7 has no end"]
+
+
+def test_tasks_that_were_lost_on_their_way_are_counted() -> None:
+    shop = _shop(None)
+    events = first_run()
+    shop.runs["r"] = events
+    assert not shop.unanswered().total()
+    late = HistoryEvent()
+    late.workflow_task_timed_out_event_attributes.timeout_type = TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE
+    sticky = HistoryEvent()
+    sticky.workflow_task_timed_out_event_attributes.timeout_type = TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START
+    again = HistoryEvent()
+    again.activity_task_started_event_attributes.last_failure.timeout_failure_info.SetInParent()
+    failed = HistoryEvent()
+    failed.activity_task_started_event_attributes.last_failure.application_failure_info.SetInParent()
+    shop.runs["s"] = [late, sticky, again, failed, again]
+    assert shop.unanswered() == {"workflow tasks": 1, "activities": 2}
 
 
 def _lost(events: list[HistoryEvent]) -> None:

@@ -134,6 +134,8 @@ class FakeMatching:
         self.answers: list[Any] = []
         self.ended: list[tuple[str, str, str]] = []
         self.poll_with: Callable[[], Awaitable[bytes]] = self._empty
+        self.released: list[tuple[QueueKey, list[str]]] = []
+        self.release_with: Callable[[], Awaitable[object]] = self._empty
         self.view = PartitionView([], 0, 0)
         self.described: list[QueueKey] = []
         self.config = b""
@@ -155,6 +157,10 @@ class FakeMatching:
 
     async def end_polls(self, namespace_id: str, worker_instance_key: str, sticky_queue: str) -> None:
         self.ended.append((namespace_id, worker_instance_key, sticky_queue))
+
+    async def release_polls(self, partition: QueueKey, ids: Sequence[str]) -> None:
+        self.released.append((partition, list(ids)))
+        await self.release_with()
 
     async def describe(self, partition: QueueKey) -> PartitionView:
         self.described.append(partition)

@@ -23,7 +23,7 @@ from temporalio.api.workflowservice.v1 import (
     ShutdownWorkerRequest,
 )
 
-from perdure.base.errors import FailedPrecondition, InvalidArgument, Unavailable
+from perdure.base.errors import FailedPrecondition, InvalidArgument, Unavailable, Unimplemented
 from perdure.base.limits import Limits
 from perdure.cluster.roles import Call, HistoryPage
 from perdure.frontend.polls import Polls, poll_time_ns
@@ -39,6 +39,10 @@ VERSIONED = WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
 def poll(**fields: Any) -> PollWorkflowTaskQueueRequest:
     plain: dict[str, Any] = {"namespace": "default", "task_queue": TaskQueue(name="queue"), "identity": "me"}
     return PollWorkflowTaskQueueRequest(**(plain | fields))
+
+
+async def nobody(_partition: QueueKey, _ids: list[str]) -> None:
+    raise AssertionError("there are no polls")
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.5, 0.999])
@@ -182,7 +186,36 @@ async def test_a_poll_for_nexus_tasks_waits_in_a_partition_of_its_own() -> None:
     assert (waiting.identity, waiting.worker_instance_key) == ("me", "w")
 
 
-async def test_draining_ends_polls_empty_and_later_ones_at_once() -> None:
+@pytest.mark.parametrize("answer", [b"", b"a task"])
+async def test_a_poll_that_is_released_when_draining_begins_brings_home_what_it_got(answer: bytes) -> None:
+    desk = await open_desk()
+    entered = asyncio.Event()
+    over: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def wait() -> bytes:
+        entered.set()
+        return await over
+
+    async def release() -> None:
+        over.set_result(answer)
+
+    desk.matching.poll_with, desk.matching.release_with = wait, release
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(desk.call(poll()))
+        await entered.wait()
+        assert desk.frontend.waiting_polls == 1
+        await desk.frontend.drain()
+        assert desk.frontend.waiting_polls == 0
+    assert waiting.result() == answer
+    (asked,) = desk.matching.polls
+    assert desk.matching.released == [(asked.partition, [asked.id])]
+    assert await desk.call(poll()) == b""
+    assert len(desk.matching.polls) == 1
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_poll_that_nobody_releases_ends_empty(fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perdure.frontend.polls._RELEASE_S", 0.05)
     desk = await open_desk()
     entered = asyncio.Event()
 
@@ -191,16 +224,23 @@ async def test_draining_ends_polls_empty_and_later_ones_at_once() -> None:
         await asyncio.get_running_loop().create_future()
         return b"never"
 
-    desk.matching.poll_with = forever
+    async def fail() -> None:
+        raise Unimplemented("unknown method")
+
+    desk.matching.poll_with, desk.matching.release_with = forever, fail if fails else forever
     async with asyncio.TaskGroup() as group:
         waiting = group.create_task(desk.call(poll()))
         await entered.wait()
-        assert desk.frontend.waiting_polls == 1
-        desk.frontend.drain()
+        await desk.frontend.drain()
     assert waiting.result() == b""
-    assert desk.frontend.waiting_polls == 0
-    assert await desk.call(poll()) == b""
-    assert len(desk.matching.polls) == 1
+
+
+async def test_every_poll_has_an_id_of_its_own() -> None:
+    desk = await open_desk()
+    assert [await desk.call(poll()) for _ in range(2)] == [b"", b""]
+    first, second = (each.id for each in desk.matching.polls)
+    assert first
+    assert first != second
 
 
 async def test_who_waits_for_something_else_is_asked_once_more_when_draining_begins() -> None:
@@ -218,7 +258,7 @@ async def test_who_waits_for_something_else_is_asked_once_more_when_draining_beg
     async with asyncio.TaskGroup() as group:
         waiting = group.create_task(polls.wait_for(Call(timeout_ns=9), ask))
         await entered.wait()
-        polls.drain()
+        await polls.drain(nobody)
     assert waiting.result() == "not yet"
     assert await polls.wait_for(Call(timeout_ns=8), ask) == "not yet"
     assert [(call.timeout_ns, 0 < call.wait_ns < SECOND_NS // 10) for call in calls] == [
@@ -248,7 +288,7 @@ async def test_who_waits_for_something_else_is_asked_once_more_when_draining_beg
 async def test_a_frontend_that_drains_waits_for_nothing(request_: Message, reply: object) -> None:
     desk = await open_desk()
     desk.history.reply = reply
-    desk.frontend.drain()
+    await desk.frontend.drain()
     await desk.call(request_)
     assert [bool(call.wait_ns) for call in desk.history.calls] == [True]
 
@@ -269,12 +309,12 @@ async def test_who_waits_for_a_worker_is_sent_elsewhere_when_draining_begins() -
     async with asyncio.TaskGroup() as group:
         group.create_task(asks())
         await entered.wait()
-        polls.drain()
+        await polls.drain(nobody)
 
 
 async def test_a_frontend_that_drains_asks_no_worker() -> None:
     desk = await open_desk()
-    desk.frontend.drain()
+    await desk.frontend.drain()
     request = QueryWorkflowRequest(
         namespace="default", execution=WorkflowExecution(workflow_id="w"), query=WorkflowQuery(query_type="q")
     )
@@ -295,7 +335,7 @@ async def test_a_callers_own_cancellation_stays_one() -> None:
     waiting = asyncio.get_running_loop().create_task(polls.wait(forever))
     await entered.wait()
     waiting.cancel()
-    polls.drain()
+    await polls.drain(nobody)
     with pytest.raises(asyncio.CancelledError):
         await waiting
 

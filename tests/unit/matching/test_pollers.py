@@ -1,3 +1,5 @@
+import asyncio
+
 from temporalio.api.common.v1 import WorkerVersionCapabilities
 from temporalio.api.deployment.v1 import WorkerDeploymentOptions
 
@@ -90,6 +92,49 @@ async def test_answers_advise_on_the_number_of_pollers() -> None:
     answer = answer_of(await world.matching.poll(poll(), Call()))
     assert answer.poller_scaling_decision.poll_request_delta_suggestion == 1
     assert answer.backlog_count_hint == 299
+
+
+@virtual
+async def test_a_poll_that_is_released_is_answered_at_once_and_no_other() -> None:
+    world = World()
+    mine = await world.waiting_poll(poll(id="mine"))
+    others = [await world.waiting_poll(poll(id="other")), await world.waiting_poll(poll())]
+    begin = running_loop().time()
+    await world.matching.release_polls(WORK, ["mine", "unknown", ""])
+    assert await mine == b""
+    assert running_loop().time() == begin
+    await world.matching.offer(WORK, [offer(1), offer(2)], figures(2))
+    assert all([await other for other in others])
+    await world.matching.release_polls(WORK, ["mine", "other"])
+
+
+@virtual
+async def test_a_poll_that_is_released_while_its_task_is_started_brings_the_task() -> None:
+    world = World()
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def on_start(_start: object) -> None:
+        begun.set()
+        await go_on.wait()
+
+    world.history.on_start = on_start
+    mine = await world.waiting_poll(poll(id="mine"))
+    await world.matching.offer(WORK, [offer(1)], figures(1))
+    await begun.wait()
+    await world.matching.release_polls(WORK, ["mine"])
+    go_on.set()
+    assert await mine
+    assert len(world.history.starts) == 1
+
+
+@virtual
+async def test_a_task_that_a_released_poll_has_not_begun_with_goes_to_the_next() -> None:
+    world = World()
+    mine = await world.waiting_poll(poll(id="mine"))
+    await world.matching.offer(WORK, [offer(1)], figures(1))  # it is this poll's, which doesn't know yet
+    await world.matching.release_polls(WORK, ["mine"])
+    assert await mine == b""
+    assert await world.matching.poll(poll(), Call())
 
 
 @virtual
