@@ -28,6 +28,11 @@ class Homes:
         self.inherited = tuple(inherited)
         self._checkpoints = checkpoints
 
+    def adopt(self) -> None:
+        """They are a new owner's."""
+        for home in (self.own, *self.inherited):
+            self._checkpoints.adopt(home)
+
     def settle(self) -> None:
         """Nothing has to be read under the inherited homes any more."""
         self.inherited = ()

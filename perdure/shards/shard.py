@@ -47,7 +47,7 @@ class OwnedShard:
         self._tenure = world.tenure
         self._background = Background(self._broken)
         self.claim = taken.claim
-        homes = Homes(world.store.checkpoints, Home(self.shard_id, self.slots), self._row.inherits)
+        self._homes = homes = Homes(world.store.checkpoints, Home(self.shard_id, self.slots), self._row.inherits)
         self.offers = OfferIndex(homes, self.epoch)
         self.timers = TimerIndex(homes, world.options.page)
         self.log = ShardLog(world, taken.start, self, self._background)
@@ -159,6 +159,7 @@ class OwnedShard:
         """Replay the tail, build the indexes, and begin to serve. Raises Unavailable; the shard must be closed then."""
         self.log.start()
         records, self._records = self._records, ()
+        self._homes.adopt()
         await asyncio.gather(self.offers.count(), self.firing.extend())
         outstanding = await self._world.executions.recover(self, records)
         if records:

@@ -303,12 +303,18 @@ class QueueCount(msgspec.Struct, frozen=True, array_like=True):
 
 class Checkpoints(Protocol):
     """Checkpoint tables: plain idempotent writes, the highest stamp wins per row. Only index rows may be kept by shard:
-    all of a shard are written and read by its owner, which counts its offers when it takes the shard.
+    all of a shard are written and read by its owner, which adopts them when it takes the shard.
     """
 
     @property
     def index_by_slot(self) -> bool:
         """Whether index rows are kept by slot: of a home its slots count, whoever wrote them. Else by its shard."""
+        ...
+
+    def adopt(self, home: Home) -> None:
+        """Index rows of this home are read here from now on by an owner that knows nothing of them yet: what is
+        remembered of them may be of a time before another process wrote some.
+        """
         ...
 
     async def drop_index(self, home: Home, stamp_us: int) -> None:

@@ -226,6 +226,9 @@ class _Checkpoints:
     def index_by_slot(self) -> bool:
         return self._checkpoints.index_by_slot
 
+    def adopt(self, home: Home) -> None:
+        self._checkpoints.adopt(home)
+
     def drop_index(self, home: Home, stamp_us: int) -> Coroutine[Any, Any, None]:
         return self._meter.follow(self._checkpoints.drop_index(home, stamp_us), "DropIndex")
 

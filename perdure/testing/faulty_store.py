@@ -208,6 +208,9 @@ class FaultyCheckpoints:
     def index_by_slot(self) -> bool:
         return self._inner.index_by_slot
 
+    def adopt(self, home: Home) -> None:
+        self._inner.adopt(home)
+
     async def drop_index(self, home: Home, stamp_us: int) -> None:
         await self._faults.perform(
             "drop_index", lambda: self._inner.drop_index(home, stamp_us), host=self._host, write=True

@@ -2,6 +2,7 @@
 a read goes over.
 """
 
+import asyncio
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -121,6 +122,7 @@ async def test_a_former_owners_late_drop_hides_nothing_that_was_added_since(keys
         await write(former, at, 20, removed=gone)
         dropping = 20 + FIRST_LOOK_US
         # The present owner's stamps are higher, and it is done before the former owner's drop arrives.
+        present.checkpoints.adopt(at)
         assert await present.checkpoints.count_offers(at) == []
         added = both(2)
         former_index = former.checkpoints._index.begin(checkpoint(dropping, home=at))
@@ -140,15 +142,22 @@ async def test_a_shard_that_moves_away_and_back_is_read_as_its_other_owner_left_
         first = both(3)
         await write(here, at, 10, first)
         assert await read_all(here, at) == first
-        await there.checkpoints.count_offers(at)
+        there.checkpoints.adopt(at)
         await write(there, at, 20, both(1, minute=2), removed=first)
         await write(there, at, 20 + FIRST_LOOK_US)
         left: list[Task] = both(1, minute=2)
         assert rows(keyspace, "offer_bucket", at) == 1
-        assert await here.checkpoints.count_offers(at) == [QueueCount(QUEUE, 1, 2 * MINUTE_NS)]
+        here.checkpoints.adopt(at)
+        # Whatever comes first: neither counts on the other.
+        timers, counts = await asyncio.gather(
+            here.checkpoints.read_timers(at, None, 10), here.checkpoints.count_offers(at)
+        )
+        assert timers == [task for task in left if isinstance(task, Timer)]
+        assert counts == [QueueCount(QUEUE, 1, 2 * MINUTE_NS)]
         assert await read_all(here, at) == left
         # What it adds to a minute that it had entered long ago, and the other has dropped, is found by the next owner.
         await write(here, at, 30 + FIRST_LOOK_US, first[:1])
+        there.checkpoints.adopt(at)
         assert [count.count for count in await there.checkpoints.count_offers(at)] == [2]
         assert await read_all(there, at) == [first[0], *left]
 

@@ -69,6 +69,9 @@ class CassandraCheckpoints:
             index.end(is_durable=is_durable)
         await self._send(_states(checkpoint))
 
+    def adopt(self, home: Home) -> None:
+        self._index.adopt(home)
+
     async def drop_index(self, home: Home, stamp_us: int) -> None:
         await self._index.drop(home, stamp_us)
 

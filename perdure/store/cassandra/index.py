@@ -34,6 +34,10 @@ class CassandraIndex:
         self._clock = clock
         self.books = Books()
 
+    def adopt(self, home: Home) -> None:
+        """See `perdure.store.contract.Checkpoints`."""
+        self.books.renew(home.shard, self._clock.monotonic_ns())
+
     def begin(self, checkpoint: Checkpoint) -> "IndexWrite":
         """A checkpoint's index rows; its `end` has to follow."""
         return IndexWrite(self._session, self._book(checkpoint.home), checkpoint)
@@ -90,8 +94,8 @@ class CassandraIndex:
         return [tuple(row) for row in await self._session.run(*table.read_places(shard, scope, after, limit))]
 
     async def count_offers(self, home: Home) -> list[QueueCount]:
-        """See `perdure.store.contract.Checkpoints`. What was remembered of the home is forgotten."""
-        side = self.books.renew(home.shard, self._clock.monotonic_ns()).offers
+        """See `perdure.store.contract.Checkpoints`."""
+        side = self._book(home).offers
         counts: dict[Scope, tuple[int, int]] = {}
         found: dict[Scope, list[Place]] = {}
         page: bytes | None = None

@@ -34,6 +34,9 @@ class MemoryCheckpoints:
         self._timers: dict[str, Any] = {}
         self._dead = Tombstones(clock)
 
+    def adopt(self, home: Home) -> None:
+        """Nothing is remembered."""
+
     async def write(self, checkpoint: Checkpoint) -> None:
         stamp = checkpoint.stamp_us
         for snapshot in checkpoint.snapshots:

@@ -41,6 +41,9 @@ class SqliteCheckpoints:
         self._clock = clock
         self._swept_ns = clock.monotonic_ns()
 
+    def adopt(self, home: Home) -> None:
+        """Nothing is remembered."""
+
     async def write(self, checkpoint: Checkpoint) -> None:
         now_us = self._clock.now_ns() // 1000
         sweep = self._clock.monotonic_ns() - self._swept_ns >= _SWEEP_EVERY_NS

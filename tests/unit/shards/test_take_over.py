@@ -1,6 +1,7 @@
 """Two owners over one store: rules L1, L2, L4, L5, L8, M5, I3."""
 
 import asyncio
+import copy
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -9,11 +10,14 @@ from perdure.base.errors import PerdureError, ShardElsewhere, ShardLost, Unavail
 from perdure.shards.acquire import create_shards, draw, take
 from perdure.shards.claim import Claim
 from perdure.shards.options import ShardOptions
-from perdure.store.contract import Group, SegmentId
+from perdure.shards.timers import timer_order
+from perdure.store.contract import Group, Home, SegmentId
 from perdure.store.memory import MemoryStore
+from perdure.store.memory.checkpoints import MemoryCheckpoints
 from perdure.store.memory.log import MemoryLog
 from perdure.testing.loop import running_loop
 from perdure.testing.store_faults import Fault, FaultPlan, Faults
+from perdure.workflow.tasks import Timer
 from tests.unit.shards.fakes import Host, key, memory, offer, passes, timer, virtual
 
 SMALL = ShardOptions(shards=1, segment_bytes=1, checkpoint_age_s=0.05, reacquire_first_s=2.0)
@@ -37,6 +41,43 @@ def test_what_was_added_is_there_after_a_take_over() -> None:
         assert [fired for fired, _ in second.role.fired] == [soon]
         assert await second.role.stored_sum(key()) == 55
         assert second.role.offered == [offer(1)]
+
+    virtual(work())
+
+
+class Remembering(MemoryCheckpoints):
+    """What one process sees of the checkpoints of all: it reads a home's timers once."""
+
+    def __init__(self, all_rows: MemoryCheckpoints) -> None:
+        self.__dict__ = all_rows.__dict__ | {"_remembered": {}}
+
+    def adopt(self, home: Home) -> None:
+        self._remembered.pop(home.shard, None)
+
+    async def read_timers(self, home: Home, after: Timer | None, limit: int) -> list[Timer]:
+        if home.shard not in self._remembered:
+            self._remembered[home.shard] = await super().read_timers(home, None, 1_000)
+        rows: list[Timer] = self._remembered[home.shard]
+        return [row for row in rows if after is None or timer_order(row) > timer_order(after)][:limit]
+
+
+def test_who_takes_a_shard_back_reads_what_others_have_written_since() -> None:
+    async def work() -> None:
+        store = memory()
+        here = copy.copy(store)
+        here.checkpoints = Remembering(store.checkpoints)
+        options = ShardOptions(shards=1, reacquire_first_s=1e6, reacquire_max_s=1e6)
+        before = Host(here, options=options)
+        await before.start()
+        there = Host(store, "N")
+        shard = await there.start()
+        later = timer(shard.now_ns() + 3_000_000_000)
+        await there.role.add(shard, key(), 1, later)
+        await there.shards.stop()
+        again = Host(here, "O2")
+        await again.start()
+        await passes(5)
+        assert [fired for fired, _ in again.role.fired] == [later]
 
     virtual(work())
 

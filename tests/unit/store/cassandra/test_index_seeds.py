@@ -77,6 +77,7 @@ class Owner:
         return self.number == self.shard.owner
 
     async def take(self) -> None:
+        self.index.adopt(HOME)
         while True:
             try:
                 counts = await self.index.count_offers(HOME)
