@@ -49,7 +49,8 @@ class Remembering(MemoryCheckpoints):
     """What one process sees of the checkpoints of all: it reads a home's timers once."""
 
     def __init__(self, all_rows: MemoryCheckpoints) -> None:
-        self.__dict__ = all_rows.__dict__ | {"_remembered": {}}
+        self.__dict__.update(all_rows.__dict__)
+        self._remembered: dict[str, list[Timer]] = {}
 
     def adopt(self, home: Home) -> None:
         self._remembered.pop(home.shard, None)
@@ -57,8 +58,9 @@ class Remembering(MemoryCheckpoints):
     async def read_timers(self, home: Home, after: Timer | None, limit: int) -> list[Timer]:
         if home.shard not in self._remembered:
             self._remembered[home.shard] = await super().read_timers(home, None, 1_000)
-        rows: list[Timer] = self._remembered[home.shard]
-        return [row for row in rows if after is None or timer_order(row) > timer_order(after)][:limit]
+        return [row for row in self._remembered[home.shard] if after is None or timer_order(row) > timer_order(after)][
+            :limit
+        ]
 
 
 def test_who_takes_a_shard_back_reads_what_others_have_written_since() -> None:
