@@ -222,6 +222,8 @@ class ShardLog:
                 self._begun_ns = self._world.clock.monotonic_ns()
                 if self._stretches[-1].bytes >= self._roll_bytes and self._stretches[-1].bytes:
                     await self._roll()
+                if self.failure is not None:
+                    return  # meanwhile: there is no queue any more
                 await self._write(self._queue[0])
                 self._is_in_doubt = False
         except (ShardLost, StoreUnavailable) as error:

@@ -4,6 +4,7 @@ import asyncio
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from perdure.base.errors import ShardLost, Unavailable
 from perdure.shards.contract import Transition
@@ -352,3 +353,18 @@ async def _stamps_stay_below(shard: OwnedShard, log: ListeningLog) -> None:
         assert stamps[-1] <= log.appends[-1].ceiling_us
     assert stamps == sorted(set(stamps))
     assert len(log.appends) > 1
+
+
+def test_a_shard_that_is_lost_before_its_group_is_sent_is_no_defect() -> None:
+    async def work() -> None:
+        host = Host(memory())
+        shard = await host.start()
+        await host.role.add(shard, key(), 1)
+        await passes(1)
+        host.role.put(shard, key(), 2)
+        shard.log.fail("It is gone.")
+        await passes(5)
+
+    with capture_logs() as logs:
+        virtual(work())
+    assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == []
