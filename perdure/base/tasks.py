@@ -1,7 +1,8 @@
 """Background tasks that cannot vanish. The only module that creates asyncio tasks.
 
 A bare task that nobody awaits may be collected while it runs and hides its exception. `Background` owns its tasks: it
-keeps them, cancels them on `close`, and hands an unexpected exception to `on_error` at once.
+keeps them, cancels them on `close`, and hands an unexpected exception to `on_error` at once. `Endings` ends tasks whose
+callers are still there.
 """
 
 import asyncio
@@ -40,3 +41,25 @@ class Background:
             task.cancel()
         if pending:
             await asyncio.wait(pending)
+
+
+class Endings:
+    """Tasks of others that are ended from here, as against cancelled by those who wait for them."""
+
+    __slots__ = ("_ended",)
+
+    def __init__(self) -> None:
+        self._ended: set[asyncio.Task[Any]] = set()
+
+    def end(self, task: asyncio.Task[Any]) -> None:
+        """Cancel it."""
+        self._ended.add(task)
+        task.cancel()
+
+    def is_alone(self, task: asyncio.Task[Any]) -> bool:
+        """Asked by a task that was cancelled: whether it was ended from here and by nobody else. Then it may go on."""
+        return task in self._ended and task.uncancel() == 0
+
+    def forget(self, task: asyncio.Task[Any]) -> None:
+        """It is over."""
+        self._ended.discard(task)

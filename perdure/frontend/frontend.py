@@ -100,7 +100,7 @@ class Frontend:
 
     @property
     def waiting_polls(self) -> int:
-        """How many polls wait now."""
+        """How many polls and other calls wait now."""
         return len(self._polls)
 
     async def drain(self) -> None:

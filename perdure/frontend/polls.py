@@ -9,9 +9,9 @@ calls.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -19,6 +19,7 @@ from perdure.base.clock import SECOND_NS
 from perdure.base.entropy import Entropy
 from perdure.base.errors import FailedPrecondition, InvalidArgument, Unavailable
 from perdure.base.limits import Limits
+from perdure.base.tasks import Endings
 from perdure.cluster.roles import Call, Poll
 from perdure.workflow.tasks import QueueKey
 
@@ -47,7 +48,7 @@ class Polls:
 
     def __init__(self) -> None:
         self._waiting: dict[asyncio.Task[object], Poll | None] = {}  # in the order of their coming; polls as placed
-        self._ended: set[asyncio.Task[object]] = set()
+        self._endings = Endings()
         self._draining = False
 
     def __len__(self) -> int:
@@ -86,15 +87,14 @@ class Polls:
         try:
             return await wait()
         except asyncio.CancelledError:
-            # Ended by us and by nobody else: the caller is still there.
-            if task in self._ended and task.uncancel() == 0:
-                return None
+            if self._endings.is_alone(task):
+                return None  # the caller is still there
             raise
         finally:
             self._waiting.pop(task, None)
-            self._ended.discard(task)
+            self._endings.forget(task)
 
-    async def drain(self, release: Callable[[QueueKey, list[str]], Coroutine[Any, Any, None]]) -> None:
+    async def drain(self, release: Callable[[QueueKey, list[str]], Awaitable[None]]) -> None:
         """End every wait, and answer later ones at once. `release`: has a partition's polls of these ids answered;
         those that aren't within a second are given up.
         """
@@ -110,14 +110,11 @@ class Polls:
         if not released:
             return
         with suppress(TimeoutError):
-            async with asyncio.timeout(_RELEASE_S), asyncio.TaskGroup() as group:
-                for partition, each in ids.items():
-                    group.create_task(release(partition, each))
-                await asyncio.wait(released)
+            async with asyncio.timeout(_RELEASE_S):
+                await asyncio.gather(asyncio.wait(released), *(release(*each) for each in ids.items()))
         for task in released:
             self._end(task)
 
     def _end(self, task: asyncio.Task[object]) -> None:
         if task in self._waiting:
-            self._ended.add(task)
-            task.cancel()
+            self._endings.end(task)

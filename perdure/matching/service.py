@@ -160,8 +160,6 @@ class MatchingService:
             return await partition.serve(waiter)
         finally:
             self._leave(instance, waiter)
-            if self._by_id.get(poll.id) is waiter:  # a call that was delivered twice has two of an id
-                del self._by_id[poll.id]
 
     async def lend(self, root: QueueKey, demand: Demand, call: Call) -> Supply:
         await self._admit(root)
@@ -344,6 +342,8 @@ class MatchingService:
         return instance in self._shut_down
 
     def _leave(self, instance: _Instance, waiter: Waiter) -> None:
+        if self._by_id.get(waiter.poll.id) is waiter:  # a call that was delivered twice has two of an id
+            del self._by_id[waiter.poll.id]
         same = self._instances.get(instance)
         if same is not None:
             same.discard(waiter)

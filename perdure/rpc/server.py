@@ -29,6 +29,7 @@ from perdure.base.depth import parser
 from perdure.base.errors import UNAUTHORIZED, PerdureError
 from perdure.base.limits import MIB
 from perdure.base.spans import HEADER
+from perdure.base.tasks import Endings
 from perdure.rpc.call import CallMeta, Method, RawMethod
 from perdure.rpc.hanging_up import hang_up
 from perdure.rpc.lines import PATH, Switchboard
@@ -208,7 +209,7 @@ class _Running:
 
     def __init__(self) -> None:
         self._tasks: dict[asyncio.Task[Any], None] = {}  # in the order of their coming, which a set has not
-        self._ended: set[asyncio.Task[Any]] = set()
+        self._endings = Endings()
         self._over: asyncio.Event | None = None
 
     def counted(
@@ -223,13 +224,14 @@ class _Running:
             try:
                 return await serve(request, context)
             except asyncio.CancelledError:
-                # Ended by us and by nobody else: the caller is still there.
-                if task not in self._ended or task.uncancel():
+                if not self._endings.is_alone(task):
                     raise
+                # The caller is still there.
                 await context.abort(grpc.StatusCode.UNAVAILABLE, _STOPPING)
                 raise AssertionError("abort raises") from None
             finally:
                 del self._tasks[task]
+                self._endings.forget(task)
                 if self._over is not None and not self._tasks:
                     self._over.set()
 
@@ -243,9 +245,8 @@ class _Running:
 
     def end(self) -> None:
         """Those that still run are cancelled; their callers hear why."""
-        self._ended.update(self._tasks)
         for task in self._tasks:
-            task.cancel()
+            self._endings.end(task)
 
 
 class _Routes(grpc.GenericRpcHandler):

@@ -2,7 +2,9 @@
 
 import asyncio
 
-from perdure.base.tasks import Background
+import pytest
+
+from perdure.base.tasks import Background, Endings
 
 
 async def _fails() -> None:
@@ -35,3 +37,28 @@ async def test_close_cancels_and_waits() -> None:
     await background.close()
     assert ended == ["cleaned up"]
     assert len(background) == 0
+
+
+@pytest.mark.parametrize("others", [0, 1])
+async def test_a_task_knows_whether_it_was_ended_and_not_cancelled_too(others: int) -> None:
+    endings = Endings()
+    begun = asyncio.Event()
+
+    async def work() -> bool:
+        task = asyncio.current_task()
+        assert task is not None
+        try:
+            begun.set()
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            return endings.is_alone(task)
+        return False
+
+    task = asyncio.get_running_loop().create_task(work())
+    await begun.wait()
+    endings.end(task)
+    for _ in range(others):
+        task.cancel()
+    assert await task is not bool(others)
+    endings.forget(task)
+    assert not endings.is_alone(task)

@@ -58,9 +58,8 @@ class Remembering(MemoryCheckpoints):
     async def read_timers(self, home: Home, after: Timer | None, limit: int) -> list[Timer]:
         if home.shard not in self._remembered:
             self._remembered[home.shard] = await super().read_timers(home, None, 1_000)
-        return [row for row in self._remembered[home.shard] if after is None or timer_order(row) > timer_order(after)][
-            :limit
-        ]
+        rows = self._remembered[home.shard]
+        return [row for row in rows if after is None or timer_order(row) > timer_order(after)][:limit]
 
 
 def test_who_takes_a_shard_back_reads_what_others_have_written_since() -> None:
