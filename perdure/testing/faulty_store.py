@@ -4,8 +4,9 @@ Invariant: it adds no outcome that the store's contract doesn't allow. Several h
 inside, each through a `FaultyStore` of its own, so that one's late write lands among the others' operations.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from copy import copy
+from functools import partial
 from typing import TypeVar
 
 from perdure.base.slots import ChainKey
@@ -37,18 +38,49 @@ from perdure.visibility.rows import VisibilityPage, VisibilityQuery, VisibilityR
 from perdure.workflow.tasks import Offer, QueueKey, Timer
 
 T = TypeVar("T")
+_Row = TypeVar("_Row", Offer, Timer)
+
+
+class Writers:
+    """Who wrote each index row last, by its stamp, and when."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self._rows: dict[tuple[str, Offer | Timer], tuple[int, str, int]] = {}
+
+    def wrote(self, host: str, checkpoint: Checkpoint) -> None:
+        """A host's rows are there."""
+        self.now += 1
+        stamp, shard = checkpoint.stamp_us, checkpoint.home.shard
+        added: list[Offer | Timer] = [*checkpoint.added_offers, *checkpoint.added_timers]
+        removed: list[Offer | Timer] = [*checkpoint.removed_offers, *checkpoint.removed_timers]
+        for row in added:
+            before = self._rows.get((shard, row))
+            if before is None or before[0] <= stamp:
+                self._rows[shard, row] = stamp, host, self.now
+        for row in removed:
+            before = self._rows.get((shard, row))
+            if before is not None and before[0] <= stamp:
+                del self._rows[shard, row]
+
+    def is_news(self, home: Home, row: Offer | Timer, host: str, since: int) -> bool:
+        """Whether another host has written it since then."""
+        _, writer, at = self._rows.get((home.shard, row), (0, host, 0))
+        return writer != host and at > since
 
 
 class FaultyStore:
-    """`inner` as `host` sees it. Closing it leaves the store inside open: it is shared."""
+    """`inner` as `host` sees it. `writers`: of all its hosts, where one may have a shard again. Closing it leaves the
+    store inside open: it is shared.
+    """
 
-    def __init__(self, inner: Store, faults: Faults, host: str = "") -> None:
+    def __init__(self, inner: Store, faults: Faults, host: str = "", writers: Writers | None = None) -> None:
         self.faults = faults
         self.is_shared = inner.is_shared
         self.log = FaultyLog(inner.log, faults, host)
         self.shards = FaultyShards(inner.shards, faults, host)
         self.leases = FaultyLeases(inner.leases, faults, host)
-        self.checkpoints = FaultyCheckpoints(inner.checkpoints, faults, host)
+        self.checkpoints = FaultyCheckpoints(inner.checkpoints, faults, host, writers or Writers())
         self.visibility = FaultyVisibility(inner.visibility, faults, host)
         self.documents = FaultyDocuments(inner.documents, faults, host)
 
@@ -197,12 +229,16 @@ class FaultyLeases:
 
 
 class FaultyCheckpoints:
-    """`Checkpoints`."""
+    """`Checkpoints`, as of an adapter that remembers index rows: what others have written since a host adopted a home
+    it doesn't see. Where they are kept by slot nobody remembers them.
+    """
 
-    def __init__(self, inner: Checkpoints, faults: Faults, host: str) -> None:
+    def __init__(self, inner: Checkpoints, faults: Faults, host: str, writers: Writers) -> None:
         self._inner = inner
         self._faults = faults
-        self._host = host
+        self.host = host
+        self._writers = writers
+        self._adopted: dict[str, int] = {}
 
     @property
     def index_by_slot(self) -> bool:
@@ -210,20 +246,39 @@ class FaultyCheckpoints:
 
     def adopt(self, home: Home) -> None:
         self._inner.adopt(home)
+        self._adopted[home.shard] = self._writers.now
 
     async def drop_index(self, home: Home, stamp_us: int) -> None:
         await self._faults.perform(
-            "drop_index", lambda: self._inner.drop_index(home, stamp_us), host=self._host, write=True
+            "drop_index", lambda: self._inner.drop_index(home, stamp_us), host=self.host, write=True
         )
 
     async def write(self, checkpoint: Checkpoint) -> None:
         await self._faults.perform(
             "write",
-            lambda: self._inner.write(checkpoint),
-            host=self._host,
+            lambda: self._written(checkpoint),
+            host=self.host,
             write=True,
-            part=lambda: self._inner.write(self._part(checkpoint)),
+            part=lambda: self._written(self._part(checkpoint)),
         )
+
+    async def _written(self, checkpoint: Checkpoint) -> None:
+        await self._inner.write(checkpoint)
+        if not self._inner.index_by_slot:
+            self._writers.wrote(self.host, checkpoint)
+
+    async def _known(
+        self, home: Home, read: Callable[[_Row | None, int], Awaitable[list[_Row]]], after: _Row | None, limit: int
+    ) -> list[_Row]:
+        """The rows that an adapter finds which remembers."""
+        since = self._adopted.get(home.shard, 0)
+        found: list[_Row] = []
+        while True:
+            page = await read(after, limit)
+            found += [row for row in page if not self._writers.is_news(home, row, self.host, since)]
+            if len(page) < limit or len(found) >= limit:
+                return found[:limit]
+            after = page[-1]
 
     def _part(self, checkpoint: Checkpoint) -> Checkpoint:
         """What a crash leaves: some of the other rows and no snapshot, or all of them and some snapshots."""
@@ -247,33 +302,37 @@ class FaultyCheckpoints:
 
     async def read_snapshot(self, key: ChainKey, run_id: str) -> Snapshot | None:
         return await self._faults.perform(
-            "read_snapshot", lambda: self._inner.read_snapshot(key, run_id), host=self._host
+            "read_snapshot", lambda: self._inner.read_snapshot(key, run_id), host=self.host
         )
 
     async def read_pointer(self, key: ChainKey) -> Pointer | None:
-        return await self._faults.perform("read_pointer", lambda: self._inner.read_pointer(key), host=self._host)
+        return await self._faults.perform("read_pointer", lambda: self._inner.read_pointer(key), host=self.host)
 
     async def read_nodes(self, branch: str, first: int, end: int, limit_bytes: int) -> list[Node]:
         return await self._faults.perform(
-            "read_nodes", lambda: self._inner.read_nodes(branch, first, end, limit_bytes), host=self._host
+            "read_nodes", lambda: self._inner.read_nodes(branch, first, end, limit_bytes), host=self.host
         )
 
     async def read_nodes_back(self, branch: str, first: int, end: int, limit_bytes: int) -> list[Node]:
         return await self._faults.perform(
-            "read_nodes_back", lambda: self._inner.read_nodes_back(branch, first, end, limit_bytes), host=self._host
+            "read_nodes_back", lambda: self._inner.read_nodes_back(branch, first, end, limit_bytes), host=self.host
         )
 
     async def read_offers(self, home: Home, queue: QueueKey, after: Offer | None, limit: int) -> list[Offer]:
         return await self._faults.perform(
-            "read_offers", lambda: self._inner.read_offers(home, queue, after, limit), host=self._host
+            "read_offers",
+            lambda: self._known(home, partial(self._inner.read_offers, home, queue), after, limit),
+            host=self.host,
         )
 
     async def count_offers(self, home: Home) -> list[QueueCount]:
-        return await self._faults.perform("count_offers", lambda: self._inner.count_offers(home), host=self._host)
+        return await self._faults.perform("count_offers", lambda: self._inner.count_offers(home), host=self.host)
 
     async def read_timers(self, home: Home, after: Timer | None, limit: int) -> list[Timer]:
         return await self._faults.perform(
-            "read_timers", lambda: self._inner.read_timers(home, after, limit), host=self._host
+            "read_timers",
+            lambda: self._known(home, partial(self._inner.read_timers, home), after, limit),
+            host=self.host,
         )
 
 

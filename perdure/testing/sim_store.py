@@ -15,7 +15,7 @@ from perdure.base.errors import StoreUnavailable
 from perdure.store.contract import Group, LogStore, OutcomeUnknown, SegmentHeader, SegmentId, Written
 from perdure.store.memory import MemoryStore
 from perdure.testing.entropy import SeededEntropy
-from perdure.testing.faulty_store import FaultyStore
+from perdure.testing.faulty_store import FaultyStore, Writers
 from perdure.testing.store_faults import HEALTHY, FaultPlan, Faults
 
 T = TypeVar("T")
@@ -122,10 +122,11 @@ class SimStore:
         self.visibility = inner.visibility
         self.documents = inner.documents
         self.faults = faults
+        self._writers = Writers()
 
     def seen_by(self, host: str) -> FaultyStore:
         """The store as `host` reaches it."""
-        return FaultyStore(self, self.faults, host)
+        return FaultyStore(self, self.faults, host, self._writers)
 
     async def close(self) -> None:
         """Nothing to release."""

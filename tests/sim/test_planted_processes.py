@@ -12,6 +12,8 @@ from perdure.shards.inheriting import Inheriting
 from perdure.shards.leaving import Leaving
 from perdure.shards.moving import Moving
 from perdure.shards.places import Place
+from perdure.store.contract import Home
+from perdure.testing.faulty_store import FaultyCheckpoints
 from perdure.testing.scenario import HostTrouble, draw_scenario
 from tests.sim.planting import SEEDS, Patch, Plant, Plants, must_be_found
 
@@ -75,6 +77,19 @@ def who_draws_an_epoch_overlooks_a_reshaping(patch: Patch) -> None:
         return
 
     patch.setattr(claim, "_forbid", forbid)
+
+
+@breaks(5, 12, 18, 26)
+def who_takes_a_shard_back_trusts_what_it_remembers(patch: Patch) -> None:
+    known: set[tuple[str, str]] = set()
+    adopt = FaultyCheckpoints.adopt
+
+    def adopt_once(view: FaultyCheckpoints, home: Home) -> None:
+        if (view.host, home.shard) not in known:
+            known.add((view.host, home.shard))
+            adopt(view, home)
+
+    patch.setattr(FaultyCheckpoints, "adopt", adopt_once)
 
 
 @pytest.mark.parametrize(("rules", "plant"), PLANTS.all, ids=PLANTS.names)
