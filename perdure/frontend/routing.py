@@ -6,9 +6,11 @@ until the caller's time is over. Refuses to wait beyond that, and beyond `FOLLOW
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
+
+import structlog
 
 from perdure.base.clock import SECOND_NS
 from perdure.base.entropy import Entropy
@@ -26,6 +28,9 @@ _FIRST_PAUSE_S = 0.02
 # have been done is tried a few times only, which have to outlast more than a move.
 _CERTAIN_TIMES, _CERTAIN_S_MAX = 1.5, 0.5
 _DOUBTFUL_TIMES, _DOUBTFUL_S_MAX = 2.0, 1.0
+# The record of a repetition after which even a refusal may be of something that was done.
+MAYBE_DONE = "a call that may have been done is repeated"
+log = structlog.get_logger(__name__)
 _Answer = TypeVar("_Answer")
 _Role = TypeVar("_Role")
 
@@ -53,7 +58,12 @@ class Routing:
         certain = (ShardElsewhere, HostUnreachable)
         find = partial(self._directory.history, slot)
         return await self._repeat(
-            find, lambda role: act(role, timed.call()), call.timeout_ns, certain, repeatable=repeatable
+            find,
+            lambda role: act(role, timed.call()),
+            call.timeout_ns,
+            certain,
+            repeatable=repeatable,
+            about={"wf_id": key.workflow_id},
         )
 
     async def on_matching(
@@ -67,7 +77,8 @@ class Routing:
         """`act` on the owner of the partition, as `on_history`; within `timeout_ns`, 0 = the caller has no deadline."""
         certain = (PartitionElsewhere, HostUnreachable)
         find = partial(self._directory.matching, partition)
-        return await self._repeat(find, act, timeout_ns, certain, repeatable=repeatable)
+        about = {"task_queue": partition.name}
+        return await self._repeat(find, act, timeout_ns, certain, repeatable=repeatable, about=about)
 
     async def _repeat(
         self,
@@ -77,8 +88,9 @@ class Routing:
         certain: tuple[type[Unavailable], ...],
         *,
         repeatable: bool,
+        about: Mapping[str, str],
     ) -> _Answer:
-        """`certain`: errors that say that nothing was done."""
+        """`certain`: errors that say that nothing was done. `about`: what log records name."""
         begun = asyncio.get_running_loop().time()
         longest_s = timeout_ns / SECOND_NS if timeout_ns else FOLLOW_S
         unfound = doubtful = 1
@@ -94,6 +106,7 @@ class Routing:
                         raise
                     full = min(_FIRST_PAUSE_S * _DOUBTFUL_TIMES ** (doubtful - 1), _DOUBTFUL_S_MAX)
                     doubtful += 1
+                    log.debug(MAYBE_DONE, **about, error=error.message)
                 else:
                     full = min(_FIRST_PAUSE_S * _CERTAIN_TIMES ** min(unfound - 1, 20), _CERTAIN_S_MAX)
                     unfound += 1

@@ -28,6 +28,7 @@ from tests.chaos.judging import (
     defects_told,
     enough,
     faults_table,
+    maybe_done,
     minutes_table,
     slowest,
     stuck,
@@ -163,6 +164,7 @@ class Run:
         await cast.starts.aclose()
         evidence = await cast.parties.evidence()
         evidence.skew_ns = _SKEW_NS
+        evidence.replies_lost = [each for one in self.site.of("frontend") for each in maybe_done(one.errors)]
         say("restarting everything")
         try:
             await nemesis.restart_everything()
@@ -225,6 +227,7 @@ class Run:
             "sealed segments (27)": len(cast.ledger.sealed),
             "still runs compared (5)": _STILLS * (len(nemesis.healed) + 1),
             "open runs looked at for what is overdue (26)": cast.liveness.looked,
+            "calls repeated that may have been done": len(evidence.replies_lost),
             "callbacks owed (36)": len(reached.outside.owed),
             "callbacks that came (36)": len(reached.receiver.told),
         }

@@ -7,9 +7,11 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import orjson
 
+from perdure.frontend.routing import MAYBE_DONE
 from perdure.testing.oplog import Op
 from tests.chaos.nemesis import LIVELY_S, Healed
 from tests.chaos.plan import Kind
@@ -94,6 +96,18 @@ def defects_told(name: str, errors: str) -> list[str]:
     if _TRACE.search(errors):
         found["a trace"] += len(_TRACE.findall(errors))
     return [f"{name} logs {message!r} {count} times" for message, count in found.items() if count]
+
+
+def maybe_done(errors: str) -> Iterator[tuple[str, int]]:
+    """(workflow id, when in ns) of each call that a frontend repeated although it may have been done: what its caller
+    heard may be about the repetition. `errors`: what frontends logged.
+    """
+    for line in errors.splitlines():
+        if MAYBE_DONE in line:
+            record = orjson.loads(line)
+            if "wf_id" in record:
+                moment = datetime.fromisoformat(record["ts"])
+                yield record["wf_id"], int(moment.timestamp() * 1_000_000) * 1_000
 
 
 def slowest(healed: Sequence[Healed]) -> str:

@@ -63,13 +63,14 @@ class Site:
 
 def settings(nodes: Sequence[str], shards: int, outside: str, *, forgets: bool) -> dict[str, object]:
     """The configuration of a process, besides where it listens. `forgets`: it keeps hardly any execution in memory, so
-    that it reads them from the store again and again.
+    that it reads them from the store again and again. Frontends log at debug what judges have to know.
     """
     store = {"contact_points": list(nodes), "keyspace": _KEYSPACE, "replication": 3}
     names = (SDK_NAMESPACE, *PARTY_NAMESPACES, PROBE_NAMESPACE)
     return {
         "store": {"cassandra": store},
         "history": {"shards": shards},
+        "log": {"level": "debug", "format": "json"},
         "namespaces": [{"name": name} for name in names],
         "dynamic": {
             "values": {

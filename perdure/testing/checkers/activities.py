@@ -159,4 +159,5 @@ def heartbeats_survive(evidence: Evidence) -> Iterator[Violation]:
                 allowed.add(beat.args["details"])
         if op.reply["heartbeat"] not in allowed:
             what = f"attempt {op.reply['attempt']} of {op.reply['scheduled']} got {op.reply['heartbeat']!r}"
-            yield Violation(24, op.reply["run_id"], f"{what}, the last heartbeat was {sorted(allowed)}")
+            told = [beat.error or "done" for beat in before if beat.args["details"] == op.reply["heartbeat"]]
+            yield Violation(24, op.reply["run_id"], f"{what} (told {told}), the last heartbeat was {sorted(allowed)}")

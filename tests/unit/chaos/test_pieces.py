@@ -8,8 +8,19 @@ import pytest
 from temporalio.api.errordetails.v1 import message_pb2 as details
 
 from perdure.base.errors import Bug, NotFound, OperationAborted, OperationsFailed, Unavailable, WorkflowAlreadyStarted
+from perdure.frontend.routing import MAYBE_DONE
 from perdure.testing.oplog import outcome_of
-from tests.chaos.judging import Minute, Outcome, defects_told, enough, faults_table, minutes_table, stuck, unfired
+from tests.chaos.judging import (
+    Minute,
+    Outcome,
+    defects_told,
+    enough,
+    faults_table,
+    maybe_done,
+    minutes_table,
+    stuck,
+    unfired,
+)
 from tests.chaos.nemesis import Healed
 from tests.chaos.plan import CUTS, Kind, drawn
 from tests.chaos.pulse import Phase, quantile
@@ -85,6 +96,13 @@ def test_what_a_process_says_is_a_defect() -> None:
         "history-1 logs 'a trace' 1 times",
     ]
     assert not defects_told("history-1", told[0])
+
+
+def test_calls_that_were_repeated_although_they_may_have_been_done_are_in_the_logs_of_frontends() -> None:
+    about = {"msg": MAYBE_DONE, "level": "debug", "ts": "2026-01-02T03:04:05.678901Z"}
+    lines = [about | {"wf_id": "one"}, about | {"task_queue": "q"}, about | {"msg": "serving", "wf_id": "two"}]
+    logged = "\n".join(orjson.dumps(line).decode() for line in lines)
+    assert list(maybe_done(f"not JSON\n{logged}\n")) == [("one", 1_767_323_045_678_901_000)]
 
 
 def test_the_table_counts_findings_that_are_alike() -> None:

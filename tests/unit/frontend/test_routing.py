@@ -3,11 +3,12 @@
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from perdure.base.errors import HostUnreachable, NotFound, PartitionElsewhere, ShardElsewhere, ShardLost, Unavailable
 from perdure.base.slots import ChainKey
 from perdure.cluster.roles import Call
-from perdure.frontend.routing import ATTEMPTS_MAX, FOLLOW_S, Routing
+from perdure.frontend.routing import ATTEMPTS_MAX, FOLLOW_S, MAYBE_DONE, Routing
 from perdure.testing.loop import run_virtual, running_loop
 from perdure.workflow.tasks import QueueKey, QueueKind
 from tests.unit.frontend.fakes import FakeDirectory, FakeEntropy
@@ -45,6 +46,18 @@ def test_a_lost_shard_is_met_by_repeating_what_is_idempotent() -> None:
     with pytest.raises(ShardLost):
         run_virtual(transact(directory, repeatable=True))
     assert len(directory.role.asked) == ATTEMPTS_MAX
+
+
+def test_a_repetition_of_what_may_have_been_done_is_logged_for_its_refusal_says_little() -> None:
+    errors = [ShardLost("lost"), ShardElsewhere("moving"), NotFound("the attempt is over")]
+
+    async def heartbeat(_role: object, _call: Call) -> bytes:
+        raise errors.pop(0)
+
+    routing = Routing(FakeDirectory(), FakeEntropy(0.5))  # type: ignore[arg-type]  # a fake has what the test needs
+    with capture_logs() as logged, pytest.raises(NotFound):
+        run_virtual(routing.on_history(KEY, heartbeat, Call(), repeatable=True))
+    assert [(record["event"], record["wf_id"], record["error"]) for record in logged] == [(MAYBE_DONE, "wf", "lost")]
 
 
 def test_the_callers_deadline_ends_the_attempts() -> None:

@@ -350,6 +350,12 @@ def heartbeat_is_forgotten(evidence: Evidence) -> None:
     op_of(evidence, 23).reply["heartbeat"] = ""
 
 
+@breaks(24)
+def refused_heartbeat_is_delivered(evidence: Evidence) -> None:
+    op = op_of(evidence, 21)
+    op.outcome, op.error = Outcome.FAIL, "NotFound: the attempt is over"
+
+
 @breaks(25)
 def timer_fires_early(evidence: Evidence) -> Evidence:
     return change(evidence, 16, event_time=event(1, 6.9, "WORKFLOW_TASK_STARTED").event_time)
@@ -467,10 +473,13 @@ def test_a_mutation_breaks_its_rule_only(rule: int, mutate: Callable[[Evidence],
     assert {violation.rule for violation in found} == {rule}, found
 
 
-def test_what_was_told_of_a_lost_reply_is_excused() -> None:
+@pytest.mark.parametrize(
+    ("mutate", "lost_s"), [(refused_completion_left_its_event, 1.5), (refused_heartbeat_is_delivered, 3.25)]
+)
+def test_what_was_told_of_a_lost_reply_is_excused(mutate: Callable[[Evidence], None], lost_s: float) -> None:
     evidence = story()
-    refused_completion_left_its_event(evidence)
-    evidence.replies_lost.append(("wf", at(1.5)))
+    mutate(evidence)
+    evidence.replies_lost.append(("wf", at(lost_s)))
     assert check(evidence) == []
 
 
