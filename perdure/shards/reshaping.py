@@ -137,6 +137,9 @@ async def _commit(world: World, parents: Sequence[OwnedShard], ranges: Sequence[
     retired = [parent.shard_id for parent in parents]
     for _ in range(_TRIES):
         standing = await _map(world)
+        if not {shard for _, shard in standing.shards}.issuperset(retired):
+            # An attempt had been done, and what it made is no more: others went on while this process stood still.
+            raise ShardLost("The shards were split or merged, and others have taken their place since.")
         version = standing.version
         rows = [_child(world, parents, slots, version) for slots in ranges]
         await _all(parent.claim.announce(version, parent.log.ceiling_us) for parent in parents)

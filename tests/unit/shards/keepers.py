@@ -27,7 +27,8 @@ class Steps(Faults):
     """Faults by number: what befalls the `at`-th operation (from 1) after `arm`.
 
     `deed`: "die" (nothing gets through any more, before or "after" it), "lost" and "done" (the outcome is not known; it
-    was not, or was done), "refused", "stop" (it waits for `go`).
+    was not, or was done), "refused", "stop" (it waits for `go`), "stop after" (it was done, and waits for `go`,
+    when its outcome isn't known).
     """
 
     def __init__(self) -> None:
@@ -65,6 +66,11 @@ class Steps(Faults):
             self.stopped.set()
             await self.go.wait()
             return await do()
+        if self.deed == "stop after":
+            await do()
+            self.stopped.set()
+            await self.go.wait()
+            raise OutcomeUnknown("Done.")
         self.is_dead = self.deed.startswith("die")
         if self.deed != "die":
             await do()

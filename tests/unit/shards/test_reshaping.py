@@ -237,12 +237,13 @@ def test_whatever_befalls_a_step_each_slot_has_one_shard_with_all_its_work(kind:
     assert ends == {2, 4 if kind == "split" else 1} or deed in ("lost", "done")
 
 
+@pytest.mark.parametrize("halt", ["stop", "stop after"])
 @pytest.mark.parametrize("deed", ["take", "reshape"])
-def test_who_stood_still_anywhere_changes_nothing_after_another_took_the_shards(deed: str) -> None:
+def test_who_stood_still_anywhere_changes_nothing_after_another_took_the_shards(deed: str, halt: str) -> None:
     async def work(at: int) -> None:
         store = shared()
         keeper = await _begun(store)
-        keeper.faults.arm(at, "stop")
+        keeper.faults.arm(at, halt)
         splitting = running_loop().create_task(keeper.split(next(iter(keeper.owned.values())), 3))
         await asyncio.wait([splitting, running_loop().create_task(keeper.faults.stopped.wait())],
                            return_when=asyncio.FIRST_COMPLETED)  # fmt: skip
