@@ -73,8 +73,8 @@ class HistoryExecutions:
     async def recover(self, shard: Shard, records: Sequence[tuple[int, bytes]]) -> dict[ChainKey, list[Task]]:
         """Replay the tail into a new cache."""
         chains = ShardChains(shard, self._store.checkpoints, self._cache_bytes_max, self._lookups)
+        self._chains[shard.shard_id] = chains  # before the replay: `unload` may come meanwhile
         tasks = await Recovery(chains, self._store.checkpoints).replay(records)
-        self._chains[shard.shard_id] = chains
         if self.watcher is not None:
             for entry in chains.entries.values():
                 self.watcher(entry.chain)

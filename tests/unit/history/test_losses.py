@@ -16,7 +16,7 @@ from perdure.history.chains import Entry
 from perdure.server.cluster import Options
 from perdure.shards.options import ShardOptions
 from perdure.shards.shard import OwnedShard
-from perdure.store.contract import Home, Node
+from perdure.store.contract import Home, Node, Pointer
 from perdure.store.memory import MemoryStore
 from perdure.store.memory.checkpoints import MemoryCheckpoints
 from perdure.testing.loop import run_virtual, running_loop
@@ -153,12 +153,19 @@ def _raising_method(*_: object) -> None:
 
 
 class SlowNodes(MemoryCheckpoints):
-    """Reads of history wait while the gate is shut."""
+    """Reads of history wait while the gate is shut, those of pointers while theirs is."""
 
     def __init__(self) -> None:
         super().__init__(running_loop().clock)
         self.gate = asyncio.Event()
         self.gate.set()
+        self.pointers = asyncio.Event()
+        self.pointers.set()
+
+    async def read_pointer(self, key: ChainKey) -> Pointer | None:
+        pointer = await super().read_pointer(key)
+        await self.pointers.wait()
+        return pointer
 
     async def read_nodes(self, branch: str, first: int, end: int, limit_bytes: int) -> list[Node]:
         nodes = await super().read_nodes(branch, first, end, limit_bytes)
@@ -235,3 +242,22 @@ def test_a_deleted_run_leaves_nothing_and_its_id_is_free_whenever_the_shard_is_l
     for wait_s in (0, 0.05, 0.11, 1):
         # Whoever waits for news of an open run hears of its end.
         assert run_virtual(play(wait_s)) == ("answered", ["1 started", "2 workflow_task_scheduled"], 1)
+
+
+def test_nothing_is_kept_of_a_shard_that_is_lost_while_it_is_recovered() -> None:
+    async def play() -> int:
+        store = SlowStore()
+        house = await House(running_loop(), store, Options(shards=ShardOptions(shards=1, checkpoint_age_s=60))).open()
+        await house.start("w")
+        shard, shards = _shard(house), house.roles.shards
+        store.slow.pointers.clear()
+        shard.fail("lost")
+        await passes(1)
+        shards.assign(frozenset(), 1)
+        await shards.let_go("", shard.shard_id, shard.epoch + 2, 1)
+        store.slow.pointers.set()
+        await passes(1)
+        assert shards.owned() == []
+        return house.roles.executions.cached_bytes
+
+    assert run_virtual(play()) == 0
