@@ -198,6 +198,9 @@ class MatchingService:
 
     async def configure(self, partition: QueueKey, update: UpdateTaskQueueConfigRequest) -> bytes:
         await self._admit(partition)
+        if self._ownership is not None and not self._ownership.is_own(partition):
+            # The owner, whom others may reach, reads what is set only once: a change has to come to it.
+            raise self._ownership.elsewhere(partition)
         config, version = await self.configs.change(partition, update, self._clock)
         found = self._partitions.get(partition)
         if found is not None:

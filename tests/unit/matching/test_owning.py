@@ -7,13 +7,16 @@ import pytest
 from perdure.base.errors import PartitionElsewhere
 from perdure.base.slots import ChainKey
 from perdure.cluster.members import Role, View
+from perdure.cluster.queue_configs import KIND
 from perdure.cluster.ring import Rings, partition_key
 from perdure.cluster.roles import Call, Offered, QueryTask
+from perdure.store.memory import MemoryStore
 from perdure.testing.loop import running_loop
 from perdure.workflow.tasks import QueueKey, QueueKind
 from perdure.workflow.tokens import QueryToken
 from tests.unit.cluster.views import FakeMembership, view
 from tests.unit.matching.fakes import WORK, World, figures, offer, pass_time, poll, task_of, virtual
+from tests.unit.matching.test_limits import limit
 
 ALONE = view(1, "a")
 BOTH = view(2, "a", "b")
@@ -130,6 +133,22 @@ async def test_when_everybody_has_the_view_a_caller_that_cannot_reach_the_owner_
         await waits
     assert 4 < asyncio.get_running_loop().time() - begun <= 5
     assert world.matching.partitions == 0
+
+
+@virtual
+async def test_what_operators_set_is_taken_by_the_owner_alone_which_would_not_hear_of_it_else() -> None:
+    world, membership = following(BOTH)
+    store = MemoryStore(running_loop().clock)
+    world.matching.configs.open(store.documents)
+    await pass_time(4)
+    assert not (await world.waiting_poll(poll(MOVES))).done()
+    with pytest.raises(PartitionElsewhere) as caught:
+        await world.matching.configure(MOVES, limit(1.0))
+    assert (caught.value.host, caught.value.view) == ("b", 2)
+    assert await store.documents.list_documents(KIND) == []
+    membership.set(view(3, "a"))
+    await world.matching.configure(MOVES, limit(1.0))
+    assert len(await store.documents.list_documents(KIND)) == 1
 
 
 @virtual
