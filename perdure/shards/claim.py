@@ -75,7 +75,7 @@ class Claim:
         while any(getattr(self.row, name) != value for name, value in fields.items()):
             wanted = msgspec.structs.replace(self.row, **fields, version=self.row.version + 1)
             if await _replace(self._world, wanted):
-                self.row = wanted
+                self._learn(wanted)
                 return
             await self.check()
             attempt += 1
@@ -87,7 +87,12 @@ class Claim:
         row = await settled(self._world, lambda: self._world.store.shards.read_shard(self.row.shard))
         if row is None or row.epoch != self.row.epoch:
             raise ShardLost(f"Another owner claims the shard {self.row.shard}.")
-        self.row = row
+        self._learn(row)
+
+    def _learn(self, row: ShardRow) -> None:
+        """Have the newest row: answers to changes at the same time come in any order."""
+        if row.version > self.row.version:
+            self.row = row
 
 
 async def _forbid(world: World, shard: str, reshaping: int) -> None:

@@ -11,9 +11,10 @@ from perdure.shards.acquire import create_shards, draw, take
 from perdure.shards.claim import Claim
 from perdure.shards.options import ShardOptions
 from perdure.shards.timers import timer_order
-from perdure.store.contract import Group, Home, SegmentId
+from perdure.store.contract import Group, Home, SegmentId, ShardRow
 from perdure.store.memory import MemoryStore
 from perdure.store.memory.checkpoints import MemoryCheckpoints
+from perdure.store.memory.documents import MemoryShards
 from perdure.store.memory.log import MemoryLog
 from perdure.testing.loop import running_loop
 from perdure.testing.store_faults import Fault, FaultPlan, Faults
@@ -229,6 +230,39 @@ def test_only_the_newest_claim_moves_the_begin_of_the_log() -> None:
         stored = await store.shards.read_shard(row.shard)
         assert stored is not None
         assert stored.first == SegmentId(row.shard, 2, 0)
+
+    virtual(work())
+
+
+class _LateShards(MemoryShards):
+    """The first change is told late."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gates: list[asyncio.Event] = []
+
+    async def replace_shard(self, row: ShardRow) -> bool:
+        is_done = await super().replace_shard(row)
+        if self.gates:
+            await self.gates.pop().wait()
+        return is_done
+
+
+def test_a_claim_that_hears_late_of_a_change_does_not_forget_the_next_one() -> None:
+    async def work() -> None:
+        store, late, gate = memory(), _LateShards(), asyncio.Event()
+        store.shards = late
+        host = Host(store)
+        (row,) = await create_shards(host.world)
+        claim = await Claim.draw(host.world, row.shard)
+        late.gates.append(gate)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(claim.begin_at(SegmentId(row.shard, 1, 0)))
+            await passes(0.001)
+            await claim.answer_as("host")
+            gate.set()
+        assert (claim.row.first, claim.row.owner) == (SegmentId(row.shard, 1, 0), "host")
+        assert claim.row == await store.shards.read_shard(row.shard)
 
     virtual(work())
 
