@@ -187,7 +187,7 @@ class MatchingService:
     async def answer_query(self, token: QueryToken, answer: RespondQueryTaskCompletedRequest) -> None:
         question = self._questions.get(token)
         if question is None or question.answer.done():
-            await self._admit(QueueKey(token.namespace_id, token.task_queue, QueueKind.WORKFLOW))
+            await self._admit(_queue_of(token))
             raise NotFound("query task not found, or already expired")
         question.answer.set_result(answer)
 
@@ -224,8 +224,9 @@ class MatchingService:
                 if waiter.poll.partition.name == sticky_queue:
                     sticky.add(waiter.poll.partition)
         for key in sticky:
-            partition = self._partitions.pop(key, None)
-            if partition is not None:
+            partition = self._partitions.get(key)
+            if partition is not None and partition.is_sticky:  # callers may give any name
+                del self._partitions[key]
                 partition.unload()
         if is_news:
             await self._end_polls_of_branches(namespace_id, worker_instance_key)
@@ -290,7 +291,7 @@ class MatchingService:
             found.unload(elsewhere)
             # Those that a worker has: its answer would go to the new owner, which knows nothing of them.
             for token, question in self._questions.items():
-                if (token.namespace_id, token.task_queue) == (partition.namespace_id, partition.name):
+                if _queue_of(token) == partition:
                     question.fail(elsewhere())
 
     def _disown(self, view: View) -> None:
@@ -349,3 +350,8 @@ class MatchingService:
             same.discard(waiter)
             if not same:
                 del self._instances[instance]
+
+
+def _queue_of(token: QueryToken) -> QueueKey:
+    """Where a query waits."""
+    return QueueKey(token.namespace_id, token.task_queue, QueueKind.WORKFLOW)
