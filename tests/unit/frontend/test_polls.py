@@ -16,6 +16,8 @@ from temporalio.api.workflowservice.v1 import (
     GetWorkflowExecutionHistoryRequest,
     PollActivityTaskQueueRequest,
     PollNexusTaskQueueRequest,
+    PollWorkflowExecutionTimeSkippingRequest,
+    PollWorkflowExecutionTimeSkippingResponse,
     PollWorkflowExecutionUpdateRequest,
     PollWorkflowExecutionUpdateResponse,
     PollWorkflowTaskQueueRequest,
@@ -29,7 +31,7 @@ from perdure.cluster.roles import Call, HistoryPage
 from perdure.frontend.polls import Polls, poll_time_ns
 from perdure.rpc.call import CallMeta
 from perdure.workflow.tasks import QueueKey, QueueKind
-from tests.unit.frontend.fakes import HOME, FakeEntropy, FakeMatching, open_desk
+from tests.unit.frontend.fakes import HOME, FakeEntropy, FakeMatching, open_desk, with_limits
 
 SECOND_NS = 1_000_000_000
 STICKY = TaskQueueKind.TASK_QUEUE_KIND_STICKY
@@ -283,10 +285,16 @@ async def test_who_waits_for_something_else_is_asked_once_more_when_draining_beg
             ),
             PollWorkflowExecutionUpdateResponse(),
         ),
+        (
+            PollWorkflowExecutionTimeSkippingRequest(
+                namespace="default", workflow_execution=WorkflowExecution(workflow_id="w"), fast_forward_id="f"
+            ),
+            PollWorkflowExecutionTimeSkippingResponse(),
+        ),
     ],
 )
 async def test_a_frontend_that_drains_waits_for_nothing(request_: Message, reply: object) -> None:
-    desk = await open_desk()
+    desk = await open_desk(with_limits(time_skipping=True))
     desk.history.reply = reply
     await desk.frontend.drain()
     await desk.call(request_)
