@@ -51,6 +51,7 @@ from perdure.workflow.tokens import QueryToken
 
 # After ShutdownWorker: `service/matching/matching_engine.go`, shutdownWorkers.
 SHUTDOWN_NS = 30 * SECOND_NS
+INSTANCES_MAX = 10_000
 _SWEEP_NS = 60 * SECOND_NS
 
 _Instance = tuple[str, str]  # namespace id, worker instance key
@@ -219,6 +220,8 @@ class MatchingService:
         if worker_instance_key:
             self._shut_down.pop(instance, None)
             self._shut_down[instance] = self._clock.monotonic_ns() + SHUTDOWN_NS
+            if len(self._shut_down) > INSTANCES_MAX:
+                del self._shut_down[next(iter(self._shut_down))]
             for waiter in list(self._instances.get(instance, ())):
                 waiter.shut_down()
                 if waiter.poll.partition.name == sticky_queue:

@@ -79,6 +79,15 @@ async def test_a_poll_needs_a_deadline_that_is_not_too_near() -> None:
             "taskQueue length exceeds limit",
         ),
         ({"identity": "x" * 1001}, "Identity length exceeds limit."),
+        ({"worker_instance_key": "x" * 1001}, "WorkerInstanceKey length exceeds limit."),
+        (
+            {"deployment_options": WorkerDeploymentOptions(build_id="x" * 2001)},
+            "DeploymentOptions exceed 2000 bytes.",
+        ),
+        (
+            {"worker_version_capabilities": WorkerVersionCapabilities(deployment_series_name="x" * 2001)},
+            "WorkerVersionCapabilities exceed 2000 bytes.",
+        ),
     ],
 )
 async def test_a_bad_poll_is_refused(fields: dict[str, Any], message: str) -> None:
@@ -362,4 +371,11 @@ async def test_shutting_a_worker_down_reaches_every_owner_of_its_partitions() ->
     )
     ended = [(HOME.id, "w", "sticky")]
     assert [role.ended for role in desk.directory.roles.values()] == [ended, ended]
+    assert desk.matching.ended == []
+
+
+async def test_what_a_worker_that_shuts_down_is_remembered_by_is_short() -> None:
+    desk = await open_desk()
+    with pytest.raises(InvalidArgument, match="WorkerInstanceKey length exceeds limit"):
+        await desk.call(ShutdownWorkerRequest(namespace="default", worker_instance_key="x" * 1001))
     assert desk.matching.ended == []
