@@ -200,10 +200,10 @@ class Partition:
 
     async def serve(self, waiter: Waiter) -> bytes:
         """A poll, from its beginning to its answer; b"" when its time is over or it was ended."""
-        await self._ration.know()
-        self._enter(waiter)
         loop = asyncio.get_running_loop()
         begin = loop.time()
+        await self._ration.know()
+        self._enter(waiter)
         timer: asyncio.TimerHandle | None = None
         cancelled = False
         try:

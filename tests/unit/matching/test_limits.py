@@ -102,6 +102,28 @@ async def test_an_update_that_sets_nothing_reads() -> None:
     assert await world.matching.configure(ACTIVITY, UpdateTaskQueueConfigRequest(identity="other")) == before
 
 
+class Slow:
+    """Documents that come after a while."""
+
+    async def read_document(self, kind: str, key: str) -> Document | None:
+        await pass_time(5)
+        return None
+
+    async def list_documents(self, kind: str) -> list[Document]:
+        return []
+
+    async def replace_document(self, document: Document) -> bool:
+        return False
+
+
+@virtual
+async def test_a_poll_that_waits_for_what_operators_set_ends_no_later_than_others() -> None:
+    world = World()
+    world.matching.configs.open(Slow())
+    assert await world.matching.poll(poll(ACTIVITY, timeout_ns=10 * SECOND), Call()) == b""
+    assert 8 < running_loop().time() <= 10
+
+
 class Contended:
     """Documents that somebody else changes before every write."""
 
