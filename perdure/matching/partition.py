@@ -250,6 +250,7 @@ class Partition:
         lender.settle(demand)
         if demand.limit is not None and self.key.kind == QueueKind.ACTIVITY:
             self._ask_limit(demand.limit if demand.limit < math.inf else None)
+            self.changed()
         loans = []
         if demand.wants > 0:
             self._meter_for("").forwarded.inc()
