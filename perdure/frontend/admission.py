@@ -67,7 +67,7 @@ class Admission:
                 raise InvalidArgument("Namespace is empty.")
             if too_long(name, self._limits.of().id_bytes_max):
                 raise InvalidArgument("Namespace length exceeds limit.")
-            namespace = await self._namespaces.by_name(name)
+            namespace = await self._named(name, own_grade)
             if begins and namespace.state != _REGISTERED:
                 raise NamespaceInvalidState(name, namespace.state)  # type: ignore[arg-type]  # a stored number
             grade = LOWEST if may_wait and waits(rpc, request) else own_grade
@@ -102,19 +102,27 @@ class Admission:
             if not request.task_token:
                 raise InvalidArgument("Task token not set on request.")
             token = decode(request.task_token)
+            if not self._namespaces.knows(self._namespaces.name_of(token.namespace_id)):
+                self._rates.admit("", grade)  # as `_named`
             namespace = await self._namespaces.by_id(token.namespace_id)
             if request.namespace and request.namespace != namespace.name:
-                await self._refuse_other(request.namespace)
+                await self._refuse_other(request.namespace, grade)
             self._rates.admit(namespace.name, grade)
             return await method(request, namespace, token, call_of(meta, namespace.version))
 
         return handle
 
-    async def _refuse_other(self, name: str) -> Namespace:
+    async def _named(self, name: str, grade: int) -> Namespace:
+        """The namespace. One that isn't there costs a read of the store each time, so the host is charged first."""
+        if not self._namespaces.knows(name):
+            self._rates.admit("", grade)
+        return await self._namespaces.by_name(name)
+
+    async def _refuse_other(self, name: str, grade: int) -> Namespace:
         """The request names another namespace than its token. One that doesn't exist is told as such."""
         if too_long(name, self._limits.of().id_bytes_max):
             raise InvalidArgument("Namespace length exceeds limit.")
-        await self._namespaces.by_name(name)
+        await self._named(name, grade)
         raise InvalidArgument("Operation requested with a token from a different namespace.")
 
     def _unscoped(self, method: Callable[..., Awaitable[Message | bytes]], grade: int) -> Handler:

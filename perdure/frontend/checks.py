@@ -83,6 +83,12 @@ def check_identity(identity: str, limits: Limits) -> None:
         raise InvalidArgument("Identity length exceeds limit.")
 
 
+def check_instance_key(key: str, limits: Limits) -> None:
+    """The key of a worker's process, by which matching remembers it."""
+    if too_long(key, limits.id_bytes_max):
+        raise InvalidArgument("WorkerInstanceKey length exceeds limit.")
+
+
 def check_blob(message: Message, limits: Limits) -> None:
     """A payload that goes into history."""
     if message.ByteSize() > limits.blob_bytes_max:

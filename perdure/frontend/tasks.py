@@ -35,7 +35,7 @@ from perdure.base.slots import ChainKey
 from perdure.cluster.namespaces import Namespace
 from perdure.cluster.roles import Call, MatchingRole, Poll, registry_of
 from perdure.cluster.routed import Timed
-from perdure.frontend.checks import check_execution, check_identity, fill_queue, refuse_versioned
+from perdure.frontend.checks import check_execution, check_identity, check_instance_key, fill_queue, refuse_versioned
 from perdure.frontend.failures import failure_within
 from perdure.frontend.methods import Scope, rpc
 from perdure.frontend.polls import poll_time_ns
@@ -70,6 +70,7 @@ class Tasks:
         limits = self._limits.of(namespace.name, request.task_queue.name, "Workflow")
         timeout_ns = poll_time_ns(call, limits, self._services.entropy)
         check_identity(request.identity, limits)
+        check_instance_key(request.worker_instance_key, limits)
         version = polled_version(request)
         fill_queue(request, limits, user_defined=False)
         queue = request.task_queue
@@ -92,6 +93,7 @@ class Tasks:
         timeout_ns = poll_time_ns(call, limits, self._services.entropy)
         fill_queue(request, limits, user_defined=False)
         check_identity(request.identity, limits)
+        check_instance_key(request.worker_instance_key, limits)
         version = polled_version(request)
         poll = Poll(
             QueueKey(namespace.id, request.task_queue.name, QueueKind.ACTIVITY, version),
@@ -111,6 +113,7 @@ class Tasks:
         timeout_ns = poll_time_ns(call, limits, self._services.entropy)
         fill_queue(request, limits, user_defined=False)
         check_identity(request.identity, limits)
+        check_instance_key(request.worker_instance_key, limits)
         poll = Poll(
             QueueKey(namespace.id, request.task_queue.name, QueueKind.NEXUS, polled_version(request)),
             request.identity,
@@ -229,6 +232,7 @@ class Tasks:
         self, request: ShutdownWorkerRequest, namespace: Namespace, call: Call
     ) -> ShutdownWorkerResponse:
         """Every owner of a partition that the worker may be polling ends its polls."""
+        check_instance_key(request.worker_instance_key, self._limits.of(namespace.name))
         kinds = [QueueKind(kind) for kind in _KINDS.intersection(request.task_queue_types)] or list(QueueKind)
         partitions = [QueueKey(namespace.id, request.task_queue, kind) for kind in kinds]
         if request.sticky_task_queue:

@@ -63,7 +63,11 @@ class TimeSkippingCalls:
         if not request.fast_forward_id.strip():
             raise InvalidArgument(_NO_ID)
         key = ChainKey(namespace.id, request.workflow_execution.workflow_id)
-        reply: PollWorkflowExecutionTimeSkippingResponse = await self._services.routing.transact(
-            key, PollForward(request), call, repeatable=True
-        )
-        return reply
+
+        async def ask(call: Call) -> PollWorkflowExecutionTimeSkippingResponse:
+            reply: PollWorkflowExecutionTimeSkippingResponse = await self._services.routing.transact(
+                key, PollForward(request), call, repeatable=True
+            )
+            return reply
+
+        return await self._services.polls.wait_for(call, ask)

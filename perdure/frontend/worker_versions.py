@@ -20,6 +20,8 @@ _VERSIONED = WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED
 _BUILD_ID_BYTES_MAX = 255
 # Two names make one id of a thousand bytes, with what the reference puts around them.
 _NAME_BYTES_MAX = 480
+# Of either message, whatever is in it: matching shows it for as long as it remembers who polled.
+_TOLD_BYTES_MAX = 2_000
 PollRequest = PollWorkflowTaskQueueRequest | PollActivityTaskQueueRequest | PollNexusTaskQueueRequest
 
 
@@ -42,6 +44,10 @@ def polled_version(request: PollRequest) -> str:
         raise InvalidArgument("Build ID exceeds configured limit.workerBuildIdSize, use a shorter build ID.")
     if options.worker_versioning_mode == _VERSIONED:
         _check(options)
+    for name, told in (("DeploymentOptions", options), ("WorkerVersionCapabilities", capabilities)):
+        if told.ByteSize() > _TOLD_BYTES_MAX:
+            raise InvalidArgument(f"{name} exceed {_TOLD_BYTES_MAX} bytes.")
+    if options.worker_versioning_mode == _VERSIONED:
         return f"{options.deployment_name}:{options.build_id}"
     return capabilities.build_id if capabilities.use_versioning else ""
 

@@ -200,10 +200,10 @@ class Partition:
 
     async def serve(self, waiter: Waiter) -> bytes:
         """A poll, from its beginning to its answer; b"" when its time is over or it was ended."""
-        await self._ration.know()
-        self._enter(waiter)
         loop = asyncio.get_running_loop()
         begin = loop.time()
+        await self._ration.know()
+        self._enter(waiter)
         timer: asyncio.TimerHandle | None = None
         cancelled = False
         try:
@@ -250,6 +250,7 @@ class Partition:
         lender.settle(demand)
         if demand.limit is not None and self.key.kind == QueueKind.ACTIVITY:
             self._ask_limit(demand.limit if demand.limit < math.inf else None)
+            self.changed()
         loans = []
         if demand.wants > 0:
             self._meter_for("").forwarded.inc()
@@ -288,7 +289,10 @@ class Partition:
             self.match(from_backlog=True)
 
     def recall(self, question: Question) -> None:
-        """A query has to go to another poll."""
+        """A query has to go to another poll; back to whoever asked, if none will have it here."""
+        if self._closed or (self._borrower is not None and not self.waiting):
+            question.fail(self._refusal())
+            return
         self._matcher.recall(question)
         self.match(from_backlog=True)
 
@@ -334,10 +338,16 @@ class Partition:
         for waiter in pollers:
             waiter.end()
         for question in questions:
-            question.fail(
-                moved() if moved is not None else StickyUnavailable("The worker of this sticky queue shut down.")
-            )
+            question.fail(self._refusal())
         self._ration.close()
+
+    def _refusal(self) -> Unavailable:
+        """Why there is no poll for a query here."""
+        if self._moved is not None:
+            return self._moved()
+        if self._closed:
+            return StickyUnavailable("The worker of this sticky queue shut down.")
+        return Unavailable("No poll waits at this partition.")
 
     def match(self, *, from_backlog: bool) -> None:
         """Hand out what can be handed out, and ask shards for the rest."""
@@ -381,7 +391,7 @@ class Partition:
         if isinstance(work, Held):
             self.over(work, Outcome.BACK)
         elif work is not None and not work.answer.done():
-            self._matcher.recall(work)
+            self.recall(work)
         if not (cancelled or waiter.has_left):
             self._note(waiter)
         if work is not None and not self._closed:

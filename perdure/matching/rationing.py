@@ -134,15 +134,24 @@ class Ration:
         if self._keys is None and not self.limit.is_set:
             return
         matcher, loop = self._matcher, asyncio.get_running_loop()
-        if self._keys is not None and self._keys_timer is None:
+        if self._keys is not None:
             pause_ns = self._keys.wait_ns()
             if pause_ns is not None:
-                self._keys_timer = loop.call_later(max(pause_ns, MS_NS) / SECOND_NS, self._on_keys)
+                self._await_keys(max(pause_ns, MS_NS) / SECOND_NS)
         if self.limit.is_set and self._timer is None and matcher is not None and matcher.is_starving:
             pause_ns = self.limit.wait_ns(self._around.clock.monotonic_ns())
             if pause_ns is not None:
                 self._throttled()
                 self._timer = loop.call_later(max(pause_ns, MS_NS) / SECOND_NS, self._on_limit)
+
+    def _await_keys(self, pause_s: float) -> None:
+        """Look at the keys by then, or before if that was so already: one that was closed later may open sooner."""
+        loop = asyncio.get_running_loop()
+        if self._keys_timer is not None:
+            if self._keys_timer.when() <= loop.time() + pause_s + MS_NS / SECOND_NS:
+                return
+            self._keys_timer.cancel()
+        self._keys_timer = loop.call_later(pause_s, self._on_keys)
 
     def close(self) -> None:
         """Nothing is handed out any more, or all is looked at anew."""

@@ -51,6 +51,7 @@ from perdure.workflow.tokens import QueryToken
 
 # After ShutdownWorker: `service/matching/matching_engine.go`, shutdownWorkers.
 SHUTDOWN_NS = 30 * SECOND_NS
+INSTANCES_MAX = 10_000
 _SWEEP_NS = 60 * SECOND_NS
 
 _Instance = tuple[str, str]  # namespace id, worker instance key
@@ -187,7 +188,7 @@ class MatchingService:
     async def answer_query(self, token: QueryToken, answer: RespondQueryTaskCompletedRequest) -> None:
         question = self._questions.get(token)
         if question is None or question.answer.done():
-            await self._admit(QueueKey(token.namespace_id, token.task_queue, QueueKind.WORKFLOW))
+            await self._admit(_queue_of(token))
             raise NotFound("query task not found, or already expired")
         question.answer.set_result(answer)
 
@@ -222,13 +223,16 @@ class MatchingService:
         if worker_instance_key:
             self._shut_down.pop(instance, None)
             self._shut_down[instance] = self._clock.monotonic_ns() + SHUTDOWN_NS
+            if len(self._shut_down) > INSTANCES_MAX:
+                del self._shut_down[next(iter(self._shut_down))]
             for waiter in list(self._instances.get(instance, ())):
                 waiter.shut_down()
                 if waiter.poll.partition.name == sticky_queue:
                     sticky.add(waiter.poll.partition)
         for key in sticky:
-            partition = self._partitions.pop(key, None)
-            if partition is not None:
+            partition = self._partitions.get(key)
+            if partition is not None and partition.is_sticky:  # callers may give any name
+                del self._partitions[key]
                 partition.unload()
         if is_news:
             await self._end_polls_of_branches(namespace_id, worker_instance_key)
@@ -293,7 +297,7 @@ class MatchingService:
             found.unload(elsewhere)
             # Those that a worker has: its answer would go to the new owner, which knows nothing of them.
             for token, question in self._questions.items():
-                if (token.namespace_id, token.task_queue) == (partition.namespace_id, partition.name):
+                if _queue_of(token) == partition:
                     question.fail(elsewhere())
 
     def _disown(self, view: View) -> None:
@@ -352,3 +356,8 @@ class MatchingService:
             same.discard(waiter)
             if not same:
                 del self._instances[instance]
+
+
+def _queue_of(token: QueryToken) -> QueueKey:
+    """Where a query waits."""
+    return QueueKey(token.namespace_id, token.task_queue, QueueKind.WORKFLOW)

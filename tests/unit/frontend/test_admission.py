@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from google.protobuf.message import Message
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import ResourceExhaustedCause
 from temporalio.api.workflowservice.v1 import (
@@ -47,6 +48,25 @@ async def test_an_unknown_namespace_comes_before_everything_else() -> None:
     with pytest.raises(NamespaceNotFound) as refused:
         await desk.call(DescribeWorkflowExecutionRequest(namespace="nope"))
     assert refused.value.message == "Namespace nope is not found."
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        DescribeWorkflowExecutionRequest(namespace="nope"),
+        RespondActivityTaskCompletedRequest(task_token=encode_token(TaskToken("nobody", "wf", "run", 2, 3))),
+        RespondActivityTaskCompletedRequest(namespace="nope", task_token=TOKEN),
+    ],
+)
+async def test_who_names_no_namespace_is_charged_before_the_store_is_asked(request_: Message) -> None:
+    desk = await open_desk(with_limits(host_rps=3, burst_ratio=1.0))
+    for _ in range(3):
+        with pytest.raises(NotFound):
+            await desk.call(request_)
+    reads = len(desk.documents.reads)
+    with pytest.raises(ResourceExhausted, match="service rate limit exceeded"):
+        await desk.call(request_)
+    assert len(desk.documents.reads) == reads
 
 
 @pytest.mark.parametrize(

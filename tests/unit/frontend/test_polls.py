@@ -16,6 +16,8 @@ from temporalio.api.workflowservice.v1 import (
     GetWorkflowExecutionHistoryRequest,
     PollActivityTaskQueueRequest,
     PollNexusTaskQueueRequest,
+    PollWorkflowExecutionTimeSkippingRequest,
+    PollWorkflowExecutionTimeSkippingResponse,
     PollWorkflowExecutionUpdateRequest,
     PollWorkflowExecutionUpdateResponse,
     PollWorkflowTaskQueueRequest,
@@ -29,7 +31,7 @@ from perdure.cluster.roles import Call, HistoryPage
 from perdure.frontend.polls import Polls, poll_time_ns
 from perdure.rpc.call import CallMeta
 from perdure.workflow.tasks import QueueKey, QueueKind
-from tests.unit.frontend.fakes import HOME, FakeEntropy, FakeMatching, open_desk
+from tests.unit.frontend.fakes import HOME, FakeEntropy, FakeMatching, open_desk, with_limits
 
 SECOND_NS = 1_000_000_000
 STICKY = TaskQueueKind.TASK_QUEUE_KIND_STICKY
@@ -77,6 +79,15 @@ async def test_a_poll_needs_a_deadline_that_is_not_too_near() -> None:
             "taskQueue length exceeds limit",
         ),
         ({"identity": "x" * 1001}, "Identity length exceeds limit."),
+        ({"worker_instance_key": "x" * 1001}, "WorkerInstanceKey length exceeds limit."),
+        (
+            {"deployment_options": WorkerDeploymentOptions(build_id="x" * 2001)},
+            "DeploymentOptions exceed 2000 bytes.",
+        ),
+        (
+            {"worker_version_capabilities": WorkerVersionCapabilities(deployment_series_name="x" * 2001)},
+            "WorkerVersionCapabilities exceed 2000 bytes.",
+        ),
     ],
 )
 async def test_a_bad_poll_is_refused(fields: dict[str, Any], message: str) -> None:
@@ -283,10 +294,16 @@ async def test_who_waits_for_something_else_is_asked_once_more_when_draining_beg
             ),
             PollWorkflowExecutionUpdateResponse(),
         ),
+        (
+            PollWorkflowExecutionTimeSkippingRequest(
+                namespace="default", workflow_execution=WorkflowExecution(workflow_id="w"), fast_forward_id="f"
+            ),
+            PollWorkflowExecutionTimeSkippingResponse(),
+        ),
     ],
 )
 async def test_a_frontend_that_drains_waits_for_nothing(request_: Message, reply: object) -> None:
-    desk = await open_desk()
+    desk = await open_desk(with_limits(time_skipping=True))
     desk.history.reply = reply
     await desk.frontend.drain()
     await desk.call(request_)
@@ -354,4 +371,11 @@ async def test_shutting_a_worker_down_reaches_every_owner_of_its_partitions() ->
     )
     ended = [(HOME.id, "w", "sticky")]
     assert [role.ended for role in desk.directory.roles.values()] == [ended, ended]
+    assert desk.matching.ended == []
+
+
+async def test_what_a_worker_that_shuts_down_is_remembered_by_is_short() -> None:
+    desk = await open_desk()
+    with pytest.raises(InvalidArgument, match="WorkerInstanceKey length exceeds limit"):
+        await desk.call(ShutdownWorkerRequest(namespace="default", worker_instance_key="x" * 1001))
     assert desk.matching.ended == []

@@ -160,6 +160,21 @@ async def test_a_key_has_no_more_than_its_rate_and_holds_nobody_up() -> None:
 
 
 @virtual
+async def test_a_key_does_not_wait_for_the_rate_of_another() -> None:
+    world = fair_world()
+    await world.matching.configure(ACTIVITY, key_rate(1))
+    await world.matching.configure(ACTIVITY, weights(a=0.001))
+    await backlog(world, {"a": 2})
+    assert await served(world, 1) == "a"
+    waiting = await world.waiting_poll(poll(ACTIVITY))
+    begun = running_loop().time()
+    await backlog(world, {"b": 2}, "s2")
+    assert await waiting
+    assert await served(world, 1) == "b"
+    assert running_loop().time() - begun == pytest.approx(1, abs=0.1)
+
+
+@virtual
 async def test_weights_are_kept_and_read_again() -> None:
     world = fair_world()
     await world.matching.configure(ACTIVITY, weights(b=3))

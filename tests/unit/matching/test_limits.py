@@ -8,7 +8,7 @@ from temporalio.api.taskqueue.v1 import TaskQueueConfig
 from temporalio.api.workflowservice.v1 import UpdateTaskQueueConfigRequest
 
 from perdure.base.errors import Aborted
-from perdure.cluster.roles import Call, PriorityView
+from perdure.cluster.roles import Call, Demand, PriorityView
 from perdure.store.contract import Document
 from perdure.store.memory import MemoryStore
 from perdure.testing.loop import WALL_START_NS, running_loop
@@ -100,6 +100,40 @@ async def test_an_update_that_sets_nothing_reads() -> None:
     assert await world.matching.configure(ACTIVITY, UpdateTaskQueueConfigRequest()) == b""
     before = await world.matching.configure(ACTIVITY, limit(3.0))
     assert await world.matching.configure(ACTIVITY, UpdateTaskQueueConfigRequest(identity="other")) == before
+
+
+@virtual
+async def test_a_poll_that_is_held_back_goes_on_though_a_branch_tells_of_a_rate_meanwhile() -> None:
+    world = open_world()
+    await world.matching.offer(ACTIVITY, [offer(n, ACTIVITY) for n in range(2)], figures(2))
+    limited = poll(ACTIVITY, max_tasks_per_second=1.0)
+    assert await world.matching.poll(limited, Call())
+    waiting = await world.waiting_poll(limited)
+    await world.matching.lend(ACTIVITY, Demand(1, "life", 1, 0, 1, limit=1.0), Call())
+    assert await waiting
+    assert running_loop().time() == pytest.approx(1, abs=0.1)
+
+
+class Slow:
+    """Documents that come after a while."""
+
+    async def read_document(self, kind: str, key: str) -> Document | None:
+        await pass_time(5)
+        return None
+
+    async def list_documents(self, kind: str) -> list[Document]:
+        return []
+
+    async def replace_document(self, document: Document) -> bool:
+        return False
+
+
+@virtual
+async def test_a_poll_that_waits_for_what_operators_set_ends_no_later_than_others() -> None:
+    world = World()
+    world.matching.configs.open(Slow())
+    assert await world.matching.poll(poll(ACTIVITY, timeout_ns=10 * SECOND), Call()) == b""
+    assert 8 < running_loop().time() <= 10
 
 
 class Contended:

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from temporalio.api.workflowservice.v1 import RespondQueryTaskCompletedRequest
 
 from perdure.base.errors import PartitionElsewhere
 from perdure.base.slots import ChainKey
@@ -59,6 +60,30 @@ async def test_polls_and_queries_go_where_the_partition_goes_and_others_stay() -
     await world.matching.offer(STAYS, [offer(1, STAYS)], figures())
     assert task_of(await stays) == "wf-1"
     assert world.matching.partitions == 1
+
+
+@virtual
+async def test_a_query_stays_where_its_queue_does_though_the_queues_activities_move() -> None:
+    world, membership = following()
+    rings = Rings(BOTH)
+    names = (f"queue-{number}" for number in range(100))
+    work, activities = next(
+        (work, activities)
+        for name in names
+        for work in [QueueKey("ns", name, QueueKind.WORKFLOW)]
+        for activities in [QueueKey("ns", name, QueueKind.ACTIVITY)]
+        if [rings.owner(Role.MATCHING, partition_key(each)) for each in (work, activities)] == ["a", "b"]
+    )
+    asked = running_loop().create_task(world.matching.query(work, query(work), Call()))
+    await pass_time(0.01)
+    assert task_of(await world.matching.poll(poll(work), Call())) == "query q"
+    moved = await world.waiting_poll(poll(activities))
+    membership.set(BOTH)
+    with pytest.raises(PartitionElsewhere):
+        await moved
+    answer = RespondQueryTaskCompletedRequest(error_message="it is so")
+    await world.matching.answer_query(query(work).token, answer)
+    assert await asked == answer
 
 
 @virtual

@@ -264,6 +264,28 @@ async def test_a_query_that_no_poll_is_there_for_goes_back_and_forth_slowly() ->
 
 
 @virtual
+async def test_a_query_whose_worker_left_at_another_partition_goes_to_a_poll_anywhere() -> None:
+    hosts = await spread_out(WORK)
+    forever = running_loop().create_future()
+
+    async def hang(_task: QueryTask, _sticky: bool) -> None:
+        await forever
+
+    hosts.history.on_query = hang
+    gone = waiting(hosts, 2, WORK)
+    await pass_time(0.1)
+    asked = hosts.spawn(hosts.directory.matching(WORK).query(WORK, query(1), Call()))
+    await pass_time(0.1)
+    hosts.history.on_query = None
+    other = waiting(hosts, 1, WORK)
+    await pass_time(0.1)
+    gone.cancel()
+    assert task_of(await other) == "query q"
+    asked.cancel()
+    await hosts.close()
+
+
+@virtual
 async def test_a_worker_that_shuts_down_is_let_go_at_every_partition() -> None:
     hosts = await spread_out()
     polls = []

@@ -169,3 +169,15 @@ async def test_shutting_a_worker_down_unloads_its_sticky_queue() -> None:
     assert await nameless == b""
     answer = await world.matching.offer(STICKY, [offer(1, sticky="worker-1")], figures())
     assert answer.sticky_unavailable
+
+
+@virtual
+async def test_a_worker_that_names_a_normal_queue_as_its_sticky_one_takes_nothing_of_it_along() -> None:
+    world = World()
+    await world.matching.offer(WORK, [offer(1)], figures())
+    await world.matching.end_polls("ns", "key", WORK.name)
+    assert await world.matching.poll(poll(), Call())
+    other = await world.waiting_poll()
+    await world.matching.end_polls("ns", "key", WORK.name)
+    await world.matching.offer(WORK, [offer(2)], figures())
+    assert await other

@@ -156,3 +156,35 @@ async def test_a_query_whose_worker_left_goes_to_another() -> None:
     assert task_of(await world.matching.poll(poll(), Call())) == "query q"
     await world.matching.answer_query(question().token, ANSWER)
     assert await asked == ANSWER
+
+
+@virtual
+async def test_a_query_whose_poll_is_over_with_its_sticky_queue_fails_at_once() -> None:
+    world = World()
+    polled = await world.waiting_poll(poll(STICKY, normal_queue="queue", worker_instance_key="key"))
+    asked = ask(world, question(partition=STICKY), STICKY)
+    await asyncio.sleep(0)  # the query is the poll's now, which has not begun with it
+    await world.matching.end_polls("ns", "key", STICKY.name)
+    assert await polled == b""
+    with pytest.raises(StickyUnavailable):
+        await asked
+    assert running_loop().time() < 1
+
+
+@virtual
+async def test_a_query_whose_worker_left_after_its_sticky_queue_fails_at_once() -> None:
+    world = World()
+    forever = running_loop().create_future()
+
+    async def hang(task: QueryTask, sticky: bool) -> None:
+        await forever
+
+    world.history.on_query = hang
+    gone = await world.waiting_poll(poll(STICKY, normal_queue="queue", worker_instance_key="key"))
+    asked = ask(world, question(partition=STICKY), STICKY)
+    await pass_time(0.01)
+    await world.matching.end_polls("ns", "key", STICKY.name)
+    gone.cancel()
+    with pytest.raises(StickyUnavailable):
+        await asked
+    assert running_loop().time() < 1

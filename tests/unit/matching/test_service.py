@@ -8,6 +8,7 @@ from perdure.base.errors import ResourceExhausted
 from perdure.base.limits import Limits
 from perdure.cluster.roles import Call, Offered
 from perdure.matching.bounds import Bounds, Room
+from perdure.matching.service import INSTANCES_MAX
 from perdure.testing.loop import running_loop
 from perdure.workflow.context import Caller
 from perdure.workflow.requests import StartActivityTask, StartWorkflowTask
@@ -234,6 +235,17 @@ async def test_instances_that_shut_down_are_forgotten_though_nobody_polls() -> N
         await world.matching.end_polls("ns", f"instance-{minute}", "")
         await pass_time(60)
     assert world.matching.instances_shut_down == 1
+
+
+@virtual
+async def test_only_so_many_instances_are_remembered_as_shut_down() -> None:
+    world = World()
+    for number in range(INSTANCES_MAX + 1):
+        await world.matching.end_polls("ns", f"instance-{number}", "")
+    assert world.matching.instances_shut_down == INSTANCES_MAX
+    newest = poll(worker_instance_key=f"instance-{INSTANCES_MAX}")
+    assert await world.matching.poll(newest, Call()) == b""
+    assert running_loop().time() == 0
 
 
 @virtual
