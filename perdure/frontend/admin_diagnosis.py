@@ -163,4 +163,5 @@ def tail_of(events: list[HistoryEvent], *, is_whole: bool) -> Tail:
                     updates[update] = None
             case _:
                 pass
-    return Tail(sticky, cause, failure, timers, tuple(reversed(updates)), is_whole)
+    has_begun = scheduled or decided or not is_whole
+    return Tail(sticky, cause, failure, timers, tuple(reversed(updates)), is_whole, has_begun)

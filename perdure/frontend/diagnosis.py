@@ -74,7 +74,8 @@ class QueueFacts(msgspec.Struct, frozen=True):
 class Tail(msgspec.Struct, frozen=True):
     """What the end of a history says. `sticky`: the queue of the newest workflow task if it is a worker's own.
     `failed_cause`, `failure`: of a workflow task after which none was completed. `timers`: id -> when it is due, in ns.
-    `updates`: ids that were accepted and not completed. `is_whole`: it is all of the history.
+    `updates`: ids that were accepted and not completed. `is_whole`: it is all of the history. `has_begun`: there was a
+    workflow task, or nobody can say.
     """
 
     sticky: str = ""
@@ -83,6 +84,7 @@ class Tail(msgspec.Struct, frozen=True):
     timers: dict[str, int] = {}
     updates: tuple[str, ...] = ()
     is_whole: bool = True
+    has_begun: bool = True
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -175,6 +177,11 @@ def _of_workflow_task(facts: Facts) -> Iterator[Reason]:
     described = facts.described
     queue = described.workflow_execution_info.task_queue
     if not described.HasField("pending_workflow_task"):
+        # A first task that is held back isn't there before its time: a start or a run's successor has set that.
+        due_ns = from_timestamp(described.workflow_execution_info.execution_time)
+        if due_ns > facts.now_ns and not facts.tail.has_begun:
+            yield Reason("workflow_task_backoff", f"Its first workflow task is held back until {time_text(due_ns)}.",
+                         "It is a delayed start, a cron, or the backoff of a run that is tried again.")  # fmt: skip
         if not _polled(facts, queue, QueueKind.WORKFLOW):
             yield Reason("no_poller", f"No worker polls workflow queue {queue}: its next task, queries and updates "
                          "will wait.", "Start a worker for that queue, in this namespace.", blocks=False)  # fmt: skip

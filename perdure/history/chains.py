@@ -211,12 +211,12 @@ class ShardChains:
     """The cached chains of one shard under one epoch."""
 
     __slots__ = (
-        "_bytes_max",
         "_checkpoints",
         "_loaded_ns",
         "_lookups",
         "audit_cursor",
         "bytes",
+        "bytes_max",
         "entries",
         "held",
         "lost",
@@ -227,11 +227,11 @@ class ShardChains:
         self.shard = shard
         self.entries: OrderedDict[ChainKey, Entry] = OrderedDict()
         self.bytes = 0
+        self.bytes_max = bytes_max
         self.held = 0
         self.lost = False
         self.audit_cursor: list[ChainKey] = []
         self._checkpoints = checkpoints
-        self._bytes_max = bytes_max
         self._loaded_ns = shard.now_ns()
         self._lookups = lookups or Lookups(Metrics())
 
@@ -321,7 +321,7 @@ class ShardChains:
 
     def evict(self) -> None:
         """Drop the entries not used for longest until the cache is within its bytes; dirty and waited-for ones stay."""
-        self._drop(lambda: self.bytes > self._bytes_max)
+        self._drop(lambda: self.bytes > self.bytes_max)
 
     def has_room_for_updates(self) -> bool:
         """False if updates in memory fill half of the cache, and none of them can be dropped."""
@@ -329,7 +329,7 @@ class ShardChains:
         return not self._is_full_of_updates()
 
     def _is_full_of_updates(self) -> bool:
-        return self.held > self._bytes_max // 2
+        return self.held > self.bytes_max // 2
 
     def _drop(self, wanted: Callable[[], bool]) -> None:
         passed, now_ns = 0, 0

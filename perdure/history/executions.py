@@ -27,7 +27,9 @@ from perdure.workflow.tasks import ERRANDS, Backlog, Effect, EffectKind, Offer, 
 
 
 class HistoryExecutions:
-    """The `Executions` of `perdure.shards.contract`, over the role's caches."""
+    """The `Executions` of `perdure.shards.contract`, over the role's caches. `cached_bytes_max`: what all of them may
+    hold; each shard that is here has an equal part of it. It may be set before the first one is taken.
+    """
 
     def __init__(
         self,
@@ -39,7 +41,7 @@ class HistoryExecutions:
     ) -> None:
         self._store = store
         self._directory = directory
-        self._cache_bytes_max = cache_bytes_max
+        self.cached_bytes_max = cache_bytes_max
         self._chains: dict[str, ShardChains] = {}
         metrics = metrics or Metrics()
         self.spans = metrics.spans
@@ -52,11 +54,6 @@ class HistoryExecutions:
     def cached_bytes(self) -> int:
         """What all caches hold."""
         return sum(chains.bytes for chains in self._chains.values())
-
-    @property
-    def cached_bytes_max(self) -> int:
-        """What all caches may hold."""
-        return self._cache_bytes_max * len(self._chains)
 
     @property
     def checkpoints(self) -> Checkpoints:
@@ -72,13 +69,19 @@ class HistoryExecutions:
 
     async def recover(self, shard: Shard, records: Sequence[tuple[int, bytes]]) -> dict[ChainKey, list[Task]]:
         """Replay the tail into a new cache."""
-        chains = ShardChains(shard, self._store.checkpoints, self._cache_bytes_max, self._lookups)
+        chains = ShardChains(shard, self._store.checkpoints, self.cached_bytes_max, self._lookups)
         self._chains[shard.shard_id] = chains  # before the replay: `unload` may come meanwhile
+        self._divide()
         tasks = await Recovery(chains, self._store.checkpoints).replay(records)
         if self.watcher is not None:
             for entry in chains.entries.values():
                 self.watcher(entry.chain)
         return tasks
+
+    def _divide(self) -> None:
+        """A cache that has more than its part now drops it with its next checkpoint or look-up."""
+        for chains in self._chains.values():
+            chains.bytes_max = self.cached_bytes_max // len(self._chains)
 
     def rows(self, shard: Shard, key: ChainKey) -> ChainRows:
         """The rows of a chain as it is now. Raises Bug for a quarantined one: its log has to stay."""
@@ -163,6 +166,7 @@ class HistoryExecutions:
         chains = self._chains.get(shard.shard_id)
         if chains is not None and chains.shard.epoch == shard.epoch:
             del self._chains[shard.shard_id]
+            self._divide()
             error = ShardLost("The shard of this workflow id has moved.")
             chains.close(error)
             if self.service is not None:

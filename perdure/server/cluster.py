@@ -31,7 +31,7 @@ from perdure.store.measured import MeasuredStore, Meter
 from perdure.workflow.tasks import QueueKey
 
 log = structlog.get_logger(__name__)
-CACHE_BYTES_MAX = 256 << 20
+CACHE_BYTES_MAX = 1_048_576_000
 
 
 def _all_here(role: object) -> bool:
@@ -62,7 +62,7 @@ class LocalDirectory:
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """`cache_bytes_max`: of executions in memory, per shard. `partitions`: what each of task queues may hold."""
+    """`cache_bytes_max`: of executions in memory. `partitions`: what each of task queues may hold."""
 
     limits: LimitsSource = Limits()
     shards: ShardOptions = ShardOptions()

@@ -122,11 +122,23 @@ def _structure(kind: type, expected: str) -> BeforeValidator:
     return BeforeValidator(read)
 
 
+def _listed(value: object) -> object:
+    """A text as a list: in brackets it is YAML or JSON, else its parts are parted by commas."""
+    if not isinstance(value, str):
+        return value
+    if value.strip().startswith("["):
+        try:
+            return yaml.safe_load(value)
+        except (yaml.YAMLError, RecursionError):
+            return value
+    return [part.strip() for part in value.split(",")]
+
+
 def split(expected: str) -> BeforeValidator:
     """A list of words, in a variable also parted by commas."""
 
     def read(value: object) -> object:
-        found = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+        found = _listed(value)
         if not isinstance(found, list) or not found:
             raise unfit(f"a list of {expected}", value)
         return found
@@ -135,11 +147,10 @@ def split(expected: str) -> BeforeValidator:
 
 
 def _texts(value: object) -> list[str]:
-    if isinstance(value, str):
-        value = [part.strip() for part in value.split(",")]
-    if not isinstance(value, list) or not value or not all(isinstance(part, str) and part.strip() for part in value):
+    found = _listed(value)
+    if not isinstance(found, list) or not found or not all(isinstance(part, str) and part.strip() for part in found):
         raise unfit("a list of texts", value)
-    return [part.strip() for part in value]
+    return [part.strip() for part in found]
 
 
 def _file(value: str) -> str:

@@ -92,10 +92,10 @@ def _default(keys: tuple[str, ...]) -> str:
         inner = section_of(field.annotation)
         assert inner is not None
         section = inner
-    return _shown(section.model_fields[keys[-1]], is_optional=is_optional)
+    return _shown(section.model_fields[keys[-1]], is_optional=is_optional, is_time=keys[-1] != "ratio")
 
 
-def _shown(field: FieldInfo, *, is_optional: bool) -> str:
+def _shown(field: FieldInfo, *, is_optional: bool, is_time: bool) -> str:
     if field.is_required():
         return "needed, if its section is there" if is_optional else "needed"
     value = field.get_default(call_default_factory=True)
@@ -107,7 +107,7 @@ def _shown(field: FieldInfo, *, is_optional: bool) -> str:
         return f"`{', '.join(map(str, value))}`" if value else "none"
     return (
         f"`{_duration(value)}`"
-        if isinstance(value, float)
+        if isinstance(value, float) and is_time
         else f"`{str(value).lower()}`"
         if isinstance(value, bool)
         else f"`{value}`"

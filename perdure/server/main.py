@@ -33,6 +33,7 @@ _DAY_NS = 24 * 3600 * 1_000_000_000
 # What a test asks of a workflow that is over has to be there, however much time it has skipped since.
 _LONG_NS = 100 * 365 * _DAY_NS
 _OPEN_RATE = 1_000_000  # a development server limits nobody's rate unless it is told to
+_CACHE_BYTES_MAX = 256 << 20  # of executions: it is not alone on its machine
 
 
 _time_option = click.option(
@@ -176,7 +177,7 @@ def _run(
     try:
         values = dict(parse_dynamic_value(text) for text in dynamic)
         parsed = checked(values)
-        settings = Settings(limits=rates)
+        settings = Settings(limits=rates, cache_bytes_max=_CACHE_BYTES_MAX)
         listen = "127.0.0.1" if ip == "localhost" else ip
         options = ServingOptions(
             ip=listen,

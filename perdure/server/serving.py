@@ -113,11 +113,7 @@ class Server:
         self._dynamic.apply(checked(options.dynamic))
         meter = DynamicConfigMeter(self._metrics)
         self._file = DynamicFile(self._dynamic, options.dynamic, options.dynamic_file, meter)
-        settings = Options(
-            limits=self._dynamic,
-            shards=_shard_options(options),
-            cache_bytes_max=self._dynamic.settings.cache_bytes_max,
-        )
+        settings = Options(limits=self._dynamic, shards=_shard_options(options))
         self._ground = ground(store, self._clock, self._entropy, settings, self._metrics)
         self._security: Security | None = None
         if options.security is not None:
@@ -143,6 +139,8 @@ class Server:
         options, namespaces = self._options, self._ground.namespaces
         patience = Patience(SystemClock(), options.store_wait_s)
         await self._file.start()
+        if self._roles.history is not None:
+            self._roles.history.executions.cached_bytes_max = self._dynamic.settings.cache_bytes_max
         self._metrics_port = await self._scrape.start(options.metrics_ip, options.metrics_port)
         await patience.until(lambda: make_namespaces(namespaces, options.namespaces, self._entropy))
         await patience.until(namespaces.list)  # those that were made later have metrics of their own, too

@@ -350,7 +350,7 @@ def _cluster(entropy: SeededEntropy) -> ClusterOptions:
         timer_window_s=_one_of(entropy, (1.0, 600.0)),
         timers_loaded_max=_one_of(entropy, (3, 10_000)),
     )
-    cache = _one_of(entropy, (0, 20_000, 256 << 20))
+    cache = shards.shards * _one_of(entropy, (0, 20_000, 256 << 20))
     skew_ns = 200 * MS_NS if entropy.fraction() < 0.3 else 0
     roles = Options(limits=SIM_LIMITS, shards=shards, cache_bytes_max=cache)
     return ClusterOptions(places=1 + entropy.below(2), roles=roles, skew_ns=skew_ns)

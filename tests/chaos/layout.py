@@ -25,7 +25,7 @@ PARTY_NAMESPACES = ("one", "two")
 PROBE_NAMESPACE = "probes"
 _KEYSPACE = "chaos"
 _RATE = 1_000_000
-_FEW_BYTES = 50_000
+_FEW_BYTES = 250_000
 _LIMITS = ("frontend.rps", "frontend.namespaceRPS", "frontend.namespaceRPS.visibility")
 
 

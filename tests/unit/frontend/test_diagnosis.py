@@ -233,6 +233,19 @@ def test_it_waits_for_a_signal() -> None:
     assert [each.kind for each in diagnose(facts(described(), queues={}))] == ["no_poller", "idle"]
 
 
+def test_its_start_is_delayed() -> None:
+    response = described()
+    response.workflow_execution_info.execution_time.CopyFrom(to_timestamp(NOW + 60 * SECOND_NS))
+    tail = tail_of([event("WORKFLOW_EXECUTION_SIGNALED"), event("WORKFLOW_EXECUTION_STARTED")], is_whole=True)
+    reason = only(facts(response, tail=tail))
+    assert (reason.kind, reason.blocks) == ("workflow_task_backoff", True)
+    assert "2027-01-15T08:01:00.000Z" in reason.text
+    # What came meanwhile may have begun it before its time.
+    begun = tail_of([event("WORKFLOW_TASK_COMPLETED"), event("WORKFLOW_TASK_SCHEDULED")], is_whole=True)
+    assert only(facts(response, tail=begun)).kind == "idle"
+    assert only(facts(response, tail=tail_of([], is_whole=False))).kind == "idle"
+
+
 def test_it_waits_for_children_timers_and_updates() -> None:
     response = described()
     response.pending_children.add(workflow_id="child", run_id="r", workflow_type_name="kid")

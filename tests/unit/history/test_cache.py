@@ -116,6 +116,25 @@ def test_reading_alone_keeps_the_cache_within_its_bytes() -> None:
     assert run_virtual(play()) <= 21 * 4096 + 2 * 4096
 
 
+def test_the_bytes_are_those_of_all_shards_together() -> None:
+    """However many shards a host has, also when others leave theirs to it."""
+
+    async def play() -> tuple[int, int]:
+        store, options = MemoryStore(), Options(shards=ShardOptions(shards=4), cache_bytes_max=40 * 4096)
+        house = await House(running_loop(), store, options).open()
+        for number in range(200):
+            await house.start(f"w{number}")
+        await house.roles.stop()
+        house = await House(running_loop(), store, options).open()
+        for number in range(200):
+            assert await house.events(f"w{number}") == ["1 started", "2 workflow_task_scheduled"]
+        return house.roles.executions.cached_bytes, house.roles.executions.cached_bytes_max
+
+    held, most = run_virtual(play())
+    assert most == 40 * 4096
+    assert held <= most + 4 * 3 * 4096
+
+
 def test_a_chain_that_is_never_clean_is_charged_what_it_holds() -> None:
     async def play() -> int:
         house = await House(running_loop(), SlowStore(), Options(shards=ONE_SHARD)).open()

@@ -44,6 +44,18 @@ def test_a_store_is_all_that_has_to_be_said(tmp_path: Path) -> None:
     assert not unknown
 
 
+@pytest.mark.parametrize("text", ["one, two", "[one, two]", '["one", "two"]'])
+def test_a_variable_with_a_list(tmp_path: Path, text: str) -> None:
+    config = _load(tmp_path, "", PERDURE_STORE__CASSANDRA__CONTACT_POINTS=text)
+    assert config.store.cassandra is not None
+    assert config.store.cassandra.contact_points == ["one", "two"]
+
+
+def test_a_variable_with_half_a_list(tmp_path: Path) -> None:
+    faults = _faults(tmp_path, "", PERDURE_STORE__CASSANDRA__CONTACT_POINTS="[one, two")
+    assert "PERDURE_STORE__CASSANDRA__CONTACT_POINTS (store.cassandra.contact_points): expected a list" in faults[1]
+
+
 def test_roles_are_said_by_the_file_the_environment_or_the_command_line(tmp_path: Path) -> None:
     def roles(text: str, *named: str, **environment: str) -> list[str]:
         return [str(role) for role in serving_options(_load(tmp_path, text, **environment), named)[0].roles]
@@ -52,6 +64,7 @@ def test_roles_are_said_by_the_file_the_environment_or_the_command_line(tmp_path
     assert roles(CASSANDRA) == roles(FILE) == roles(FILE, *everything) == everything
     assert roles(CASSANDRA + "roles: [matching, history]") == ["history", "matching"]
     assert roles(CASSANDRA, PERDURE_ROLES="frontend, matching") == ["frontend", "matching"]
+    assert roles(CASSANDRA, PERDURE_ROLES="[frontend, matching]") == ["frontend", "matching"]
     assert roles(CASSANDRA, "history", PERDURE_ROLES="frontend") == ["history"]
     assert roles(CASSANDRA, "all", PERDURE_ROLES="frontend") == everything
     with pytest.raises(InvalidArgument, match="a store in a file is for one process"):
