@@ -163,9 +163,10 @@ async def test_a_query_whose_poll_is_over_with_its_sticky_queue_fails_at_once() 
     world = World()
     polled = await world.waiting_poll(poll(STICKY, normal_queue="queue", worker_instance_key="key"))
     asked = ask(world, question(partition=STICKY), STICKY)
-    await asyncio.sleep(0)  # the query is the poll's now, which has not begun with it
-    await world.matching.end_polls("ns", "key", STICKY.name)
+    # At the same moment, so that the query is the poll's, which has not begun with it.
+    ended = running_loop().create_task(world.matching.end_polls("ns", "key", STICKY.name))
     assert await polled == b""
+    await ended
     with pytest.raises(StickyUnavailable):
         await asked
     assert running_loop().time() < 1
