@@ -67,7 +67,7 @@ class HistoryExecutions:
             raise ShardLost("The shard of this workflow id has moved.")
         return chains
 
-    async def recover(self, shard: Shard, records: Sequence[tuple[int, bytes]]) -> dict[ChainKey, list[Task]]:
+    async def recover(self, shard: Shard, records: Sequence[tuple[int, bytes]]) -> dict[ChainKey, list[Task] | None]:
         """Replay the tail into a new cache."""
         chains = ShardChains(shard, self._store.checkpoints, self.cached_bytes_max, self._lookups)
         self._chains[shard.shard_id] = chains  # before the replay: `unload` may come meanwhile

@@ -35,9 +35,9 @@ class Recovery:
         self._deleted_at: dict[tuple[ChainKey, str], int] = {}
         self._effects: dict[ChainKey, list[Task]] = {}
 
-    async def replay(self, records: Sequence[tuple[int, bytes]]) -> dict[ChainKey, list[Task]]:
-        """Replay all records in order; the outstanding tasks of every chain they touch. Raises CorruptFrame for a bad
-        record, Unavailable if the store does not answer.
+    async def replay(self, records: Sequence[tuple[int, bytes]]) -> dict[ChainKey, list[Task] | None]:
+        """Replay all records in order; the outstanding tasks of every chain they touch, None of a quarantined one.
+        Raises CorruptFrame for a bad record, Unavailable if the store does not answer.
         """
         decoded = [(position, decode_record(body), len(body)) for position, body in records]
         for position, record, _ in decoded:
@@ -57,16 +57,16 @@ class Recovery:
                 entry.quarantine = _quarantine(record.key, error)
         return {key: self._tasks(entry) for key, entry in self._chains.entries.items()}
 
-    def _tasks(self, entry: Entry) -> list[Task]:
+    def _tasks(self, entry: Entry) -> list[Task] | None:
         if entry.quarantine is not None:
-            return []
+            return None
         try:
             return self._wanted(entry)
         except Exception as error:
             # As in replay: a state that can't be read is one execution's.
             log.exception("execution quarantined", wf_id=entry.key.workflow_id, position=entry.position)
             entry.quarantine = _quarantine(entry.key, error)
-            return []
+            return None
 
     def _wanted(self, entry: Entry) -> list[Task]:
         tasks: list[Task] = list(self._effects.get(entry.key, ()))

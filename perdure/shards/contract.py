@@ -122,12 +122,12 @@ class ChainRows(msgspec.Struct):
 class Executions(Protocol):
     """What a shard asks of the role that gives its records meaning."""
 
-    async def recover(self, shard: Shard, records: Sequence[tuple[int, bytes]]) -> dict[ChainKey, list[Task]]:
+    async def recover(self, shard: Shard, records: Sequence[tuple[int, bytes]]) -> dict[ChainKey, list[Task] | None]:
         """Load what these (position, body) records touch and replay them, skipping what a snapshot has already
         applied.
 
         Returns all outstanding tasks of every run touched, by chain: what other runs of the chain have outstanding is
-        in its rows. A chain whose replay fails is quarantined, never the shard; it wants nothing.
+        in its rows. A chain whose replay fails is quarantined, never the shard: None, nothing of it counts.
         """
         ...
 

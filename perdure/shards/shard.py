@@ -164,7 +164,7 @@ class OwnedShard:
         outstanding = await self._world.executions.recover(self, records)
         if records:
             self.checkpointer.recover(outstanding, records[0][0])
-        tasks = [task for found in outstanding.values() for task in found]
+        tasks = [task for found in outstanding.values() for task in found or ()]
         self.offers.recover(task for task in tasks if isinstance(task, Offer))
         self.timers.recover(outstanding)
         for task in tasks:

@@ -48,13 +48,13 @@ class TimerIndex:
         self._cursor: Timer | None = None
         self.far_ns = NEVER_NS
 
-    def recover(self, chains: Mapping[ChainKey, Collection[Task]]) -> None:
+    def recover(self, chains: Mapping[ChainKey, Collection[Task] | None]) -> None:
         """What the runs that the log touched have outstanding: any timer of theirs may have a row, and no other row of
-        theirs counts. Rows of a chain's other runs do, unless nothing at all is wanted of it (quarantine).
+        theirs counts. Rows of a chain's other runs do, unless nothing of it counts (None: quarantine).
         """
-        wanted = {task for tasks in chains.values() for task in tasks if isinstance(task, Timer)}
-        runs = {(key, task.run_id) for key, tasks in chains.items() for task in tasks}
-        silent = {key for key, tasks in chains.items() if not tasks}
+        wanted = {task for tasks in chains.values() for task in tasks or () if isinstance(task, Timer)}
+        runs = {(key, task.run_id) for key, tasks in chains.items() for task in tasks or ()}
+        silent = {key for key, tasks in chains.items() if tasks is None}
         for timer in self._armed - wanted:
             if timer.key in silent or (timer.key, timer.run_id) in runs:
                 self.remove(timer)

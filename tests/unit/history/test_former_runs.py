@@ -53,6 +53,23 @@ def test_a_former_run_that_the_log_does_not_touch_keeps_its_timers() -> None:
     assert run_virtual(play()) == (True, False)
 
 
+def test_a_former_run_beside_one_that_wants_nothing_keeps_its_timers() -> None:
+    async def play() -> bool:
+        house = await House(running_loop(), MemoryStore(), ONE_SHARD).open()
+        former = (await house.start("w")).run_id
+        await house.complete(await house.poll(), finish())
+        await passes(RETENTION_S - 300)
+        await house.start("w", "again")
+        await house.complete(await house.poll())  # it waits for a signal
+        await passes(10)  # checkpoints hold all, the log has it still
+        (shard,) = house.roles.shards.owned()
+        shard.fail("lost")
+        await passes(400)
+        return await exists(house, "w", former)
+
+    assert run_virtual(play()) is False
+
+
 def test_the_former_runs_of_a_chain_that_is_never_clean_do_not_fill_the_memory() -> None:
     async def play() -> int:
         house = await House(running_loop(), SlowStore(), ONE_SHARD).open()

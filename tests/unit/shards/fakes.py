@@ -134,7 +134,7 @@ class AddingRole:
         chain.tasks = [task for task in chain.tasks if task not in deed.removed] + deed.added
         chain.position = position
 
-    async def recover(self, shard: Shard, records: Sequence[tuple[int, bytes]]) -> dict[ChainKey, list[Task]]:
+    async def recover(self, shard: Shard, records: Sequence[tuple[int, bytes]]) -> dict[ChainKey, list[Task] | None]:
         self._raise("recover")
         chains = self.chains[shard.shard_id] = {}
         for position, body in records:
@@ -145,7 +145,7 @@ class AddingRole:
             chain.stored.update(deed.added)
             if position > chain.position and deed.key not in self.broken:
                 self._apply(chain, deed, position)
-        return {key: list(chain.tasks) if key not in self.broken else [] for key, chain in chains.items()}
+        return {key: list(chain.tasks) if key not in self.broken else None for key, chain in chains.items()}
 
     async def _load(self, key: ChainKey) -> Chain:
         snapshot = await self.store.checkpoints.read_snapshot(key, RUN)

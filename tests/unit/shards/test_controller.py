@@ -118,7 +118,7 @@ def test_a_take_over_that_is_cancelled_leaves_nothing_running() -> None:
         host = Host(memory())
         forever = asyncio.get_running_loop().create_future()
 
-        async def recover(*_: object) -> dict[ChainKey, list[Task]]:
+        async def recover(*_: object) -> dict[ChainKey, list[Task] | None]:
             return await forever  # type: ignore[no-any-return]  # it never does
 
         host.role.recover = recover  # type: ignore[method-assign, assignment]  # a recovery that takes long

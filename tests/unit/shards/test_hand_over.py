@@ -155,7 +155,7 @@ def test_a_shard_is_checkpointed_before_it_goes_and_leaves_little_to_replay() ->
         replayed: list[int] = []
         recover = new.role.recover
 
-        async def counted(of: Shard, records: list[tuple[int, bytes]]) -> dict[ChainKey, list[Task]]:
+        async def counted(of: Shard, records: list[tuple[int, bytes]]) -> dict[ChainKey, list[Task] | None]:
             replayed.append(len(records))
             return await recover(of, records)
 
@@ -292,7 +292,7 @@ def test_a_shard_that_is_let_go_while_it_is_recovered_never_serves() -> None:
         await old.role.add(old.shards.by_slot(0), key(), 1)
         recover, is_on = new.role.recover, asyncio.Event()
 
-        async def slowly(of: Shard, records: list[tuple[int, bytes]]) -> dict[ChainKey, list[Task]]:
+        async def slowly(of: Shard, records: list[tuple[int, bytes]]) -> dict[ChainKey, list[Task] | None]:
             is_on.set()
             await passes(1)
             return await recover(of, records)
