@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from perdure.base.errors import Bug, Unavailable
+from perdure.base.errors import Bug, ShardLost, Unavailable
 from perdure.base.slots import ChainKey
 from perdure.history.chains import Entry, ShardChains, StoredRows, deleted_runs, deletions, index_tasks
 from perdure.history.snapshots import decode_pointer
@@ -37,13 +37,15 @@ class Recovery:
 
     async def replay(self, records: Sequence[tuple[int, bytes]]) -> dict[ChainKey, list[Task] | None]:
         """Replay all records in order; the outstanding tasks of every chain they touch, None of a quarantined one.
-        Raises CorruptFrame for a bad record, Unavailable if the store does not answer.
+        Raises CorruptFrame for a bad record, Unavailable if the store does not answer or the shard is lost.
         """
         decoded = [(position, decode_record(body), len(body)) for position, body in records]
         for position, record, _ in decoded:
             for run_id in deleted_runs(record):
                 self._deleted_at[record.key, run_id] = position
         for position, record, size in decoded:
+            if self._chains.lost:
+                raise ShardLost("The shard was lost while it was recovered.")
             entry = self._chains.entries.get(record.key) or self._chains.add(record.key)
             if entry.quarantine is not None:
                 continue

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.query.v1 import WorkflowQuery
 from temporalio.api.workflowservice.v1 import QueryWorkflowRequest, QueryWorkflowResponse
@@ -249,6 +250,7 @@ def test_nothing_is_kept_of_a_shard_that_is_lost_while_it_is_recovered() -> None
         store = SlowStore()
         house = await House(running_loop(), store, Options(shards=ShardOptions(shards=1, checkpoint_age_s=60))).open()
         await house.start("w")
+        await house.signal("w", "go")
         shard, shards = _shard(house), house.roles.shards
         store.slow.pointers.clear()
         shard.fail("lost")
@@ -260,4 +262,6 @@ def test_nothing_is_kept_of_a_shard_that_is_lost_while_it_is_recovered() -> None
         assert shards.owned() == []
         return house.roles.executions.cached_bytes
 
-    assert run_virtual(play()) == 0
+    with capture_logs() as logged:
+        assert run_virtual(play()) == 0
+    assert [record["event"] for record in logged if record["log_level"] == "error"] == []
