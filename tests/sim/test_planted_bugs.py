@@ -228,7 +228,7 @@ def offers_are_forgotten(patch: Patch) -> None:
 
 @breaks(32)
 def tokens_of_other_namespaces_are_taken(patch: Patch) -> None:
-    async def anything(_admission: Admission, _name: str) -> None:
+    async def anything(*_: Any) -> None:
         return
 
     patch.setattr(Admission, "_refuse_other", anything)
