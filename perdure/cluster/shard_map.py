@@ -34,6 +34,7 @@ class ShardMapCache:
         self._entropy = entropy
         self._background = Background(_failed)
         self._reading: asyncio.Task[None] | None = None
+        self._begun = 0  # how many reads were
         self._read_ns = -SECOND_NS
         self._map = ShardMap(-1, ())
         self._firsts: list[int] = []
@@ -69,15 +70,31 @@ class ShardMapCache:
         """Read it no more."""
         await self._background.close()
 
-    async def refresh(self) -> None:
-        """Read it, unless that was just done; callers at the same time share a read. Doesn't raise: without an answer
-        in time the map stays as it is.
+    async def refresh(self, *, anew: bool = False) -> None:
+        """Read it, unless that was just done; callers at the same time share a read. `anew`: by a read that begins from
+        now on, for who has changed it or heard that it was. Doesn't raise: without an answer in time the map stays.
         """
-        if self._clock.monotonic_ns() - self._read_ns < _FRESH_NS:
+        if anew:
+            begun = self._begun
+            while self._is_reading() and self._begun == begun:
+                await self._read_over()
+            if self._begun > begun:
+                await self._read_over()  # another caller began it since
+                return
+        elif self._clock.monotonic_ns() - self._read_ns < _FRESH_NS:
             return
-        if self._reading is None or self._reading.done():
+        if not self._is_reading():
+            self._begun += 1
             self._reading = self._background.spawn(self._read(), "reading the map of shards")
-        await asyncio.wait([self._reading])
+        await self._read_over()
+
+    def _is_reading(self) -> bool:
+        return self._reading is not None and not self._reading.done()
+
+    async def _read_over(self) -> None:
+        """Return when the newest read is over."""
+        if self._reading is not None:
+            await asyncio.wait([self._reading])
 
     async def _keep_reading(self) -> None:
         while True:

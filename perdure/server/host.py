@@ -120,7 +120,7 @@ class Host:
             # Nothing is its own before it serves; what the store lacks is made now.
             self.history.shards.assign(frozenset(), self.membership.view.version)
             await self.history.shards.start()
-            await self._map.refresh()
+            await self._map.refresh(anew=True)
             self._assign_newest()
 
     async def serve(self) -> None:
@@ -208,7 +208,7 @@ class RingNeighbours:
 
     async def refresh(self, view: int) -> None:
         """See `Neighbours.refresh`."""
-        await asyncio.gather(self._membership.refresh(view), self._shards.refresh())
+        await asyncio.gather(self._membership.refresh(view), self._shards.refresh(anew=True))
 
 
 class _Losses:

@@ -82,7 +82,8 @@ class ClusterOperations:
         return self._shards.map
 
     async def refresh(self) -> None:
-        await asyncio.gather(self._membership.refresh(), self._shards.refresh())
+        # What an operator has just done has to be seen.
+        await asyncio.gather(self._membership.refresh(), self._shards.refresh(anew=True))
 
     def shard_host(self, host: str) -> ShardHost:
         return self._directory.shard_host(host)
