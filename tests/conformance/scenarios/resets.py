@@ -285,6 +285,8 @@ async def reset_continued_run(s: Session) -> None:
     second = (await s.events(run_id=first))[
         -1
     ].workflow_execution_continued_as_new_event_attributes.new_execution_run_id
+    # Its first task waits for the rest of a second, which may be over at any call.
+    await s.wait_for_event(kinds.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED, run_id=second)
     await s.signal("two")
     await reset(s, 5, first)
     await s.show_history(run_id=first, first=5)
