@@ -27,7 +27,7 @@ from perdure.workflow.steps import Delete, Mutation, Record
 from perdure.workflow.tasks import Effect, EffectKind, Task
 
 _ENTRY_BYTES = 4_096
-# Above that of any row: a run's id is never used again.
+# Above that of any row of the run; one that is made anew under its id has another start.
 _DELETED_VERSION = 2**62
 # A defect makes the shard replay its memory from the log, but not so soon after it did so: a request or timer that
 # always shows the same defect must not keep it from serving all others.

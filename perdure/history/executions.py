@@ -201,18 +201,21 @@ class HistoryExecutions:
     async def perform(self, shard: Shard, effects: Sequence[Effect]) -> None:
         """Write what lists show of these runs: their newest state, once it is durable."""
         rows: dict[str, VisibilityRow] = {}
+        gone: list[VisibilityRow] = []  # apart: a run may have been made anew under the id of one that is gone
         position = 0
         chains = self.chains(shard)
         for effect in effects:
             key = effect.key
             if effect.kind == EffectKind.VISIBILITY_DELETE:
-                rows[effect.run_id] = VisibilityRow(
-                    key.namespace_id,
-                    key.workflow_id,
-                    effect.run_id,
-                    effect.version,
-                    deleted=True,
-                    start_time_ns=effect.start_ns,
+                gone.append(
+                    VisibilityRow(
+                        key.namespace_id,
+                        key.workflow_id,
+                        effect.run_id,
+                        effect.version,
+                        deleted=True,
+                        start_time_ns=effect.start_ns,
+                    )
                 )
                 continue
             entry = await chains.entry(key, (effect.run_id,))
@@ -222,8 +225,8 @@ class HistoryExecutions:
                 rows[effect.run_id] = visibility_row(run)
         if position:
             await shard.durable(position)
-        if rows:
-            await self._store.visibility.upsert(list(rows.values()))
+        if gone or rows:
+            await self._store.visibility.upsert([*gone, *rows.values()])
 
     def audit(self, shard: Shard, limit: int) -> dict[ChainKey, list[Task]]:
         """What up to `limit` further cached chains have outstanding."""

@@ -375,7 +375,8 @@ class VisibilityStore(Protocol):
         at least.
 
         All rows of a run have the same start time, so that a store may keep them by it; a deletion may have 0 if it
-        isn't known, and then deletes what is there.
+        isn't known, and then deletes what is there. A run that was deleted may be made anew under its id, by whoever
+        can only start it again: it has a later start, and what is older, a deletion too, hides nothing of it.
         """
         ...
 

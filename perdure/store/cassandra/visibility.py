@@ -1,14 +1,15 @@
 """List rows in Cassandra: a run is one row in the partition of its namespace and the ten minutes of its start.
 
 Invariants: a row's stamp is its version, so the highest version wins in any order of arrival, and a deletion hides
-all up to its own for two days. A run's start never changes, so neither does its partition. Rows of one partition are
-written together. Nothing is read before it is written.
+all up to its own for two days. A run's start never changes, so neither does its partition; one that is made anew under
+its id has another start, and so another row. Rows of one partition are written together. Nothing is read before it is
+written.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from perdure.base.clock import Clock
+from perdure.base.clock import SECOND_NS, Clock
 from perdure.store.cassandra.overdue import OverduePage
 from perdure.store.cassandra.runs import REST_INLINE_MAX, encode_facts, encode_rest, row_of, term, terms_of
 from perdure.store.cassandra.session import Session
@@ -23,6 +24,8 @@ from perdure.visibility.tree import Equals
 _SPANS_FIRST = 5
 _COUNTED_AT_ONCE = 5_000
 _VERSION_MAX = 1 << 61
+# Of a rest's stamp: below them is the run's version, above its start in seconds.
+_VERSION_BITS = 28
 _INSERT = (
     "INSERT INTO run (namespace_id, span, start_ns, run_id, status, facts, rest, terms) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
@@ -51,9 +54,9 @@ class CassandraVisibility:
         self._spans = Spans(session, clock)
 
     async def upsert(self, rows: Sequence[VisibilityRow]) -> None:
-        newest: dict[tuple[str, str], VisibilityRow] = {}
+        newest: dict[tuple[str, str, int], VisibilityRow] = {}
         for row in rows:
-            at = (row.namespace_id, row.run_id)
+            at = (row.namespace_id, row.run_id, row.start_time_ns)
             known = newest.get(at)
             if known is None or (row.version, row.deleted) >= (known.version, known.deleted):
                 newest[at] = row
@@ -66,7 +69,7 @@ class CassandraVisibility:
                 continue
             rest = encode_rest(row)
             if len(rest) > REST_INLINE_MAX:
-                large.append((_WRITE_REST, (row.namespace_id, row.run_id, rest, _stamp(row))))
+                large.append((_WRITE_REST, (row.namespace_id, row.run_id, rest, _rest_stamp(row, row.start_time_ns))))
                 rest = b""
             places.setdefault((row.namespace_id, span_of(row.start_time_ns)), []).append(_columns(row, rest))
         # A row that can be found has its rest, and a span that has rows is in the directory.
@@ -134,12 +137,17 @@ class CassandraVisibility:
         work: list[Work] = [
             (_DELETE, (stamp, row.namespace_id, span_of(start_ns), start_ns, row.run_id)) for start_ns in starts
         ]
-        return [*work, (_DELETE_REST, (stamp, row.namespace_id, row.run_id))]
+        return [*work, (_DELETE_REST, (_rest_stamp(row, max(starts)), row.namespace_id, row.run_id))]
 
 
 def _stamp(row: VisibilityRow) -> int:
     """Two apart: what is written at a stamp first clears the terms at the one before."""
     return (min(row.version, _VERSION_MAX) + 1) * 2
+
+
+def _rest_stamp(row: VisibilityRow, start_ns: int) -> int:
+    """Of a run that was made anew under its id above any of the former one: their rests lie in one place."""
+    return (start_ns // SECOND_NS << _VERSION_BITS) + min(row.version, (1 << _VERSION_BITS) - 1)
 
 
 def _columns(row: VisibilityRow, rest: bytes) -> tuple[object, ...]:

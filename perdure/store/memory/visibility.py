@@ -32,13 +32,16 @@ class MemoryVisibility:
         for row in rows:
             at = (row.namespace_id, row.run_id)
             found = self._runs.get(at)
-            if (found is not None and found.version > row.version) or self._dead.get(at) >= row.version:
+            start_ns = row.start_time_ns or (found.start_time_ns if found is not None else 0)
+            if self._dead.get((*at, start_ns)) >= row.version:
+                continue
+            if row.deleted:
+                self._dead.add((*at, start_ns), row.version)
+            if found is not None and (found.start_time_ns, found.version) > (start_ns, row.version):
                 continue
             if found is not None:
                 self._remove(found)
-            if row.deleted:
-                self._dead.add(at, row.version)
-            else:
+            if not row.deleted:
                 self._add(row)
         self._dead.sweep()
 

@@ -100,13 +100,15 @@ STAMPED = {
         f"VALUES ({', '.join('?' * 19)}) ON CONFLICT (namespace_id, run_id) DO UPDATE SET "
         "version = excluded.version, gone_us = excluded.gone_us, workflow_id = excluded.workflow_id, "
         "workflow_type = excluded.workflow_type, task_queue = excluded.task_queue, status = excluded.status, "
-        "start_ns = excluded.start_ns, execution_ns = excluded.execution_ns, close_ns = excluded.close_ns, "
+        "start_ns = max(excluded.start_ns, run.start_ns), "
+        "execution_ns = excluded.execution_ns, close_ns = excluded.close_ns, "
         "history_length = excluded.history_length, history_bytes = excluded.history_bytes, "
         "state_transitions = excluded.state_transitions, parent_workflow_id = excluded.parent_workflow_id, "
         "parent_run_id = excluded.parent_run_id, root_workflow_id = excluded.root_workflow_id, "
         "root_run_id = excluded.root_run_id, body = excluded.body "
-        "WHERE excluded.version > run.version OR (excluded.version = run.version "
-        "AND (run.gone_us IS NULL OR excluded.gone_us IS NOT NULL)) RETURNING id"
+        "WHERE excluded.start_ns > run.start_ns OR (excluded.start_ns IN (run.start_ns, 0) "
+        "AND (excluded.version > run.version OR (excluded.version = run.version "
+        "AND (run.gone_us IS NULL OR excluded.gone_us IS NOT NULL)))) RETURNING id"
     ),
 }
 

@@ -187,6 +187,26 @@ class VisibilityContract(StoreSuite):
                     await store.visibility.upsert([msgspec.structs.replace(row, deleted=version == 3)])
                 assert await _listed(store, namespace_id) == []
 
+    async def test_a_run_that_is_made_anew_after_its_deletion_is_listed(self) -> None:
+        async with self.opened() as store:
+            large = b"m" * 10_000
+            for memo, at_once in itertools.product((b"", large), (False, True)):
+                namespace_id = fresh()
+                former = msgspec.structs.replace(_row(namespace_id, "run", 10**9, 5), memo=memo)
+                gone = msgspec.structs.replace(_row(namespace_id, "run", 10**9, 2**62), deleted=True)
+                anew = msgspec.structs.replace(_row(namespace_id, "run", 5 * 10**9, 1), memo=memo)
+                await store.visibility.upsert([former])
+                for rows in ([gone, anew],) if at_once else ([gone], [anew]):
+                    await store.visibility.upsert(rows)
+                await store.visibility.upsert([former])  # it comes late
+                await store.visibility.upsert([gone])
+                assert (await store.visibility.list(VisibilityQuery(namespace_id))).rows == [anew]
+                assert await _listed(store, namespace_id) == ["run"]
+                last = msgspec.structs.replace(_row(namespace_id, "run", 5 * 10**9, 2**62), deleted=True)
+                await store.visibility.upsert([last])
+                await store.visibility.upsert([former, anew])
+                assert await _listed(store, namespace_id) == []
+
     async def test_a_deletion_that_does_not_know_the_start_deletes_what_is_there(self) -> None:
         async with self.opened() as store:
             namespace_id = fresh()

@@ -12,6 +12,7 @@ from perdure.server.cluster import Options
 from perdure.shards.options import ShardOptions
 from perdure.store.memory import MemoryStore
 from perdure.testing.loop import run_virtual, running_loop
+from perdure.visibility.rows import VisibilityQuery
 from perdure.workflow.new_run import Origin, Parent
 from perdure.workflow.requests import DeleteRun, Look, StartChild, StartWorkflow
 from tests.unit.history.house import NAMESPACE, House, finish, key_of
@@ -88,22 +89,44 @@ def test_the_former_runs_of_a_chain_that_is_never_clean_do_not_fill_the_memory()
     assert run_virtual(play()) < 30
 
 
+def _child(run_id: str) -> StartChild:
+    """The start of a child whose parent is not there: it goes on by itself."""
+    parent = Parent(NAMESPACE.id, "default", "parent", "parent's run", 5)
+    origin = Origin(run_id=run_id, parent=parent, root=WorkflowExecution(workflow_id="parent"))
+    request = StartWorkflowExecutionRequest(
+        workflow_id="w", request_id="r", workflow_type=WorkflowType(name="T"), task_queue=TaskQueue(name="q")
+    )
+    return StartChild(request, origin, 2)
+
+
+async def _made_again(house: House, run_id: str) -> None:
+    """A child that was started, deleted, and started again."""
+    await house.roles.history.transact(key_of("w"), _child(run_id), Call())
+    await passes(4)
+    await house.roles.history.transact(key_of("w"), DeleteRun(run_id), Call())
+    while await exists(house, "w", run_id):
+        await passes(0.001)
+    await house.roles.history.transact(key_of("w"), _child(run_id), Call())
+
+
 def test_a_run_that_is_made_again_before_its_deletion_was_checkpointed_stays() -> None:
     async def play() -> bool:
         store = MemoryStore()
         house = await House(running_loop(), store, ONE_SHARD).open()
-        parent = Parent(NAMESPACE.id, "default", "parent", "parent's run", 5)
-        origin = Origin(run_id="child's run", parent=parent, root=WorkflowExecution(workflow_id="parent"))
-        request = StartWorkflowExecutionRequest(
-            workflow_id="w", request_id="r", workflow_type=WorkflowType(name="T"), task_queue=TaskQueue(name="q")
-        )
-        await house.roles.history.transact(key_of("w"), StartChild(request, origin, 2), Call())
-        await passes(4)  # it found no parent, and goes on by itself
-        await house.roles.history.transact(key_of("w"), DeleteRun("child's run"), Call())
-        while await exists(house, "w", "child's run"):
-            await passes(0.01)
-        await house.roles.history.transact(key_of("w"), StartChild(request, origin, 2), Call())
+        await _made_again(house, "child's run")
         await house.roles.stop()
         return await exists(await House(running_loop(), store, ONE_SHARD).open(), "w", "child's run")
 
     assert run_virtual(play())
+
+
+def test_a_run_that_is_made_again_is_listed() -> None:
+    async def play() -> list[tuple[str, int]]:
+        store = MemoryStore()
+        house = await House(running_loop(), store, ONE_SHARD).open()
+        await _made_again(house, "child's run")
+        await passes(1)
+        page = await store.visibility.list(VisibilityQuery(NAMESPACE.id))
+        return [(row.run_id, row.status) for row in page.rows]
+
+    assert run_virtual(play()) == [("child's run", 1)]
