@@ -97,6 +97,7 @@ class Callers:
     async def _by_token(self, header: str) -> Claims:
         if self._rules is None or self._keys is None:
             raise _Fault("there is no configuration for tokens")
+        self._keys.refresh()  # tokens that are known don't ask for their key
         if self._generation != self._keys.generation:
             self._generation = self._keys.generation
             self._known.clear()  # the key of one of them may be gone
