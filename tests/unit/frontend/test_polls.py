@@ -391,7 +391,7 @@ def test_a_host_that_hangs_keeps_a_worker_that_shuts_down_from_no_other_host(tim
         desk = await open_desk()
         desk.directory.roles = {name: FakeMatching() for name in ("queue", "sticky")}
 
-        async def hang(*_: str) -> None:
+        async def hang(namespace_id: str, worker_instance_key: str, sticky_queue: str) -> None:
             await asyncio.get_running_loop().create_future()
 
         desk.directory.roles["queue"].end_polls = hang  # type: ignore[method-assign]  # a fake of a fake

@@ -307,7 +307,7 @@ async def test_a_partition_that_hangs_keeps_a_worker_that_shuts_down_from_no_oth
     polled = hosts.spawn(hosts.directory.matching(second).poll(asked, Call()))
     await pass_time(0.1)
 
-    async def hang(*_: str) -> None:
+    async def hang(namespace_id: str, worker_instance_key: str, sticky_queue: str) -> None:
         await running_loop().create_future()
 
     hosts.services[hosts.owner(first)].end_polls = hang  # type: ignore[method-assign]  # its host does
