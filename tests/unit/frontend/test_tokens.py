@@ -40,6 +40,7 @@ class Door:
         certificates = [
             CertificateRule("dns:*.workers.example", ("default:worker", "away:worker")),
             CertificateRule("cn:payments", ("default:write",)),
+            CertificateRule("cn:team [ab]?", ("away:write",)),
         ]
         self.callers = Callers(rules, self.keys, certificates, self.clock)
 
@@ -97,6 +98,8 @@ async def test_without_a_token_a_certificate_speaks() -> None:
         "cn:payments", 0, {"default": Role.WRITE | Role.WORKER, "away": Role.WORKER}
     )
     assert await door.knock("", "dns:payments", "dns:workers.example") == Claims("dns:payments")
+    assert await door.knock("", "cn:team [ab]?") == Claims("cn:team [ab]?", 0, {"away": Role.WRITE})
+    assert await door.knock("", "cn:team ax") == Claims("cn:team ax")
 
 
 async def test_a_token_that_was_good_expires() -> None:
