@@ -53,6 +53,9 @@ class Namespaces:
         now = self._clock.monotonic_ns()
         document = await self._documents.read_document(KIND, name)
         if document is None:
+            kept = self._by_name.get(name)
+            if kept is not None and kept[1] >= now:
+                return kept[0]  # it was registered here meanwhile
             self._by_name.pop(name, None)
             raise NamespaceNotFound(name)
         return self._keep(_decode(document), now)

@@ -16,6 +16,7 @@ from perdure.cluster.roles import Call
 from perdure.frontend.checks import too_long
 from perdure.frontend.grades import LOWEST, WAITING, grade_of, waits
 from perdure.frontend.guards import Guards
+from perdure.frontend.lookups import Lookups
 from perdure.frontend.methods import Mark, Scope
 from perdure.frontend.rates import Rates
 from perdure.frontend.services import Services
@@ -34,7 +35,6 @@ class Admission:
         options = services.options
         self._clock = services.clock
         self._guards = guards
-        self._namespaces = services.namespaces
         self._limits = options.limits
         self._rates = Rates(
             options.limits,
@@ -43,10 +43,11 @@ class Admission:
             list_throttled=options.list_throttled,
             frontends=guards.frontends,
         )
+        self._lookups = Lookups(services.namespaces, self._rates, services.clock)
 
     def handler(self, name: str, mark: Mark, method: Callable[..., Any]) -> Handler:
         """What a transport calls for a marked method of this name."""
-        return self._guards.handler(name, self._admitted(name, mark, method), self._namespaces, self._clock)
+        return self._guards.handler(name, self._admitted(name, mark, method), self._lookups, self._clock)
 
     def _admitted(self, name: str, mark: Mark, method: Callable[..., Any]) -> Handler:
         grade = grade_of(name)
@@ -67,7 +68,7 @@ class Admission:
                 raise InvalidArgument("Namespace is empty.")
             if too_long(name, self._limits.of().id_bytes_max):
                 raise InvalidArgument("Namespace length exceeds limit.")
-            namespace = await self._named(name, own_grade)
+            namespace = await self._lookups.by_name(name, own_grade)
             if begins and namespace.state != _REGISTERED:
                 raise NamespaceInvalidState(name, namespace.state)  # type: ignore[arg-type]  # a stored number
             grade = LOWEST if may_wait and waits(rpc, request) else own_grade
@@ -102,9 +103,7 @@ class Admission:
             if not request.task_token:
                 raise InvalidArgument("Task token not set on request.")
             token = decode(request.task_token)
-            if not self._namespaces.knows(self._namespaces.name_of(token.namespace_id)):
-                self._rates.admit("", grade)  # as `_named`
-            namespace = await self._namespaces.by_id(token.namespace_id)
+            namespace = await self._lookups.by_id(token.namespace_id, grade)
             if request.namespace and request.namespace != namespace.name:
                 await self._refuse_other(request.namespace, grade)
             self._rates.admit(namespace.name, grade)
@@ -112,17 +111,11 @@ class Admission:
 
         return handle
 
-    async def _named(self, name: str, grade: int) -> Namespace:
-        """The namespace. One that isn't there costs a read of the store each time, so the host is charged first."""
-        if not self._namespaces.knows(name):
-            self._rates.admit("", grade)
-        return await self._namespaces.by_name(name)
-
     async def _refuse_other(self, name: str, grade: int) -> Namespace:
         """The request names another namespace than its token. One that doesn't exist is told as such."""
         if too_long(name, self._limits.of().id_bytes_max):
             raise InvalidArgument("Namespace length exceeds limit.")
-        await self._named(name, grade)
+        await self._lookups.by_name(name, grade)
         raise InvalidArgument("Operation requested with a token from a different namespace.")
 
     def _unscoped(self, method: Callable[..., Awaitable[Message | bytes]], grade: int) -> Handler:

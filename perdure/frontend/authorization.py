@@ -1,8 +1,9 @@
 """Who may do what: the need of each method, what a caller may, and whether that is enough.
 
-Invariant: a method that is not in the table is for nobody; a call is judged before anything is looked up for it,
-charged or done, and a refusal is the same whatever there is. Every namespace that a request names is judged, not only
-the outer one. Refuses to know tokens and certificates: who a caller is comes from an `Identities`.
+Invariant: a method that is not in the table is for nobody; a call is judged before anything is done, looked up or
+charged for it, but for a namespace that its id alone names, and a refusal is the same whatever there is. Every
+namespace that a request names is judged, not only the outer one. Refuses to know tokens and certificates: who a caller
+is comes from an `Identities`.
 
 Source of scopes and access: `common/api/metadata.go`. Beyond it, `worker` is enough for what workers call.
 """
@@ -14,8 +15,9 @@ from typing import Any, Protocol
 import msgspec
 
 from perdure.base.errors import NamespaceNotFound, Unauthorized
-from perdure.cluster.namespaces import Namespaces
+from perdure.frontend.grades import grade_of
 from perdure.frontend.inner_names import inner_names
+from perdure.frontend.lookups import Lookups
 from perdure.rpc.call import CallMeta
 
 
@@ -185,7 +187,7 @@ class Identities(Protocol):
 
 
 class Authorization:
-    """Judges calls. `namespaces`: for requests that name one by its id alone."""
+    """Judges calls."""
 
     def __init__(self, identities: Identities) -> None:
         self._identities = identities
@@ -194,8 +196,10 @@ class Authorization:
         """See `Identities`."""
         return await self._identities.identify(meta)
 
-    async def check(self, claims: Claims, method: str, request: Any, namespaces: Namespaces) -> None:
-        """Raises Unauthorized unless the caller may do all of it."""
+    async def check(self, claims: Claims, method: str, request: Any, lookups: Lookups) -> None:
+        """Raises Unauthorized unless the caller may do all of it. `lookups`: for a namespace that an id names; raises
+        ResourceExhausted where that has to be looked for, and there are too many calls.
+        """
         need = need_of(method)
         if need.reach is Reach.OPEN:
             return
@@ -210,25 +214,25 @@ class Authorization:
         names = inner_names(request)
         own = request.namespace
         if not own and names.namespace_id:
-            own = await _name_of(names.namespace_id, namespaces)
+            own = await _name_of(names.namespace_id, lookups, grade_of(method))
         if not own or not claims.may(own, need.roles):
             raise Unauthorized
-        if names.namespace_id and names.namespace_id != (await _id_of(own, namespaces)):
+        if names.namespace_id and names.namespace_id != (await _id_of(own, lookups, grade_of(method))):
             raise Unauthorized
         for other in names.others:
             if other not in ("", own) and not claims.may(other, need.roles & ~Role.WORKER):
                 raise Unauthorized
 
 
-async def _name_of(namespace_id: str, namespaces: Namespaces) -> str:
+async def _name_of(namespace_id: str, lookups: Lookups, grade: int) -> str:
     try:
-        return (await namespaces.by_id(namespace_id)).name
+        return (await lookups.by_id(namespace_id, grade)).name
     except NamespaceNotFound:
         return ""
 
 
-async def _id_of(name: str, namespaces: Namespaces) -> str:
+async def _id_of(name: str, lookups: Lookups, grade: int) -> str:
     try:
-        return (await namespaces.by_name(name)).id
+        return (await lookups.by_name(name, grade)).id
     except NamespaceNotFound:
         return ""

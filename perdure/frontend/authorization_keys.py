@@ -59,16 +59,23 @@ class Keys:
 
     async def find(self, kid: str) -> Key | None:
         """The key of this id; waits for a set if it has to be read first."""
-        now_ns = self._clock.monotonic_ns()
+        self.refresh()
         key = self._keys.get(kid)
-        may_try = self._tried_ns is None or now_ns - self._tried_ns >= self._times.unknown_ns
-        if key is not None:
-            if may_try and self._read_ns is not None and now_ns - self._read_ns >= self._times.refresh_ns:
-                self._read()
-            return key
-        if may_try or self._reading is not None:
+        if key is None and (self._may_try() or self._reading is not None):
             await asyncio.wait([self._read()])
-        return self._keys.get(kid)
+            key = self._keys.get(kid)
+        return key
+
+    def refresh(self) -> None:
+        """Begin to read the set again if it is old; it counts until then. For every use of a key, also of one that was
+        found before: else one that was taken out of the set would count for as long as nothing new comes.
+        """
+        is_old = self._read_ns is not None and self._clock.monotonic_ns() - self._read_ns >= self._times.refresh_ns
+        if is_old and self._may_try():
+            self._read()
+
+    def _may_try(self) -> bool:
+        return self._tried_ns is None or self._clock.monotonic_ns() - self._tried_ns >= self._times.unknown_ns
 
     async def close(self) -> None:
         """Stop reading."""

@@ -6,8 +6,8 @@ certificate. Why it was refused is for the log. Refuses to know what the roles i
 """
 
 import math
+import re
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from typing import Any
 
 import jwt
@@ -69,7 +69,7 @@ class Callers:
     ) -> None:
         self._rules = rules
         self._keys = keys
-        self._certificates = tuple(certificates)
+        self._certificates = [(_pattern(rule.name), rule.permissions) for rule in certificates]
         self._clock = clock
         self._known: LRUCache[str, _Known] = LRUCache(_CACHE_BYTES_MAX, getsizeof=lambda known: known.size)
         self._generation = 0
@@ -89,14 +89,15 @@ class Callers:
 
     def _by_certificate(self, names: Sequence[str]) -> Claims:
         permissions: list[str] = []
-        for rule in self._certificates:
-            if any(fnmatchcase(name, rule.name) for name in names):
-                permissions += rule.permissions
+        for pattern, granted in self._certificates:
+            if any(map(pattern.fullmatch, names)):
+                permissions += granted
         return Claims(names[0][:_SUBJECT_MAX], *roles_of(permissions))
 
     async def _by_token(self, header: str) -> Claims:
         if self._rules is None or self._keys is None:
             raise _Fault("there is no configuration for tokens")
+        self._keys.refresh()  # tokens that are known don't ask for their key
         if self._generation != self._keys.generation:
             self._generation = self._keys.generation
             self._known.clear()  # the key of one of them may be gone
@@ -150,6 +151,11 @@ class Callers:
         permissions = [one for one in listed if isinstance(one, str)] if isinstance(listed, list) else []
         system, namespaces = roles_of(permissions)
         return Claims(f"jwt:{subject}"[:_SUBJECT_MAX], system, namespaces)
+
+
+def _pattern(name: str) -> re.Pattern[str]:
+    """Only `*` is special: other signs may well stand in a name, and must not let in who has another one."""
+    return re.compile(".*".join(map(re.escape, name.split("*"))), re.DOTALL)
 
 
 def _time_ns(body: dict[str, Any], claim: str, default: int) -> int:

@@ -1,7 +1,8 @@
 """What stands between a transport and a method's own admission: who calls, whether it may, and the record of it.
 
-Invariant: whoever may not do a call learns nothing by it, and nothing was looked up, charged or changed for it; a call
-that has to be recorded is recorded once, however it ends. Without guards a call costs nothing here.
+Invariant: whoever may not do a call learns nothing by it, and nothing was changed for it, nor looked up or charged but
+for a namespace that its id alone names; a call that has to be recorded is recorded once, however it ends. Without
+guards a call costs nothing here.
 """
 
 import asyncio
@@ -13,9 +14,9 @@ from google.protobuf.message import Message
 
 from perdure.base.clock import Clock
 from perdure.base.errors import PerdureError, Unauthorized
-from perdure.cluster.namespaces import Namespaces
 from perdure.frontend.audit import Audit, namespace_id_of
 from perdure.frontend.authorization import Authorization
+from perdure.frontend.lookups import Lookups
 from perdure.frontend.measured import GuardMeter
 from perdure.rpc.call import CallMeta, Handler
 
@@ -38,21 +39,21 @@ class Guards:
     frontends: Callable[[], int] = _alone
     meter: GuardMeter = field(default_factory=GuardMeter)
 
-    def handler(self, method: str, handler: Handler, namespaces: Namespaces, clock: Clock) -> Handler:
+    def handler(self, method: str, handler: Handler, lookups: Lookups, clock: Clock) -> Handler:
         """`handler` of a method, with the guards before it."""
         if self.authorization is None and (self.audit is None or not self.audit.covers(method)):
             return handler
-        return _Guarded(self, method, handler, namespaces, clock).serve
+        return _Guarded(self, method, handler, lookups, clock).serve
 
 
 class _Guarded:
     """One method."""
 
-    def __init__(self, guards: Guards, method: str, handler: Handler, namespaces: Namespaces, clock: Clock) -> None:
+    def __init__(self, guards: Guards, method: str, handler: Handler, lookups: Lookups, clock: Clock) -> None:
         self._guards = guards
         self._method = method
         self._handler = handler
-        self._namespaces = namespaces
+        self._lookups = lookups
         self._clock = clock
         self._is_recorded = guards.audit is not None and guards.audit.covers(method)
 
@@ -87,7 +88,7 @@ class _Guarded:
         try:
             claims = await authorization.identify(meta)
             caller[0] = claims.subject or caller[0]
-            await authorization.check(claims, self._method, request, self._namespaces)
+            await authorization.check(claims, self._method, request, self._lookups)
         finally:
             self._guards.meter.decided(self._method, self._clock.monotonic_ns() - begun_ns)
 
@@ -95,4 +96,4 @@ class _Guarded:
         if getattr(request, "namespace", ""):
             return ""
         namespace_id = namespace_id_of(request)
-        return self._namespaces.name_of(namespace_id) if namespace_id else ""
+        return self._lookups.name_of(namespace_id) if namespace_id else ""

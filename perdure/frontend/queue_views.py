@@ -1,6 +1,7 @@
 """A task queue as a whole: what its root tells, and who polls at its other partitions.
 
-Invariant: all figures are the root's. A partition that can't be reached at once has no pollers to show.
+Invariant: all figures are the root's. A partition that can't be reached at once has no pollers to show; what the root
+has told is answered within the caller's time, whatever becomes of the others.
 """
 
 import asyncio
@@ -8,11 +9,16 @@ from collections.abc import Iterable
 
 from temporalio.api.taskqueue.v1 import PollerInfo
 
-from perdure.base.errors import Unavailable
+from perdure.base.clock import SECOND_NS
+from perdure.base.errors import ResourceExhausted, Unavailable
 from perdure.cluster.branches import branch_of
-from perdure.cluster.roles import PartitionView
+from perdure.cluster.roles import Call, PartitionView
+from perdure.cluster.routed import Timed
 from perdure.frontend.services import Services
 from perdure.workflow.tasks import QueueKey
+
+# A branch tells what it has in memory: one that takes longer, or half of what the caller has left, doesn't answer.
+BRANCH_S = 2.0
 
 
 async def describe_partition(services: Services, partition: QueueKey, timeout_ns: int) -> PartitionView:
@@ -22,17 +28,20 @@ async def describe_partition(services: Services, partition: QueueKey, timeout_ns
 
 async def describe_queue(services: Services, root: QueueKey, timeout_ns: int) -> PartitionView:
     """The queue with the pollers of all its partitions."""
+    timed = Timed(Call(timeout_ns=timeout_ns))
     view = await describe_partition(services, root, timeout_ns)
-    branches = [_pollers(services, branch_of(root, index)) for index in range(1, view.partitions)]
+    branches = [branch_of(root, index) for index in range(1, view.partitions)]
     if branches:
-        _merge(view.pollers, await asyncio.gather(*branches))
+        limit_s = min(BRANCH_S, timed.call().timeout_ns / SECOND_NS / 2) if timeout_ns else BRANCH_S
+        _merge(view.pollers, await asyncio.gather(*(_pollers(services, branch, limit_s) for branch in branches)))
     return view
 
 
-async def _pollers(services: Services, branch: QueueKey) -> list[PollerInfo]:
+async def _pollers(services: Services, branch: QueueKey, limit_s: float) -> list[PollerInfo]:
     try:
-        return (await services.directory.matching(branch).describe(branch)).pollers
-    except Unavailable:
+        async with asyncio.timeout(limit_s):
+            return (await services.directory.matching(branch).describe(branch)).pollers
+    except (TimeoutError, Unavailable, ResourceExhausted):
         return []
 
 

@@ -39,6 +39,7 @@ from perdure.base.limits import Limits
 from perdure.cluster.branches import branch_of
 from perdure.cluster.namespaces import Namespace
 from perdure.cluster.roles import Call, PartitionView, PriorityView
+from perdure.cluster.routed import Timed
 from perdure.frontend.checks import fill_queue, too_long
 from perdure.frontend.methods import rpc
 from perdure.frontend.queue_views import describe_partition, describe_queue
@@ -107,8 +108,9 @@ class Queues:
         if any(request.versions.build_ids):
             raise Unimplemented("DescribeTaskQueueRequest.versions.build_ids is not supported yet")
         info = TaskQueueVersionInfo()
+        timed = Timed(call)
         for kind in dict.fromkeys(request.task_queue_types) or (_WORKFLOW, _ACTIVITY):
-            view = await self._view(request, namespace, kind, call)
+            view = await self._view(request, namespace, kind, timed.call())
             shown = TaskQueueTypeInfo(pollers=view.pollers if request.report_pollers else ())
             if request.report_stats:
                 shown.stats.CopyFrom(_total(view))

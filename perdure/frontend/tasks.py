@@ -1,5 +1,6 @@
 """Workflow tasks: polling, answering, queries handed to workers, sticky queues, the end of a worker."""
 
+import asyncio
 import contextlib
 from functools import partial
 
@@ -22,13 +23,16 @@ from temporalio.api.workflowservice.v1 import (
     ShutdownWorkerResponse,
 )
 
+from perdure.base.clock import SECOND_NS
 from perdure.base.entropy import new_id
 from perdure.base.errors import (
     FailedPrecondition,
     HostUnreachable,
     InvalidArgument,
+    PerdureError,
     QueueSpread,
     Refused,
+    Unavailable,
     Unimplemented,
 )
 from perdure.base.slots import ChainKey
@@ -49,6 +53,8 @@ from perdure.workflow.tokens import QueryToken, TaskToken
 _STICKY = TaskQueueKind.TASK_QUEUE_KIND_STICKY
 _KINDS = frozenset(map(int, QueueKind))
 _REFUSALS_MAX = 4
+# A matching host ends polls in memory, and has others do so for a moment; or half of what the caller has.
+_END_S = 5.0
 _RATE_MAX = 1e9  # no machine hands out more: a higher rate is no limit
 
 
@@ -238,16 +244,36 @@ class Tasks:
         if request.sticky_task_queue:
             partitions.append(QueueKey(namespace.id, request.sticky_task_queue, QueueKind.WORKFLOW))
         owners = {id(role): role for role in map(self._services.directory.matching, partitions)}
-        for role in owners.values():
-            with contextlib.suppress(HostUnreachable):  # there are no polls at a host that isn't there
-                await role.end_polls(namespace.id, request.worker_instance_key, request.sticky_task_queue)
+        timed = Timed(call)
+        limit_s = min(_END_S, call.timeout_ns / SECOND_NS / 2) if call.timeout_ns else _END_S
+        faults = await asyncio.gather(*(_end_polls(role, namespace.id, request, limit_s) for role in owners.values()))
         if request.HasField("worker_heartbeat") and self._limits.of(namespace.name).worker_heartbeats:
             last = [request.worker_heartbeat]
             with contextlib.suppress(Refused):  # the worker goes anyway, and is forgotten in time
                 await self._services.routing.on_matching(
-                    registry_of(namespace.id), lambda role: role.record_workers(namespace.id, last), call.timeout_ns
+                    registry_of(namespace.id),
+                    lambda role: role.record_workers(namespace.id, last),
+                    timed.call().timeout_ns,
                 )
+        for fault in filter(None, faults):
+            raise fault
         return ShutdownWorkerResponse()
+
+
+async def _end_polls(
+    role: MatchingRole, namespace_id: str, request: ShutdownWorkerRequest, limit_s: float
+) -> PerdureError | None:
+    """Have the worker's polls at one owner ended; why that may not be done."""
+    try:
+        async with asyncio.timeout(limit_s):
+            await role.end_polls(namespace_id, request.worker_instance_key, request.sticky_task_queue)
+    except TimeoutError:
+        return Unavailable("A host that may have polls of the worker has not answered.")
+    except HostUnreachable:
+        return None  # there are no polls at a host that isn't there
+    except PerdureError as error:
+        return error
+    return None
 
 
 def _encoded(request: PollRequest, field: str) -> bytes:

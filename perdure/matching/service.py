@@ -53,6 +53,8 @@ from perdure.workflow.tokens import QueryToken
 SHUTDOWN_NS = 30 * SECOND_NS
 INSTANCES_MAX = 10_000
 _SWEEP_NS = 60 * SECOND_NS
+# Whoever waits for that has not much more patience.
+_BRANCHES_S = 2.0
 
 _Instance = tuple[str, str]  # namespace id, worker instance key
 
@@ -250,9 +252,13 @@ class MatchingService:
                     with suppress(Unavailable):
                         role = self._around.directory.matching(branch_of(key, index))
                         roles[id(role)] = role
-        for role in roles.values():
-            with suppress(Unavailable):  # polls of a host that isn't there are over
-                await role.end_polls(namespace_id, worker_instance_key, "")
+
+        async def end(role: MatchingRole) -> None:
+            with suppress(Unavailable, TimeoutError):  # polls of a host that isn't there are over
+                async with asyncio.timeout(_BRANCHES_S):
+                    await role.end_polls(namespace_id, worker_instance_key, "")
+
+        await asyncio.gather(*map(end, roles.values()))
 
     def _end_branch(self, branch: QueueKey, partitions: int) -> None:
         """It is none of its queue's partitions any more: its polls go to those."""

@@ -42,7 +42,7 @@ _Code = grpc.StatusCode
 # gRPC's own words where it has no connection to send a call on.
 _NEVER_SENT = "failed to connect to all addresses"
 _FAREWELL_S = 75.0
-# Of one connection. With them all full, more than a hundred thousand calls wait for the host.
+# Of one connection. With them all full, more than a hundred thousand calls wait for the host, or 128 MiB.
 LINES_MAX = 16
 # What goes with a call besides its body.
 Headers = tuple[tuple[str, str], ...] | None

@@ -37,6 +37,8 @@ FULL_AT = 8_000
 TOGETHER = 4_000
 _TOGETHER_MAX = 2 * CALLS_MAX
 _UNSENT_BYTES_MAX = 64 * MIB
+# Of a caller's line, of what the other end hasn't taken: with that much more calls go another way, as with `FULL_AT`.
+ASKS_BYTES_MAX = 8 * MIB
 # What an item costs while it waits, besides its body.
 _ITEM_BYTES = 300
 # What reading and writing raise when a stream is over.
@@ -118,6 +120,11 @@ class _Outbox:
     def is_empty(self) -> bool:
         """Whether all has been written."""
         return not self.waiting and not self._writing
+
+    @property
+    def size(self) -> int:
+        """Bytes that wait, about."""
+        return self._bytes
 
     def put(self, item: _Ask | _Answer) -> int:
         """Have it written; its place."""
@@ -205,7 +212,7 @@ class Line:
     @property
     def is_full(self) -> bool:
         """Whether more calls should go another way."""
-        return len(self._calls) >= FULL_AT
+        return len(self._calls) >= FULL_AT or self._outbox.size > ASKS_BYTES_MAX
 
     async def ask(self, path: str, body: bytes, limit_s: float, traceparent: str = "") -> bytes:
         """The bytes of the answer. Raises Late; HostUnreachable, Full: it was not begun; Unavailable: nobody knows."""

@@ -1,8 +1,8 @@
 """Writes docs/compatibility.md: what of the API is there, read from the code that serves it.
 
-Nothing in the page is maintained by hand: methods come from the frontend's table, commands from the handlers'
-registry, events from the core (what it writes). A test compares the committed page with
-`page()`.
+Nothing in the page is maintained by hand but what is stricter than the reference: methods come from the frontend's
+table, commands from the handlers' registry, events from the core (what it writes). A test compares the committed page
+with `page()`.
 """
 
 import importlib
@@ -30,6 +30,29 @@ can't be carried out is refused by its name. Nothing is accepted and ignored.
 The TestService is there, all of it, where a development server is told to skip time: `perdure-test-server`,
 `--time-skipping`.
 """
+# What is refused, and with which answer.
+_STRICTER = (
+    (
+        "`worker_instance_key` of a poll or of ShutdownWorker, longer than `limit.maxIDLength`",
+        "INVALID_ARGUMENT `WorkerInstanceKey length exceeds limit.`",
+    ),
+    (
+        "`deployment_options` of a poll, larger than 2,000 bytes",
+        "INVALID_ARGUMENT `DeploymentOptions exceed 2000 bytes.`",
+    ),
+    (
+        "`worker_version_capabilities` of a poll, larger than 2,000 bytes",
+        "INVALID_ARGUMENT `WorkerVersionCapabilities exceed 2000 bytes.`",
+    ),
+    (
+        "a filter over workers that names an unknown field, or compares one in a way that there is not",
+        "INVALID_ARGUMENT; the reference finds nothing",
+    ),
+    (
+        "a namespace that isn't there, named for the first time in a second while the host's limit is met",
+        "RESOURCE_EXHAUSTED; the reference asks its store, and answers NOT_FOUND",
+    ),
+)
 _CREATED = re.compile(r"\b(\w+)EventAttributes\(")
 
 
@@ -41,7 +64,7 @@ def page() -> str:
         _section(service.name, "method", _methods(service, served)) for service in (WORKFLOW_SERVICE, OPERATOR_SERVICE)
     ]
     parts += [_section("Commands", "command", _commands()), _section("Events", "event", _events())]
-    return "\n".join(parts)
+    return "\n".join([*parts, _stricter()])
 
 
 def _section(title: str, what: str, rows: Iterable[tuple[str, bool]]) -> str:
@@ -50,6 +73,11 @@ def _section(title: str, what: str, rows: Iterable[tuple[str, bool]]) -> str:
     lines = [f"## {title}", "", f"{there} of {len(listed)}.", "", f"| {what} | state |", "|---|---|"]
     lines += [f"| {name} | {'there' if present else 'not there'} |" for name, present in listed]
     return "\n".join([*lines, ""])
+
+
+def _stricter() -> str:
+    lines = ["## Refused here and not by the reference", "", "| what | answer |", "|---|---|"]
+    return "\n".join([*lines, *(f"| {what} | {answer} |" for what, answer in _STRICTER), ""])
 
 
 def _methods(service: ServiceDescriptor, served: set[str]) -> Iterable[tuple[str, bool]]:

@@ -1,11 +1,14 @@
+import asyncio
+
 import msgspec
 import pytest
 
 from perdure.base.clock import SECOND_NS
 from perdure.base.errors import NamespaceNotFound
 from perdure.cluster.namespaces import REFRESH_NS, Namespace, Namespaces
+from perdure.store.contract import Document
 from perdure.store.memory import MemoryStore
-from tests.unit.frontend.fakes import FakeClock
+from tests.unit.frontend.fakes import FakeClock, FakeDocuments
 
 ONE = Namespace("id-1", "one", 3600 * SECOND_NS)
 
@@ -16,6 +19,19 @@ async def two_processes() -> tuple[Namespaces, Namespaces, FakeClock]:
     await here.register(ONE)
     await there.by_id(ONE.id)
     return here, there, clock
+
+
+class Slow(FakeDocuments):
+    """What a read finds is told after what is written meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = asyncio.Event()
+
+    async def read_document(self, kind: str, key: str) -> Document | None:
+        found = await super().read_document(kind, key)
+        await self.written.wait()
+        return found
 
 
 def with_attribute(namespace: Namespace) -> Namespace:
@@ -42,3 +58,14 @@ async def test_a_version_that_nobody_has_written_yet_is_no_reason_to_wait() -> N
     assert (await there.by_id(ONE.id, 99)).version == 0
     with pytest.raises(NamespaceNotFound):
         await there.by_id("id-2", 99)
+
+
+async def test_what_is_registered_while_it_is_looked_for_is_found() -> None:
+    documents = Slow()
+    namespaces = Namespaces(documents, FakeClock())
+    async with asyncio.TaskGroup() as group:
+        looked = group.create_task(namespaces.by_name("one"))
+        await group.create_task(namespaces.register(ONE))
+        documents.written.set()
+    assert looked.result() == ONE
+    assert await namespaces.by_name("one") == ONE

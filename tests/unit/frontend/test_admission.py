@@ -1,7 +1,9 @@
 """Before a method runs: its namespace, its token, its allowance. And the table as a whole."""
 
+from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import WorkflowExecution
@@ -17,6 +19,7 @@ from temporalio.api.workflowservice.v1 import (
 
 from perdure.base.errors import InvalidArgument, NamespaceNotFound, NotFound, ResourceExhausted
 from perdure.base.limits import Limits
+from perdure.frontend.lookups import ABSENT_MAX, ABSENT_NS, Lookups
 from perdure.frontend.methods import OPERATOR_SERVICE, WORKFLOW_SERVICE
 from perdure.frontend.rates import Bucket, Rates
 from perdure.rpc.call import CallMeta
@@ -51,22 +54,48 @@ async def test_an_unknown_namespace_comes_before_everything_else() -> None:
 
 
 @pytest.mark.parametrize(
-    "request_",
+    "asking",
     [
-        DescribeWorkflowExecutionRequest(namespace="nope"),
-        RespondActivityTaskCompletedRequest(task_token=encode_token(TaskToken("nobody", "wf", "run", 2, 3))),
-        RespondActivityTaskCompletedRequest(namespace="nope", task_token=TOKEN),
+        lambda nope: DescribeWorkflowExecutionRequest(namespace=nope),
+        lambda nope: RespondActivityTaskCompletedRequest(task_token=encode_token(TaskToken(nope, "wf", "run", 2, 3))),
+        lambda nope: RespondActivityTaskCompletedRequest(namespace=nope, task_token=TOKEN),
     ],
 )
-async def test_who_names_no_namespace_is_charged_before_the_store_is_asked(request_: Message) -> None:
+async def test_who_names_no_namespace_is_charged_before_the_store_is_asked(asking: Callable[[str], Message]) -> None:
     desk = await open_desk(with_limits(host_rps=3, burst_ratio=1.0))
-    for _ in range(3):
+    for number in range(3):
         with pytest.raises(NotFound):
-            await desk.call(request_)
+            await desk.call(asking(f"nope {number}"))
     reads = len(desk.documents.reads)
     with pytest.raises(ResourceExhausted, match="service rate limit exceeded"):
-        await desk.call(request_)
+        await desk.call(asking("nope"))
     assert len(desk.documents.reads) == reads
+
+
+async def test_who_names_the_same_again_is_told_so_however_busy_the_host_is() -> None:
+    desk = await open_desk(with_limits(host_rps=1, burst_ratio=1.0))
+    execution = WorkflowExecution(workflow_id="wf")
+    for _ in range(3):
+        with pytest.raises(NamespaceNotFound):
+            await desk.call(DescribeWorkflowExecutionRequest(namespace="nope", execution=execution))
+    assert desk.documents.reads == ["nope"]
+    desk.clock.time_ns += ABSENT_NS
+    with pytest.raises(NamespaceNotFound):
+        await desk.call(DescribeWorkflowExecutionRequest(namespace="nope", execution=execution))
+    desk.clock.time_ns += ABSENT_NS // 2
+    await desk.namespaces.register(msgspec.structs.replace(AWAY, id="new", name="nope"))
+    desk.clock.time_ns += ABSENT_NS
+    await desk.call(DescribeWorkflowExecutionRequest(namespace="nope", execution=execution))
+    assert desk.documents.reads == ["nope"] * 2
+
+
+async def test_only_so_many_absent_names_are_remembered() -> None:
+    desk = await open_desk()
+    lookups = Lookups(desk.namespaces, Rates(Limits(), desk.clock, throttled=False), desk.clock)
+    for name in [*map(str, range(ABSENT_MAX + 1)), str(ABSENT_MAX), "0"]:
+        with pytest.raises(NamespaceNotFound):
+            await lookups.by_name(name, 0)
+    assert len(desk.documents.reads) == ABSENT_MAX + 2
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,16 @@ async def test_a_token_of_another_namespace_is_refused_whether_it_is_there_or_no
     assert desk.history.asked == []
 
 
+async def test_tokens_of_no_namespace_are_charged_before_the_store_is_asked() -> None:
+    desk = await guarded(host_rps=3, burst_ratio=1)
+    for number in range(5):
+        token = encode_token(TaskToken(f"{UNKNOWN_ID} {number}", "wf", "run", 2, 3))
+        expected = Unauthorized if number < 3 else ResourceExhausted
+        with pytest.raises(expected):
+            await desk.call(RespondWorkflowTaskCompletedRequest(task_token=token), CallMeta(authorization="worker"))
+    assert len(desk.documents.reads) == 3
+
+
 async def test_a_token_alone_is_judged_by_its_namespace() -> None:
     desk = await guarded()
     request = RespondWorkflowTaskCompletedRequest(task_token=encode_token(TaskToken(HOME.id, "wf", "run", 2, 3)))

@@ -12,6 +12,7 @@ from temporalio.api.enums.v1 import TaskQueueKind, TaskQueueType, WorkerVersioni
 from temporalio.api.query.v1 import WorkflowQuery
 from temporalio.api.taskqueue.v1 import TaskQueue, TaskQueueMetadata
 from temporalio.api.update.v1 import UpdateRef
+from temporalio.api.worker.v1 import WorkerHeartbeat
 from temporalio.api.workflowservice.v1 import (
     GetWorkflowExecutionHistoryRequest,
     PollActivityTaskQueueRequest,
@@ -30,6 +31,7 @@ from perdure.base.limits import Limits
 from perdure.cluster.roles import Call, HistoryPage
 from perdure.frontend.polls import Polls, poll_time_ns
 from perdure.rpc.call import CallMeta
+from perdure.testing.loop import run_virtual
 from perdure.workflow.tasks import QueueKey, QueueKind
 from tests.unit.frontend.fakes import HOME, FakeEntropy, FakeMatching, open_desk, with_limits
 
@@ -372,6 +374,33 @@ async def test_shutting_a_worker_down_reaches_every_owner_of_its_partitions() ->
     ended = [(HOME.id, "w", "sticky")]
     assert [role.ended for role in desk.directory.roles.values()] == [ended, ended]
     assert desk.matching.ended == []
+
+
+@pytest.mark.parametrize("timeout_ns", [0, 4 * SECOND_NS])
+def test_a_host_that_hangs_keeps_a_worker_that_shuts_down_from_no_other_host(timeout_ns: int) -> None:
+    heartbeat = WorkerHeartbeat(worker_instance_key="w")
+    request = ShutdownWorkerRequest(
+        namespace="default",
+        worker_instance_key="w",
+        task_queue="queue",
+        sticky_task_queue="sticky",
+        worker_heartbeat=heartbeat,
+    )
+
+    async def shut_down() -> list[Any]:
+        desk = await open_desk()
+        desk.directory.roles = {name: FakeMatching() for name in ("queue", "sticky")}
+
+        async def hang(namespace_id: str, worker_instance_key: str, sticky_queue: str) -> None:
+            await asyncio.get_running_loop().create_future()
+
+        desk.directory.roles["queue"].end_polls = hang  # type: ignore[method-assign]  # a fake of a fake
+        with pytest.raises(Unavailable, match="has not answered"):
+            async with asyncio.timeout(timeout_ns / SECOND_NS or 10.0):
+                await desk.call(request, CallMeta(timeout_ns=timeout_ns))
+        return [desk.directory.roles["sticky"].ended, desk.matching.heartbeats]
+
+    assert run_virtual(shut_down()) == [[(HOME.id, "w", "sticky")], [(HOME.id, [heartbeat])]]
 
 
 async def test_what_a_worker_that_shuts_down_is_remembered_by_is_short() -> None:

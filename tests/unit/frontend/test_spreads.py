@@ -1,10 +1,12 @@
 """Queues with several partitions, as frontends see them."""
 
+import asyncio
 from collections.abc import Sequence
 
+import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.protobuf.wrappers_pb2 import DoubleValue
-from temporalio.api.enums.v1 import TaskQueueKind
+from temporalio.api.enums.v1 import ResourceExhaustedCause, TaskQueueKind
 from temporalio.api.taskqueue.v1 import PollerInfo, TaskQueue, TaskQueueMetadata
 from temporalio.api.workflowservice.v1 import (
     DescribeTaskQueueRequest,
@@ -14,14 +16,18 @@ from temporalio.api.workflowservice.v1 import (
     PollWorkflowTaskQueueRequest,
 )
 
-from perdure.base.errors import PerdureError, QueueSpread, Unavailable
+from perdure.base.clock import SECOND_NS
+from perdure.base.errors import PerdureError, QueueSpread, ResourceExhausted, Unavailable
 from perdure.cluster.branches import branch_of
 from perdure.cluster.roles import PartitionView, Poll
 from perdure.frontend.spreads import KNOWN_MAX, Spreads
+from perdure.rpc.call import CallMeta
+from perdure.testing.loop import run_virtual
 from perdure.workflow.tasks import QueueKey, QueueKind
 from tests.unit.frontend.fakes import HOME, Desk, FakeEntropy, open_desk
 
 QUEUE = QueueKey(HOME.id, "q", QueueKind.ACTIVITY)
+ROOT = QueueKey(HOME.id, "q", QueueKind.WORKFLOW)
 
 
 def spread(count: int) -> QueueSpread:
@@ -98,11 +104,10 @@ def poller(identity: str, seconds: int) -> PollerInfo:
 
 async def test_a_description_has_the_pollers_of_all_partitions_and_the_figures_of_the_root() -> None:
     desk = await open_desk()
-    root = QueueKey(HOME.id, "q", QueueKind.WORKFLOW)
     views: dict[QueueKey, PartitionView | PerdureError] = {
-        root: PartitionView([poller("a", 10), poller("b", 5)], 7, 0, partitions=3),
-        branch_of(root, 1): PartitionView([poller("b", 20), poller("c", 1)], 99, 0),
-        branch_of(root, 2): Unavailable("it moves"),
+        ROOT: PartitionView([poller("a", 10), poller("b", 5)], 7, 0, partitions=3),
+        branch_of(ROOT, 1): PartitionView([poller("b", 20), poller("c", 1)], 99, 0),
+        branch_of(ROOT, 2): Unavailable("it moves"),
     }
 
     async def describe(partition: QueueKey) -> PartitionView:
@@ -120,6 +125,26 @@ async def test_a_description_has_the_pollers_of_all_partitions_and_the_figures_o
         ("c", 1),
     ]
     assert reply.stats.approximate_backlog_count == 7
+
+
+@pytest.mark.parametrize("timeout_ns", [0, SECOND_NS, 60 * SECOND_NS])
+def test_a_partition_that_hangs_or_refuses_costs_no_more_than_its_pollers(timeout_ns: int) -> None:
+    async def describe(partition: QueueKey) -> PartitionView:
+        if partition == branch_of(ROOT, 1):
+            await asyncio.get_running_loop().create_future()
+        if partition == branch_of(ROOT, 2):
+            raise ResourceExhausted("too many calls", ResourceExhaustedCause.RESOURCE_EXHAUSTED_CAUSE_RPS_LIMIT)
+        return PartitionView([poller(partition.name, 1)], 7, 0, partitions=4)
+
+    async def ask() -> list[str]:
+        desk = await open_desk()
+        desk.matching.describe = describe  # type: ignore[method-assign]  # a fake of a fake
+        request = DescribeTaskQueueRequest(namespace="default", task_queue=TaskQueue(name="q"))
+        async with asyncio.timeout(timeout_ns / SECOND_NS or 5.0):
+            reply = await desk.call(request, CallMeta(timeout_ns=timeout_ns))
+        return [each.identity for each in reply.pollers]
+
+    assert run_virtual(ask()) == ["q", "/_sys/q/3"]
 
 
 async def test_partitions_are_listed_by_their_names() -> None:

@@ -1,5 +1,7 @@
 """Tokens, the keys that they are signed by, and certificates as proofs."""
 
+import asyncio
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
@@ -38,6 +40,7 @@ class Door:
         certificates = [
             CertificateRule("dns:*.workers.example", ("default:worker", "away:worker")),
             CertificateRule("cn:payments", ("default:write",)),
+            CertificateRule("cn:team [ab]?", ("away:write",)),
         ]
         self.callers = Callers(rules, self.keys, certificates, self.clock)
 
@@ -95,6 +98,8 @@ async def test_without_a_token_a_certificate_speaks() -> None:
         "cn:payments", 0, {"default": Role.WRITE | Role.WORKER, "away": Role.WORKER}
     )
     assert await door.knock("", "dns:payments", "dns:workers.example") == Claims("dns:payments")
+    assert await door.knock("", "cn:team [ab]?") == Claims("cn:team [ab]?", 0, {"away": Role.WRITE})
+    assert await door.knock("", "cn:team ax") == Claims("cn:team ax")
 
 
 async def test_a_token_that_was_good_expires() -> None:
@@ -153,6 +158,28 @@ async def test_an_old_set_is_read_again_while_it_still_counts() -> None:
         await door.keys.find("newer")
     assert await door.keys.find("rsa") is None
     await door.keys.close()
+
+
+async def test_a_key_that_is_taken_out_of_the_set_ends_tokens_that_are_known_too() -> None:
+    door = Door()
+    again = asyncio.Event()
+
+    async def fetch() -> bytes:
+        if door.keys.generation == 0:
+            return GOOD_SET
+        again.set()
+        return key_set(jwk(OTHER_RSA, "newer"))
+
+    door.keys = Keys(fetch, door.clock, TIMES)
+    door.callers = Callers(RULES, door.keys, [], door.clock)
+    header = token(claims(exp=NOW_S + 7_200))
+    assert [await door.is_refused(header) for _ in range(2)] == [False, False]  # from now on it is known
+    door.clock.time_ns += TIMES.refresh_ns
+    assert not await door.is_refused(header)  # the set is read meanwhile
+    async with asyncio.timeout(5.0):
+        await again.wait()
+    assert await door.keys.find("rsa") is None
+    assert await door.is_refused(header)
 
 
 async def test_before_the_first_set_is_there_everybody_is_refused() -> None:

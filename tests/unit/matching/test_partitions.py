@@ -300,6 +300,24 @@ async def test_a_worker_that_shuts_down_is_let_go_at_every_partition() -> None:
 
 
 @virtual
+async def test_a_partition_that_hangs_keeps_a_worker_that_shuts_down_from_no_other() -> None:
+    hosts = await spread_out()
+    root, first, second = (branch_of(ACTIVITY, index) for index in range(3))
+    asked = poll(second, "w", partitions=3, worker_instance_key="i")
+    polled = hosts.spawn(hosts.directory.matching(second).poll(asked, Call()))
+    await pass_time(0.1)
+
+    async def hang(namespace_id: str, worker_instance_key: str, sticky_queue: str) -> None:
+        await running_loop().create_future()
+
+    hosts.services[hosts.owner(first)].end_polls = hang  # type: ignore[method-assign]  # its host does
+    async with asyncio.timeout(5):
+        await hosts.directory.matching(root).end_polls("ns", "i", "")
+    assert await polled == b""
+    await hosts.close()
+
+
+@virtual
 async def test_the_root_knows_all_figures_and_a_worker_hears_of_them_anywhere() -> None:
     hosts = await spread_out(WORK)
     seen = await hosts.directory.matching(WORK).describe(WORK)

@@ -14,7 +14,18 @@ from perdure.base.errors import HostUnreachable, PerdureError, Unavailable, Unim
 from perdure.base.tasks import Background
 from perdure.rpc import lines
 from perdure.rpc.call import CallMeta, RawHandler
-from perdure.rpc.lines import CALLS_MAX, FULL_AT, MESSAGE_BYTES, READ_BYTES_MAX, TOGETHER, Full, Late, Line, Switchboard
+from perdure.rpc.lines import (
+    ASKS_BYTES_MAX,
+    CALLS_MAX,
+    FULL_AT,
+    MESSAGE_BYTES,
+    READ_BYTES_MAX,
+    TOGETHER,
+    Full,
+    Late,
+    Line,
+    Switchboard,
+)
 
 OVER: Any = grpc.aio.EOF
 ADDRESS = "host:7234"
@@ -345,6 +356,20 @@ async def test_small_calls_are_so_many_to_a_message_and_a_line_says_when_it_has_
         method.let.set()
         await asyncio.wait(calls)
         assert not both.line.is_full
+
+
+async def test_a_line_has_enough_when_the_other_end_does_not_take_what_is_large() -> None:
+    async with ends() as both, asyncio.TaskGroup() as group:
+        both.stream.takes.clear()
+        body = bytes(MESSAGE_BYTES)
+        calls = [group.create_task(both.ask(body)) for _ in range(ASKS_BYTES_MAX // MESSAGE_BYTES + 1)]
+        await both.stream.writes.get()  # the first is on its way, the others wait
+        was_full = [both.line.is_full]
+        calls[-1].cancel()
+        await asyncio.wait(calls[-1:])
+        was_full.append(both.line.is_full)
+        both.stream.takes.set()
+    assert was_full == [True, False], "what is over waits no more"
 
 
 def many(count: int) -> bytes:
