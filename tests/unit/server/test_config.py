@@ -273,9 +273,7 @@ def test_a_slip_in_the_environment_is_told_and_what_orchestrators_make_is_not(tm
         "PERDURE_FRONTEND_PORT_7233_TCP_PORT": "7233",
         "PERDURE_FRONTEND_PORT_7233_TCP_PROTO": "tcp",
     }
-    assert (
-        told(PERDURE_CONFIG="a.yaml", PERDURE_STORE="memory:", PERDURE_ROLE="", PERDURE_LOG__LEVEL="info", **made) == []
-    )
+    assert told(PERDURE_CONFIG="a.yaml", PERDURE_STORE="memory:", PERDURE_ROLE="", **made) == []
 
 
 def test_a_check_says_what_has_no_effect_and_why(tmp_path: Path) -> None:
@@ -285,9 +283,7 @@ def test_a_check_says_what_has_no_effect_and_why(tmp_path: Path) -> None:
     checked = CliRunner().invoke(main, ["config", "check", "--config", str(path)], env={"PERDURE_ROLE": "history"})
     assert checked.exit_code == 0
     qps, rate, other, slip, _ = checked.output.splitlines()
-    assert qps.startswith(
-        "dynamic.history.persistencemaxqps: has no effect here: requests to the store are not limited"
-    )
+    assert qps.startswith("dynamic.history.persistencemaxqps: has no effect here: requests to the store")
     assert rate == "dynamic.frontend.rsp: not known here, and without effect; did you mean frontend.rps?"
     assert other == "dynamic.no.such.key: not known here, and without effect"
     assert slip == "PERDURE_ROLE: sets nothing; did you mean PERDURE_ROLES?"
