@@ -120,6 +120,7 @@ def role_traffic(metrics: Metrics, clock: Clock, caller: str, role: str, operati
 def _service_errors(metrics: Metrics, labels: tuple[str, str, str]) -> Failed:
     # There from the beginning: an alert on a rate needs the zero.
     errors = metrics.family(series.SERVICE_ERRORS).labels(*labels)
+    defects = metrics.family(series.SERVICE_PANICS).labels(*labels)
     missing = metrics.family(series.SERVICE_NOT_FOUND).labels("serviceerror_NotFound", *labels)
 
     def failed(error: BaseException) -> None:
@@ -133,7 +134,7 @@ def _service_errors(metrics: Metrics, labels: tuple[str, str, str]) -> Failed:
         if is_unexpected(error):
             errors.inc()
         if is_defect(error):
-            metrics.family(series.SERVICE_PANICS).labels(*labels).inc()
+            defects.inc()
         if isinstance(error, ResourceExhausted):
             told = (*labels, _cause(error), _scope(error))
             metrics.family(series.SERVICE_ERRORS_RESOURCE_EXHAUSTED).labels(*told).inc()

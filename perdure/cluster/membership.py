@@ -187,8 +187,14 @@ class Membership:
         await self._become(MemberState.SERVING)
 
     async def leaving(self) -> None:
-        """Let the rings have this host no more; it is still there. As soon as the store takes it."""
-        await self._become(MemberState.LEAVING)
+        """Let the rings have this host no more; it is still there. As soon as the store takes it; returns in bounded
+        time.
+        """
+        try:
+            async with asyncio.timeout(self._options.watch.lease_s):
+                await self._become(MemberState.LEAVING)
+        except TimeoutError:
+            log.warning("the members can't be told yet that this host leaves")
 
     async def leave(self) -> None:
         """Be no member any more; returns in bounded time. The lease stays."""

@@ -22,7 +22,7 @@ from perdure.frontend.admin_fields import reply_of
 from perdure.frontend.admin_queues import ask_queue
 from perdure.frontend.admin_shards import ASK_S, ask_host, named
 from perdure.frontend.checks import check_execution
-from perdure.frontend.diagnosis import ACTIVITIES_MAX, Facts, QueueFacts, ShardFacts, Tail, diagnose
+from perdure.frontend.diagnosis import ACTIVITIES_MAX, Facts, QueueFacts, Sent, ShardFacts, Tail, diagnose
 from perdure.frontend.methods import rpc
 from perdure.frontend.services import Services
 from perdure.workflow.requests import Describe
@@ -164,4 +164,29 @@ def tail_of(events: list[HistoryEvent], *, is_whole: bool) -> Tail:
             case _:
                 pass
     has_begun = scheduled or decided or not is_whole
-    return Tail(sticky, cause, failure, timers, tuple(reversed(updates)), is_whole, has_begun)
+    return Tail(sticky, cause, failure, timers, tuple(reversed(updates)), _sent(events), is_whole, has_begun)
+
+
+def _sent(events: list[HistoryEvent]) -> tuple[Sent, ...]:
+    """What went to other workflows and has no outcome, the oldest first."""
+    kind = EventType
+    ended: set[int] = set()
+    sent: list[Sent] = []
+    for event in events:
+        match event.event_type:
+            case (
+                kind.EVENT_TYPE_EXTERNAL_WORKFLOW_EXECUTION_SIGNALED
+                | kind.EVENT_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_FAILED
+                | kind.EVENT_TYPE_EXTERNAL_WORKFLOW_EXECUTION_CANCEL_REQUESTED
+                | kind.EVENT_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED
+            ):
+                ended.add(getattr(event, str(event.WhichOneof("attributes"))).initiated_event_id)
+            case kind.EVENT_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED if event.event_id not in ended:
+                signal = event.signal_external_workflow_execution_initiated_event_attributes
+                sent.append(Sent(signal.workflow_execution.workflow_id, signal.signal_name))
+            case kind.EVENT_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED if event.event_id not in ended:
+                cancel = event.request_cancel_external_workflow_execution_initiated_event_attributes
+                sent.append(Sent(cancel.workflow_execution.workflow_id))
+            case _:
+                pass
+    return tuple(reversed(sent))

@@ -93,6 +93,7 @@ class ShardCalls:
                 "formats": member.formats,
                 "started": time_text(member.started_ns),
                 "age_s": seconds_of(max(0, now_ns - member.started_ns)) if member.started_ns else 0,
+                "tls": member.tls,
                 "suspect": member.host in suspects,
                 "self": member.host == self._operations.host,
             }
@@ -153,14 +154,14 @@ class ShardCalls:
         there = {shard for _, shard in standing_map(self._operations).shards}
         for shard in shards:
             if shard not in there:
-                raise NotFound(f"There is no shard {shard}: see ListShards.")
+                raise NotFound(f"There is no shard {shard}: see `perdure admin shard list`.")
 
     def _host(self, wanted: str) -> Member:
         """A serving history host by its id or, if only one is called so, by its name."""
         serving = set(self._operations.view.serving(Role.HISTORY))
         found = [member for member in self._operations.view.members if wanted in (member.host, member.name)]
         if not found:
-            raise NotFound(f"There is no host {wanted}: see Ring.")
+            raise NotFound(f"There is no host {wanted}: see `perdure admin ring`.")
         able = [member for member in found if member.host in serving]
         if not able:
             raise FailedPrecondition(f"{wanted} is no history host that serves.")
@@ -179,7 +180,7 @@ class ShardCalls:
                 async with asyncio.timeout_at(until):
                     return await act(self._operations.shard_host(host))
             except TimeoutError:
-                raise Unavailable("It is not known yet what became of it: see ListShards.") from None
+                raise Unavailable("It is not known yet what became of it: see `perdure admin shard list`.") from None
             except (ShardElsewhere, HostUnreachable) as error:
                 if asyncio.get_running_loop().time() + _LOOK_S >= until:
                     raise

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from perdure.base.clock import SECOND_NS, Clock
 from perdure.base.tasks import Background
+from perdure.frontend.measured import GuardMeter
 
 log = structlog.get_logger(__name__)
 SET_BYTES_MAX = 1 << 20
@@ -45,7 +46,14 @@ class KeyTimes(msgspec.Struct, frozen=True, kw_only=True):
 class Keys:
     """A key set. `generation` rises with each set that is another one than before."""
 
-    def __init__(self, fetch: Fetch, clock: Clock, times: KeyTimes = KeyTimes()) -> None:  # noqa: B008 - it is frozen
+    def __init__(
+        self,
+        fetch: Fetch,
+        clock: Clock,
+        times: KeyTimes = KeyTimes(),  # noqa: B008 - it is frozen
+        meter: GuardMeter | None = None,
+    ) -> None:
+        self._meter = meter or GuardMeter()
         self._fetch = fetch
         self._clock = clock
         self._times = times
@@ -89,6 +97,7 @@ class Keys:
         return self._reading
 
     async def _try(self) -> None:
+        is_done = False
         try:
             async with asyncio.timeout(_FETCH_S):
                 body = await self._fetch()
@@ -96,12 +105,14 @@ class Keys:
         except Exception as error:  # noqa: BLE001 - whatever it is, the keys that are there stay
             log.warning("the key set can't be read; the former one stays", error=str(error) or type(error).__name__)
         else:
+            is_done = True
             self._read_ns = self._clock.monotonic_ns()
             if body != self._body:
                 self._body, self._keys = body, keys
                 self.generation += 1
                 log.info("key set", keys=list(keys))
         finally:
+            self._meter.keys_fetched(is_done=is_done)
             self._reading = None
 
 

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 
 import msgspec
 from temporalio.api.enums.v1 import (
+    CallbackState,
     PendingActivityState,
     PendingWorkflowTaskState,
     WorkflowExecutionStatus,
     WorkflowTaskFailedCause,
 )
 from temporalio.api.failure.v1 import Failure
-from temporalio.api.workflow.v1 import PendingActivityInfo
+from temporalio.api.workflow.v1 import CallbackInfo, PendingActivityInfo
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 
 from perdure.base.clock import SECOND_NS, from_timestamp
@@ -34,6 +35,7 @@ _RUNNING, _PAUSED = (
 _TASK_STARTED = PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_STARTED
 _STARTED = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
 _CANCELS = PendingActivityState.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED
+_WAITS = ("waits_for_child", "waits_for_signal_sent", "waits_for_cancel_sent", "waits_for_timer", "update_waits")
 
 
 class Reason(msgspec.Struct, frozen=True):
@@ -71,11 +73,18 @@ class QueueFacts(msgspec.Struct, frozen=True):
     error: str = ""
 
 
+class Sent(msgspec.Struct, frozen=True):
+    """What is on its way to another workflow: `signal` "" = a request to cancel it."""
+
+    workflow_id: str
+    signal: str = ""
+
+
 class Tail(msgspec.Struct, frozen=True):
     """What the end of a history says. `sticky`: the queue of the newest workflow task if it is a worker's own.
     `failed_cause`, `failure`: of a workflow task after which none was completed. `timers`: id -> when it is due, in ns.
-    `updates`: ids that were accepted and not completed. `is_whole`: it is all of the history. `has_begun`: there was a
-    workflow task, or nobody can say.
+    `updates`: ids that were accepted and not completed. `sent`: what has no outcome yet. `is_whole`: it is all of the
+    history. `has_begun`: there was a workflow task, or nobody can say.
     """
 
     sticky: str = ""
@@ -83,6 +92,7 @@ class Tail(msgspec.Struct, frozen=True):
     failure: str = ""
     timers: dict[str, int] = {}
     updates: tuple[str, ...] = ()
+    sent: tuple[Sent, ...] = ()
     is_whole: bool = True
     has_begun: bool = True
 
@@ -159,6 +169,26 @@ def _of_closed(facts: Facts) -> Iterator[Reason]:
     if not _polled(facts, info.task_queue, QueueKind.WORKFLOW):
         yield Reason("queries_unanswered", f"No worker polls workflow queue {info.task_queue}: queries of it time out.",
                      "Start a worker there, if it is to be queried.", blocks=False)  # fmt: skip
+    for callback in facts.described.callbacks[:OTHERS_MAX]:
+        yield from _of_callback(callback)
+
+
+def _of_callback(callback: CallbackInfo) -> Iterator[Reason]:
+    """Who is called when it ends, and isn't yet."""
+    target = f"Callback {callback.callback.nexus.url}"
+    failed = callback.HasField("last_attempt_failure")
+    last = f" The last failure: {_message(callback.last_attempt_failure)}" if failed else ""
+    match callback.state:
+        case CallbackState.CALLBACK_STATE_SCHEDULED:
+            yield Reason("callback_waits", f"{target} is being called, attempt {callback.attempt + 1}.{last}",
+                         "If that lasts, look at whom it calls.", blocks=False)  # fmt: skip
+        case CallbackState.CALLBACK_STATE_BACKING_OFF:
+            due = time_text(from_timestamp(callback.next_attempt_schedule_time))
+            yield Reason("callback_backoff", f"{target}, attempt {callback.attempt} failed, is in backoff until "
+                         f"{due}.{last}", "Mend whom it calls; it is tried again by itself.", blocks=False)  # fmt: skip
+        case CallbackState.CALLBACK_STATE_FAILED:
+            yield Reason("callback_failed", f"{target} failed at attempt {callback.attempt}, and is not tried "
+                         f"again.{last}", "Tell whom it calls by hand.", blocks=False)  # fmt: skip
 
 
 def _of_pause(facts: Facts) -> Iterator[Reason]:
@@ -280,6 +310,12 @@ def _of_waits(facts: Facts) -> Iterator[Reason]:
         yield Reason("waits_for_child", f"It waits for child workflow {child.workflow_id} "
                      f"({child.workflow_type_name}), which {state}.",
                      f"`perdure admin diagnose {child.workflow_id}`", blocks=False)  # fmt: skip
+    for sent in facts.tail.sent[:OTHERS_MAX]:
+        what = f"signal {sent.signal} to" if sent.signal else "request to cancel"
+        kind = "waits_for_signal_sent" if sent.signal else "waits_for_cancel_sent"
+        yield Reason(kind, f"Its {what} workflow {sent.workflow_id} has no outcome yet.",
+                     f"It takes moments. If it lasts, look at the other workflow's shard: "
+                     f"`perdure admin diagnose {sent.workflow_id}`", blocks=False)  # fmt: skip
     for update in facts.tail.updates[:OTHERS_MAX]:
         yield Reason("update_waits", f"Update {update} was accepted and is not completed: its handler still waits.",
                      "Look at what the handler waits for.", blocks=False)  # fmt: skip
@@ -288,9 +324,9 @@ def _of_waits(facts: Facts) -> Iterator[Reason]:
 
 
 def _of_idle(facts: Facts, found: list[Reason]) -> Iterator[Reason]:
-    if any(reason.kind in ("waits_for_child", "waits_for_timer", "update_waits") for reason in found):
+    if any(reason.kind in _WAITS for reason in found):
         return
-    more = "" if facts.tail.is_whole else ", or for a timer that is older than the events looked at"
+    more = "" if facts.tail.is_whole else ", or for something that is older than the events looked at"
     yield Reason("idle", f"Nothing is pending: it waits for a signal or an update{more}.",
                  "Send what it waits for: `temporal workflow signal`. Its stack: `temporal workflow stack`.",
                  blocks=False)  # fmt: skip

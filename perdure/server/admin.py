@@ -76,7 +76,7 @@ def admin() -> None:
 @admin.command()
 @_asking
 def ring(**options: Any) -> None:
-    """Show the members: roles, addresses, state, age, release; and the pins."""
+    """Show the members: roles, addresses, state, age, release, TLS between roles; and the pins."""
     _show(_ask("Ring", Struct(), options), shown.ring, options)
 
 

@@ -36,10 +36,11 @@ def ring(found: dict[str, Any]) -> str:
                 member["state"] + (f" ({', '.join(marks)})" if marks else ""),
                 age(member["age_s"]),
                 member["release"],
+                "yes" if member["tls"] else "no",
                 " ".join(places),
             )
         )
-    text = table(("HOST", "NAME", "STATE", "AGE", "RELEASE", "ROLES"), rows)
+    text = table(("HOST", "NAME", "STATE", "AGE", "RELEASE", "TLS", "ROLES"), rows)
     pins = [f"pinned: shard {shard} to {host}" for shard, host in sorted(found["pins"].items())]
     return "\n".join([f"view {found['version']}, {len(rows)} members", text, *pins])
 

@@ -13,10 +13,13 @@ from perdure.server.queries import increase, level, quantile, rate
 
 _WINDOW = "5m"
 _DAY_S = 24 * 3600
-_NO_SHARDS = level(series.NUMSHARDS)
+_SHARDS = level(series.NUMSHARDS)
 _STARTS = rate(series.SERVICE_REQUESTS, window=_WINDOW, service_name="frontend", operation="StartWorkflowExecution")
 _VIEWS = level(series.MEMBERS_VERSION, "instance", "max")
+_FORMER_VIEWS = level(series.MEMBERS_VERSION, "instance", "max", ago="2m")
 _CHANGES = increase(series.MEMBERSHIP_CHANGED, "instance", "10m")
+# Each in as many roles as it has.
+_MEMBERS = level(series.MEMBERS, "instance")
 _SERVING = level(series.HOST_HEALTH, "service_name instance", "max")
 
 
@@ -38,7 +41,7 @@ def _ratio(errors: str, all_: str, most: float) -> str:
 _CLUSTER = (
     Alert(
         "PerdureNoShardOwner",
-        f"{_NO_SHARDS} == 0 or absent({_NO_SHARDS})",
+        f"{_SHARDS} == 0 or absent({_SHARDS})",
         "1m",
         "critical",
         "No process owns a shard.",
@@ -54,7 +57,9 @@ _CLUSTER = (
     ),
     Alert(
         "PerdureHostsLeave",
-        f"max({_CHANGES}) > 20 or {increase(series.LEASES_LOST, window='10m')} > 0",
+        # A host that is restarted leaves, is gone, comes and serves: four changes.
+        f"(max({_CHANGES}) > 20 and max({_CHANGES}) > 6 * max({_MEMBERS})) "
+        f"or {increase(series.LEASES_LOST, window='10m')} > 0",
         "0m",
         "warning",
         "Hosts leave the cluster, or lose their leases.",
@@ -63,7 +68,8 @@ _CLUSTER = (
     ),
     Alert(
         "PerdureViewsDiffer",
-        f"max({_VIEWS}) - min({_VIEWS}) > 0",
+        # Against the newest one of then: while hosts come and go, those that were scraped last know more.
+        f"max({_FORMER_VIEWS}) - min({_VIEWS}) > 0",
         "2m",
         "warning",
         "Hosts see different members.",
@@ -71,8 +77,9 @@ _CLUSTER = (
     ),
     Alert(
         "PerdureShardsMove",
-        f"{rate(series.SHARD_REMOVED, window='15m')} > 1",
-        "15m",
+        # Each of them four times and more in a quarter of an hour; a rolling restart moves each about once.
+        f"{increase(series.SHARD_REMOVED, window='15m')} > 4 * {_SHARDS}",
+        "5m",
         "warning",
         "Shards move all the time.",
         "Owners lose their shards again and again: leases that aren't renewed in time, or a store that doesn't answer.",
@@ -207,11 +214,11 @@ _CONFIGURATION = (
     ),
     Alert(
         "PerdureKeys",
-        f"{increase(series.JWKS_REFRESHES, window='30m', outcome='failure')} > 0 "
-        f"unless {increase(series.JWKS_REFRESHES, window='30m', outcome='success')} > 0",
+        f"{increase(series.JWKS_REFRESHES, 'instance', '30m', outcome='failure')} > 0 "
+        f"unless {increase(series.JWKS_REFRESHES, 'instance', '30m', outcome='success')} > 0",
         "5m",
         "critical",
-        "The keys that tokens are checked by can't be fetched.",
+        "{{ $labels.instance }} can't fetch the keys that tokens are checked by.",
         "Those that are known go on; tokens of new keys are refused.",
     ),
     Alert(

@@ -376,7 +376,8 @@ _STORE = Board(
                     "Nodes, and statements under way",
                     "none",
                     (
-                        (level(series.CASSANDRA_NODES, "state", "min"), "{{state}}"),
+                        (level(series.CASSANDRA_NODES, "", "min", state="up"), "up"),
+                        (level(series.CASSANDRA_NODES, "", "max", state="down"), "down"),
                         (level(series.CASSANDRA_IN_FLIGHT, "instance"), "under way from {{instance}}"),
                     ),
                 ),

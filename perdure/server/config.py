@@ -35,6 +35,8 @@ from perdure.server.config_telemetry import TelemetrySection
 from perdure.server.yaml_files import parse_yaml
 
 PREFIX = "PERDURE_"
+# What an orchestrator makes of a service's name has its address.
+_MADE = ("tcp://", "udp://", "sctp://")
 RoleName = Literal["frontend", "history", "matching", "all"]
 ROLES = split("frontend, history, matching, all")
 _DAY_S = 86_400.0
@@ -253,8 +255,20 @@ def _set_outside(environment: Mapping[str, str], faults: list[str]) -> Iterator[
             faults.append(f"{variable}: there is no such key{_meant(variable, known)}")
 
 
-def _meant(name: str, known: Mapping[str, object]) -> str:
-    close = difflib.get_close_matches(name, known, 1, 0.7)
+def slips(environment: Mapping[str, str]) -> Iterator[str]:
+    """Variables without two underscores that set nothing, and look as if they should. They may be somebody else's, so
+    that they are no faults.
+    """
+    known = dict(variables())
+    for variable, value in sorted(environment.items()):
+        if variable.startswith(PREFIX) and "__" not in variable and variable not in known:
+            meant = _meant(variable, known, 0.9)
+            if meant and value and not value.startswith(_MADE):
+                yield f"{variable}: sets nothing{meant}"
+
+
+def _meant(name: str, known: Mapping[str, object], likeness: float = 0.7) -> str:
+    close = difflib.get_close_matches(name, known, 1, likeness)
     return f"; did you mean {close[0]}?" if close else ""
 
 

@@ -6,6 +6,7 @@ it serves: scripts and tests wait for that one. Logs are another matter, and go 
 
 import os
 import sys
+from collections.abc import Sequence
 from typing import TextIO
 
 import click
@@ -63,6 +64,10 @@ class Console:
         self._line(f"  {'':<{MARGIN}}temporal workflow list --address {facts.address}")
         self._line("")
         self._line(self._styled("  Ctrl-C stops it.", dim=True))
+
+    def waiting(self, facts: Facts, roles: Sequence[str]) -> None:
+        """It is up, and doesn't serve yet as these roles: what they need isn't there."""
+        self._line(f"Perdure {facts.version} is up; it waits for other roles or for shards as {', '.join(roles)}")
 
     def stopping(self) -> None:
         """It was told to stop."""

@@ -14,7 +14,7 @@ from perdure.base.errors import InvalidArgument
 from perdure.base.files import read_file
 from perdure.base.tasks import Background
 from perdure.server.dynamic import Dynamic, checked, parse
-from perdure.server.dynamic_keys import KEYS
+from perdure.server.dynamic_keys import KEYS, without_effect
 from perdure.server.measured import DynamicConfigMeter
 from perdure.server.yaml_files import parse_yaml
 
@@ -74,7 +74,7 @@ class DynamicFile:
         changed = self._dynamic.apply(parsed)
         self._meter.read(len(parsed.faults))
         for name in parsed.unknown:
-            self._tell(name, "this configuration key is not known here and has no effect", key=name)
+            self._tell(name, "this configuration key has no effect", key=name, why=without_effect(name))
         for name, fault in parsed.faults.items():
             log.error("this value can't be used; the former one holds", key=name, fault=fault)
         if changed and self._is_started:

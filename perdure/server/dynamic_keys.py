@@ -4,6 +4,7 @@ Invariant: every key sets a field that something reads; the defaults are the fie
 but where the field says why not. What people set elsewhere and is not here is listed, with the reason.
 """
 
+import difflib
 from enum import StrEnum
 
 import msgspec
@@ -181,3 +182,14 @@ ABSENT: dict[str, str] = {
     "worker.perNamespaceWorkerCount": _NO_WORKER,
     "worker.schedulerNamespaceStartWorkflowRPS": _NO_WORKER,
 }
+_ABSENT = {name.lower(): why for name, why in ABSENT.items()}
+
+
+def without_effect(name: str) -> str:
+    """Why a key that is none of `KEYS` has no effect, for people."""
+    why = _ABSENT.get(name.lower())
+    if why is not None:
+        return f"has no effect here: {why}"
+    close = difflib.get_close_matches(name.lower(), KEYS, 1, 0.8)
+    meant = f"; did you mean {KEYS[close[0]].name}?" if close else ""
+    return f"not known here, and without effect{meant}"

@@ -149,10 +149,14 @@ class Host:
         return self.history is None or bool(self.history.shards.owned()) or not self._wanted(self.membership.view)
 
     async def leave(self) -> None:
-        """Be in the rings no more, and give others the time to take what is here while it still answers."""
+        """Be in the rings no more, and give others the time to take what is here while it still answers. To be told is
+        a part of that time: a store that is away isn't waited for twice.
+        """
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + self._ground.options.shards.leave_s
         await self.membership.leaving()
         if self.history is not None:
-            await self.history.shards.leave()
+            await self.history.shards.leave(max(0.0, end_s - loop.time()))
 
     async def stop(self) -> None:
         """End everything, started or not: what nobody took is released. In bounded time."""

@@ -10,23 +10,16 @@ from pathlib import Path
 import aiohttp
 
 from perdure.frontend.authorization_keys import SET_BYTES_MAX, Fetch
-from perdure.frontend.measured import GuardMeter
 
 _TIMEOUT_S = 8.0
 
 
-def key_source(place: str, meter: GuardMeter) -> Fetch:
-    """How the key set at `place`, a file or an http(s) address, is got. `meter` counts how that went."""
+def key_source(place: str) -> Fetch:
+    """How the key set at `place`, a file or an http(s) address, is got."""
     is_address = place.startswith(("http://", "https://"))
 
     async def fetch() -> bytes:
-        is_done = False
-        try:
-            body = await _get(place) if is_address else await asyncio.to_thread(_read, place)
-            is_done = True
-            return body
-        finally:
-            meter.keys_fetched(is_done=is_done)
+        return await _get(place) if is_address else await asyncio.to_thread(_read, place)
 
     return fetch
 

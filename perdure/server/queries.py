@@ -34,9 +34,10 @@ def increase(definition: Definition[Counter], by: str = "", window: str = WINDOW
     return _sum(definition, f"increase({selector(definition, **labels)}[{window}])", by)
 
 
-def level(definition: Definition[Gauge], by: str = "", how: str = "sum", **labels: str) -> str:
-    """A gauge over all instances."""
-    return _sum(definition, selector(definition, **labels), by, how)
+def level(definition: Definition[Gauge], by: str = "", how: str = "sum", ago: str = "", **labels: str) -> str:
+    """A gauge over all instances, now or so long ago."""
+    then = f" offset {ago}" if ago else ""
+    return _sum(definition, selector(definition, **labels) + then, by, how)
 
 
 def observed(definition: Definition[Histogram], by: str = "", window: str = WINDOW, **labels: str) -> str:

@@ -49,7 +49,7 @@ class Security:
         self._keys: Keys | None = None
         if auth is not None and auth.keys is not None:
             times = KeyTimes(refresh_ns=int(auth.refresh * SECOND_NS), unknown_ns=int(auth.refresh_unknown * SECOND_NS))
-            self._keys = Keys(key_source(auth.keys, meter), clock, times)
+            self._keys = Keys(key_source(auth.keys), clock, times, meter)
         self.guards = Guards(
             authorization=None if auth is None else Authorization(_callers(auth, self._keys, clock)),
             audit=None if audit.calls == "none" else Audit(meter, workers=audit.calls == "all"),

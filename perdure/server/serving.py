@@ -73,9 +73,6 @@ async def serve(options: ServingOptions, console: Console) -> None:
     server = Server(store, options)
     try:
         await unless_stopped(stop, server.start(console))
-        facts = server.facts()
-        log.info("serving", address=facts.address, metrics=facts.metrics, store=facts.data)
-        console.ready(facts)
         await stop.wait()
         log.info("stopping")
         console.stopping()
@@ -132,10 +129,13 @@ class Server:
         self._frontend: Frontend | None = None
         self._rpc: RpcServer | None = None
         self._is_stopping = False
+        self._untold: Console | None = None  # that it serves
         self._port = self._metrics_port = 0
 
     async def start(self, console: Console) -> None:
-        """Listen, take the shards, and serve. Raises StoreUnavailable, FailedPrecondition, InvalidArgument, OSError."""
+        """Listen, take the shards, and serve; later, if that takes too long. The console is told. Raises
+        StoreUnavailable, FailedPrecondition, InvalidArgument, OSError.
+        """
         options, namespaces = self._options, self._ground.namespaces
         patience = Patience(SystemClock(), options.store_wait_s)
         await self._file.start()
@@ -158,7 +158,10 @@ class Server:
             self._skipping.start()
         _calm_collector()
         self._roles.on_change(self._serving_changed)
+        self._untold = console
         await self._tell()
+        if self._untold is not None:
+            console.waiting(self.facts(), [role for role, serves in self._process.serving.items() if not serves])
 
     async def _listen(self, patience: Patience) -> None:
         """The listener for clients and workers."""
@@ -195,6 +198,11 @@ class Server:
         await self._roles.tell_health()
         if self._rpc is not None:
             await self._rpc.set_serving(self._roles.serves(Role.FRONTEND))
+        if self._untold is not None and all(self._process.serving.values()):
+            console, self._untold = self._untold, None
+            facts = self.facts()
+            log.info("serving", address=facts.address, metrics=facts.metrics, store=facts.data)
+            console.ready(facts)
 
     def facts(self) -> Facts:
         """What there is to say of a server that has started."""

@@ -10,6 +10,7 @@ import structlog
 from perdure.base.errors import InvalidArgument, PerdureError
 from perdure.cluster.members import Role
 from perdure.server import logs
+from perdure.server.dynamic_keys import without_effect
 from perdure.server.launching import launch
 from perdure.server.options import ServingOptions
 
@@ -51,6 +52,8 @@ def start(path: str, roles: Sequence[str]) -> None:
     config, options, _ = _read(path, roles)
     service = str(options.roles[0]) if len(options.roles) == 1 else "perdure"
     logs.configure(config.log.level, config.log.format, service)
+    for slip in _slips():
+        log.warning(slip)
     launch(options)
 
 
@@ -66,7 +69,9 @@ def check(path: str, roles: Sequence[str]) -> None:
     """Say whether a server would take a configuration. Opens no store."""
     _, options, unknown = _read(path, roles)
     for key in unknown:
-        click.echo(f"dynamic.{key}: not known here, and without effect")
+        click.echo(f"dynamic.{key}: {without_effect(key)}")
+    for slip in _slips():
+        click.echo(slip)
     click.echo(f"{path} is a configuration. Roles: {', '.join(options.roles)}. Data: {options.store}.")
 
 
@@ -94,3 +99,10 @@ def _read(path: str, roles: Sequence[str] = ()) -> tuple[Any, ServingOptions, li
         return config, *serving_options(config, roles)
     except PerdureError as error:
         raise click.ClickException(f"{path} can't be used:\n  {error.message}") from None
+
+
+def _slips() -> list[str]:
+    """What of the environment was probably meant for this program."""
+    from perdure.server.config import slips  # noqa: PLC0415 - see _read
+
+    return list(slips(os.environ))

@@ -185,15 +185,16 @@ class Shards:
         """`perdure.cluster.shard_host.ShardHost`."""
         return await self._changes.merge(shards)
 
-    async def leave(self) -> None:
+    async def leave(self, within_s: float | None = None) -> None:
         """Wait until others have asked for all shards, while they are served: take none any more. The members' document
-        must say that this host leaves. Returns after `leave_s` in any case, or when there is nobody else; `stop` then.
+        must say that this host leaves. Returns after `within_s` (`leave_s`) in any case, or when there is nobody else;
+        `stop` then.
         """
         self._is_leaving = True
         self._places.wanted = frozenset()
         self._follow(is_news=True)
         try:
-            async with asyncio.timeout(self._world.options.leave_s):
+            async with asyncio.timeout(self._world.options.leave_s if within_s is None else within_s):
                 while any(place.is_busy or self._is_awaited(place) for place in self._places):
                     await self._changed.wait()
         except TimeoutError:

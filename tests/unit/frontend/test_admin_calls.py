@@ -31,6 +31,7 @@ from perdure.frontend.guards import Guards
 from perdure.frontend.measured import GuardMeter
 from perdure.frontend.methods import ADMIN_METHODS, full_name
 from perdure.rpc.call import CallMeta
+from perdure.server.admin_shown import ring
 from perdure.store.contract import ShardMap
 from perdure.workflow.tasks import QueueKey
 from tests.unit.frontend.fakes import Desk, open_desk
@@ -77,7 +78,15 @@ class FakeOperations:
     def __init__(self) -> None:
         ports = {"h1": "1", "h2": "2"}
         members = tuple(
-            Member(host, {"history": f"10.0.0.{port}:7234"}, MemberState.SERVING, f"pod-{port}", "0.1", started_ns=1)
+            Member(
+                host,
+                {"history": f"10.0.0.{port}:7234"},
+                MemberState.SERVING,
+                f"pod-{port}",
+                "0.1",
+                started_ns=1,
+                tls=host == "h2",
+            )
             for host, port in ports.items()
         )
         self.view = View(7, members)
@@ -138,11 +147,13 @@ async def test_all_of_it_is_served(office: Office) -> None:
 async def test_the_ring(office: Office) -> None:
     await office.operations.pin({"b": "h1"})
     found = await office.call("Ring")
-    assert [(each["name"], each["suspect"], each["self"]) for each in found["members"]] == [
-        ("pod-1", False, True),
-        ("pod-2", True, False),
+    assert [(each["name"], each["suspect"], each["self"], each["tls"]) for each in found["members"]] == [
+        ("pod-1", False, True, False),
+        ("pod-2", True, False, True),
     ]
     assert (found["version"], found["pins"]) == (7, {"b": "h1"})
+    head, first, second = ring(found).splitlines()[1:4]
+    assert [line.split()[-2] for line in (head, first, second)] == ["TLS", "no", "yes"]
 
 
 async def test_a_host_that_doesnt_answer_is_shown_as_such(office: Office) -> None:
@@ -164,9 +175,9 @@ async def test_a_split_is_asked_of_whoever_has_the_shard(office: Office) -> None
 
 
 async def test_what_isnt_there_is_refused(office: Office) -> None:
-    with pytest.raises(NotFound, match="There is no shard z"):
+    with pytest.raises(NotFound, match="There is no shard z: see `perdure admin shard list`"):
         await office.call("SplitShard", shard="z")
-    with pytest.raises(NotFound, match="There is no host pod-9"):
+    with pytest.raises(NotFound, match="There is no host pod-9: see `perdure admin ring`"):
         await office.call("MoveShard", shard="a", host="pod-9")
     with pytest.raises(InvalidArgument, match="shard is missing"):
         await office.call("SplitShard")

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from temporalio.api.enums.v1 import (
+    CallbackState,
     EventType,
     PendingActivityState,
     PendingWorkflowTaskState,
@@ -17,7 +18,7 @@ from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from perdure.base.clock import SECOND_NS, to_duration, to_timestamp
 from perdure.cluster.shard_host import ShardState
 from perdure.frontend.admin_diagnosis import tail_of
-from perdure.frontend.diagnosis import Facts, QueueFacts, Reason, ShardFacts, Tail, diagnose
+from perdure.frontend.diagnosis import Facts, QueueFacts, Reason, Sent, ShardFacts, Tail, diagnose
 from perdure.workflow.tasks import QueueKind
 
 NOW = 1_800_000_000 * SECOND_NS
@@ -256,6 +257,42 @@ def test_it_waits_for_children_timers_and_updates() -> None:
     assert "timer t1, due 2027-01-15T08:01:00.000Z" in timer.text
 
 
+def test_it_waits_for_what_it_sent_to_others() -> None:
+    signal, cancel = diagnose(facts(described(), tail=Tail(sent=(Sent("other", "go"), Sent("third")))))
+    assert (signal.kind, cancel.kind) == ("waits_for_signal_sent", "waits_for_cancel_sent")
+    assert signal.text == "Its signal go to workflow other has no outcome yet."
+    assert cancel.text == "Its request to cancel workflow third has no outcome yet."
+    assert "`perdure admin diagnose other`" in signal.todo
+
+
+@pytest.mark.parametrize(
+    ("state", "kind", "text"),
+    [
+        ("SCHEDULED", "callback_waits", "is being called, attempt 4."),
+        ("BACKING_OFF", "callback_backoff", "attempt 3 failed, is in backoff until 2027-01-15T08:01:00.000Z."),
+        ("FAILED", "callback_failed", "failed at attempt 3, and is not tried again."),
+        ("SUCCEEDED", "", ""),
+        ("STANDBY", "", ""),
+    ],
+)
+def test_who_is_to_be_told_of_its_end_is_not_yet(state: str, kind: str, text: str) -> None:
+    response = described(WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_COMPLETED)
+    response.workflow_execution_info.close_time.CopyFrom(to_timestamp(NOW))
+    callback = response.callbacks.add(
+        state=CallbackState.Value(f"CALLBACK_STATE_{state}"),
+        attempt=3,
+        next_attempt_schedule_time=to_timestamp(NOW + 60 * SECOND_NS),
+    )
+    callback.callback.nexus.url = "http://there"
+    callback.last_attempt_failure.message = "503"
+    closed, *rest = diagnose(facts(response))
+    assert closed.kind == "closed"
+    assert [reason.kind for reason in rest] == [kind] * bool(kind)
+    for reason in rest:
+        assert reason.text.startswith("Callback http://there")
+        assert reason.text.endswith(f"{text} The last failure: 503")
+
+
 def test_what_blocks_comes_first() -> None:
     response = with_activity(in_s=30)
     response.pending_children.add(workflow_id="child")
@@ -300,6 +337,30 @@ def test_the_end_of_a_history_newest_first() -> None:
     )
     assert found.timers == {"t2": NOW + 60 * SECOND_NS}
     assert found.updates == ("u1",)
+
+
+def test_what_was_sent_to_others_until_it_has_an_outcome() -> None:
+    initiated = ("SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED", "REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED")
+    events: list[HistoryEvent] = []
+    for at, kind in enumerate(initiated * 3, 5):
+        sent = event(kind)
+        sent.event_id = at
+        attributes = getattr(sent, f"{kind.lower()}_event_attributes")
+        attributes.workflow_execution.workflow_id = f"w{at}"
+        if at % 2:
+            attributes.signal_name = "go"
+        events.insert(0, sent)
+    for at, kind in enumerate(
+        [
+            "EXTERNAL_WORKFLOW_EXECUTION_SIGNALED",
+            "EXTERNAL_WORKFLOW_EXECUTION_CANCEL_REQUESTED",
+            "SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_FAILED",
+            "REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED",
+        ],
+        5,
+    ):
+        events.insert(0, event(kind, initiated_event_id=at))
+    assert tail_of(events, is_whole=True).sent == (Sent("w9", "go"), Sent("w10"))
 
 
 def test_a_failure_before_a_completion_is_over() -> None:

@@ -6,9 +6,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from perdure.base.errors import Unauthorized
+from perdure.base.metrics import Metrics
 from perdure.frontend.authorization import NOBODY, Claims, Role
 from perdure.frontend.authorization_keys import Keys, KeyTimes, read_key_set
 from perdure.frontend.authorization_tokens import Callers, CertificateRule, TokenRules
+from perdure.frontend.measured import GuardMeter
 from perdure.rpc.call import CallMeta
 from tests.unit.frontend.issuers import (
     AUDIENCE,
@@ -36,7 +38,8 @@ class Door:
     def __init__(self, *answers: bytes | Exception, rules: TokenRules | None = RULES) -> None:
         self.clock = Clock()
         self.source = Source(*(answers or (GOOD_SET,)))
-        self.keys = Keys(self.source, self.clock, TIMES)
+        self.metrics = Metrics()
+        self.keys = Keys(self.source, self.clock, TIMES, GuardMeter(self.metrics))
         certificates = [
             CertificateRule("dns:*.workers.example", ("default:worker", "away:worker")),
             CertificateRule("cn:payments", ("default:write",)),
@@ -46,6 +49,10 @@ class Door:
 
     async def knock(self, header: str = "", *names: str) -> Claims:
         return await self.callers.identify(CallMeta(authorization=header, certificate_names=names))
+
+    def fetches(self, outcome: str) -> float:
+        labels = {"outcome": outcome, "service_name": "frontend"}
+        return self.metrics.registry.get_sample_value("jwks_refreshes", labels) or 0
 
     async def is_refused(self, header: str) -> bool:
         try:
@@ -146,6 +153,8 @@ async def test_the_last_good_keys_stay(answer: bytes | Exception) -> None:
     assert await door.is_refused(BAD["unknown key"])
     assert door.source.asked == 2
     assert not await door.is_refused(token(claims()))
+    # A page that is no key set is no success, whatever its address answered.
+    assert (door.fetches("success"), door.fetches("failure")) == (1, 1)
 
 
 async def test_an_old_set_is_read_again_while_it_still_counts() -> None:

@@ -5,14 +5,16 @@ from pathlib import Path
 import msgspec
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from perdure.base.clock import SECOND_NS
 from perdure.base.errors import InvalidArgument
 from perdure.base.files import FILE_BYTES_MAX
-from perdure.server.config import Config, load, show, variables
+from perdure.server.config import Config, load, show, slips, variables
 from perdure.server.config_cassandra import CassandraSection, TlsSection
 from perdure.server.configured import serving_options
 from perdure.server.dynamic import Settings, checked, with_parsed
+from perdure.server.main import main
 from perdure.server.stores import InCassandra, InFile
 from perdure.store.cassandra.options import CassandraOptions, Tls
 
@@ -247,6 +249,44 @@ def test_a_dynamic_value_may_be_written_as_for_other_servers(tmp_path: Path) -> 
     assert limits.id_bytes_max == 50
     assert len(limits.callback_addresses) == 1
     assert unknown == ["no.such.key"]
+
+
+def test_a_slip_in_the_environment_is_told_and_what_orchestrators_make_is_not(tmp_path: Path) -> None:
+    def told(**environment: str) -> list[str]:
+        _load(tmp_path, FILE, **environment)
+        return list(slips(environment))
+
+    assert told(PERDURE_ROLE="history") == ["PERDURE_ROLE: sets nothing; did you mean PERDURE_ROLES?"]
+    (level,) = told(PERDURE_LOG_LEVEL="debug")
+    assert level.endswith("did you mean PERDURE_LOG__LEVEL?")
+    assert told(PERDURE_STORE_CASSANDRA_PASSWORD="0123") == [
+        "PERDURE_STORE_CASSANDRA_PASSWORD: sets nothing; did you mean PERDURE_STORE__CASSANDRA__PASSWORD?"
+    ]
+    # Of Kubernetes, for a service called perdure-frontend.
+    made = {
+        "PERDURE_FRONTEND_SERVICE_HOST": "10.0.0.1",
+        "PERDURE_FRONTEND_SERVICE_PORT": "7233",
+        "PERDURE_FRONTEND_SERVICE_PORT_GRPC": "7233",
+        "PERDURE_FRONTEND_PORT": "tcp://10.0.0.1:7233",
+        "PERDURE_FRONTEND_PORT_7233_TCP": "tcp://10.0.0.1:7233",
+        "PERDURE_FRONTEND_PORT_7233_TCP_ADDR": "10.0.0.1",
+        "PERDURE_FRONTEND_PORT_7233_TCP_PORT": "7233",
+        "PERDURE_FRONTEND_PORT_7233_TCP_PROTO": "tcp",
+    }
+    assert told(PERDURE_CONFIG="a.yaml", PERDURE_STORE="memory:", PERDURE_ROLE="", **made) == []
+
+
+def test_a_check_says_what_has_no_effect_and_why(tmp_path: Path) -> None:
+    path = tmp_path / "perdure.yaml"
+    keys = "history.persistencemaxqps: 9, frontend.rsp: 3, no.such.key: 1"
+    path.write_text(f"{FILE}dynamic: {{{keys}}}\n")
+    checked = CliRunner().invoke(main, ["config", "check", "--config", str(path)], env={"PERDURE_ROLE": "history"})
+    assert checked.exit_code == 0
+    qps, rate, other, slip, _ = checked.output.splitlines()
+    assert qps.startswith("dynamic.history.persistencemaxqps: has no effect here: requests to the store")
+    assert rate == "dynamic.frontend.rsp: not known here, and without effect; did you mean frontend.rps?"
+    assert other == "dynamic.no.such.key: not known here, and without effect"
+    assert slip == "PERDURE_ROLE: sets nothing; did you mean PERDURE_ROLES?"
 
 
 def test_the_sample_of_the_docs_can_be_used_and_shows_every_key(tmp_path: Path) -> None:

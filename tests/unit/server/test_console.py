@@ -27,6 +27,12 @@ def test_a_script_gets_plain_lines_the_first_of_which_says_where_it_serves() -> 
     ]
 
 
+def test_who_waits_for_others_says_as_what_and_not_that_it_serves() -> None:
+    stream = io.StringIO()
+    Console(stream, terminal=False, colour=False).waiting(FACTS, ["frontend", "history"])
+    assert stream.getvalue() == "Perdure 1.2.3 is up; it waits for other roles or for shards as frontend, history\n"
+
+
 def test_a_person_sees_how_it_goes_and_how_to_connect() -> None:
     told = _told(terminal=True, colour=False)
     assert "\x1b" not in told

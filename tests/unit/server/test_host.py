@@ -21,6 +21,7 @@ from perdure.matching.bounds import Bounds
 from perdure.server.cluster import Options, ground
 from perdure.server.host import Host
 from perdure.shards.options import ShardOptions
+from perdure.store.contract import OutcomeUnknown
 from perdure.store.memory import MemoryStore
 from perdure.testing.faulty_store import FaultyStore
 from perdure.testing.loop import VirtualClock, run_virtual, running_loop
@@ -242,6 +243,35 @@ def test_processes_join_and_leave_under_load_and_no_call_fails() -> None:
         await passes(5)
         assert cluster.owners() == {"c": SHARDS}
         await all_done(cluster, 24, "rest")
+
+    virtual(work())
+
+
+class _BlackHole(Faults):
+    """Hosts of `lost` hear nothing of the store, for as long as a statement may take."""
+
+    lost: frozenset[str] = frozenset()
+
+    async def perform(self, operation: str, do: Any, *, host: str = "", **more: Any) -> Any:
+        if host not in self.lost:
+            return await super().perform(operation, do, host=host, **more)
+        await passes(5)
+        raise OutcomeUnknown("No node answered in time.")
+
+
+def test_who_leaves_while_the_store_is_away_waits_for_it_no_longer_than_it_may() -> None:
+    async def work() -> None:
+        cluster = Cluster()
+        store = cluster.faults = _BlackHole(running_loop().entropy.fork("faults"))
+        await cluster.start("a", "b")
+        store.lost = frozenset({"a"})
+        begun = running_loop().time()
+        await cluster.processes["a"].stop()
+        # To be told and to wait for others; then twice a lease's time, for its place and for its lease.
+        assert running_loop().time() - begun < ShardOptions().leave_s + 11
+        store.lost = frozenset()
+        await passes(10)
+        assert cluster.owners() == {"b": SHARDS}
 
     virtual(work())
 
