@@ -57,7 +57,7 @@ class Admission:
             return self._by_token(method, decode_token, grade)
         if mark.scope is Scope.QUERY:
             return self._by_token(method, decode_query_token, grade)
-        return self._unscoped(method, grade)
+        return self._unscoped(method, grade, is_named="namespace" in mark.request.DESCRIPTOR.fields_by_name)
 
     def _by_name(self, mark: Mark, method: Callable[..., Awaitable[Message | bytes]], rpc: str) -> Handler:
         visibility, begins, own_grade, may_wait = mark.visibility, mark.begins, grade_of(rpc), rpc == _WAITS_AT_TIMES
@@ -66,8 +66,7 @@ class Admission:
             name = request.namespace
             if not name:
                 raise InvalidArgument("Namespace is empty.")
-            if too_long(name, self._limits.of().id_bytes_max):
-                raise InvalidArgument("Namespace length exceeds limit.")
+            self._check_name(name)
             namespace = await self._lookups.by_name(name, own_grade)
             if begins and namespace.state != _REGISTERED:
                 raise NamespaceInvalidState(name, namespace.state)  # type: ignore[arg-type]  # a stored number
@@ -113,13 +112,19 @@ class Admission:
 
     async def _refuse_other(self, name: str, grade: int) -> Namespace:
         """The request names another namespace than its token. One that doesn't exist is told as such."""
-        if too_long(name, self._limits.of().id_bytes_max):
-            raise InvalidArgument("Namespace length exceeds limit.")
+        self._check_name(name)
         await self._lookups.by_name(name, grade)
         raise InvalidArgument("Operation requested with a token from a different namespace.")
 
-    def _unscoped(self, method: Callable[..., Awaitable[Message | bytes]], grade: int) -> Handler:
+    def _check_name(self, name: str) -> None:
+        """Stores take no key of any length."""
+        if too_long(name, self._limits.of().id_bytes_max):
+            raise InvalidArgument("Namespace length exceeds limit.")
+
+    def _unscoped(self, method: Callable[..., Awaitable[Message | bytes]], grade: int, *, is_named: bool) -> Handler:
         async def handle(request: Any, meta: CallMeta) -> Message | bytes:
+            if is_named:
+                self._check_name(request.namespace)
             self._rates.admit("", grade)
             return await method(request, call_of(meta))
 

@@ -47,6 +47,7 @@ from perdure.frontend.services import Services
 from perdure.frontend.spreads import Spreads
 from perdure.frontend.worker_versions import PollRequest, polled_version
 from perdure.workflow.requests import CompleteWorkflowTask, FailWorkflowTask, ResetSticky
+from perdure.workflow.task_queue_names import check_task_queue
 from perdure.workflow.tasks import QueueKey, QueueKind
 from perdure.workflow.tokens import QueryToken, TaskToken
 
@@ -171,7 +172,10 @@ class Tasks:
     async def RespondWorkflowTaskCompleted(
         self, request: RespondWorkflowTaskCompletedRequest, namespace: Namespace, token: TaskToken, call: Call
     ) -> bytes:
-        check_identity(request.identity, self._limits.of(namespace.name))
+        limits = self._limits.of(namespace.name)
+        check_identity(request.identity, limits)
+        if sticky := request.sticky_attributes.worker_task_queue.name:
+            check_task_queue(sticky, limits.id_bytes_max)  # offers and index rows have it in their keys
         refuse_versioned(request.deployment_options, request.worker_version_stamp.use_versioning)
         if request.intermediate_page or request.page_number:
             raise FailedPrecondition("Workflow task completions in several pages are not enabled for this namespace.")

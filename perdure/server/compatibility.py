@@ -45,6 +45,10 @@ _STRICTER = (
         "INVALID_ARGUMENT `WorkerVersionCapabilities exceed 2000 bytes.`",
     ),
     (
+        "a sticky queue of a workflow task's answer, longer than `limit.maxIDLength` or with a reserved name",
+        "INVALID_ARGUMENT `taskQueue length exceeds limit`, `task queue name cannot start with reserved prefix /_sys/`",
+    ),
+    (
         "a filter over workers that names an unknown field, or compares one in a way that there is not",
         "INVALID_ARGUMENT; the reference finds nothing",
     ),

@@ -46,7 +46,15 @@ _READ_NODES = read(f"{_NODE} AND first >= ? AND first < ? LIMIT ?")
 _READ_NODES_BACK = read(f"{_NODE} AND first >= ? AND first < ? ORDER BY first DESC LIMIT ?")
 _READ_NODE_UP_TO = read(f"{_NODE} AND first <= ? ORDER BY first DESC LIMIT 1")
 
+# Of a partition's key, with what Cassandra puts around its parts.
+_KEY_BYTES_MAX = 65_535
+_PART_BYTES = 3
 _CELL = struct.Struct(">q?")  # position, whether there is a body behind it
+
+
+def _is_too_long(*key: str) -> bool:
+    """Whether Cassandra has nothing under this key, as it takes none of that length; callers may ask for any."""
+    return sum(len(part.encode()) + _PART_BYTES for part in key) > _KEY_BYTES_MAX
 
 
 class CassandraCheckpoints:
@@ -89,10 +97,14 @@ class CassandraCheckpoints:
             await self._session.all(together)
 
     async def read_snapshot(self, key: ChainKey, run_id: str) -> Snapshot | None:
+        if _is_too_long(key.namespace_id, key.workflow_id, run_id):
+            return None
         rows = await self._session.run(_READ_SNAPSHOT, (key.namespace_id, key.workflow_id, run_id))
         return Snapshot(key, run_id, *_decoded(rows[0][0])) if rows else None
 
     async def read_pointer(self, key: ChainKey) -> Pointer | None:
+        if _is_too_long(key.namespace_id, key.workflow_id):
+            return None
         rows = await self._session.run(_READ_POINTER, (key.namespace_id, key.workflow_id))
         return Pointer(key, *_decoded(rows[0][0])) if rows else None
 

@@ -14,6 +14,13 @@ class CheckpointContract(StoreSuite):
             assert await store.checkpoints.read_snapshot(chain(), "run") is None
             assert await store.checkpoints.read_pointer(chain()) is None
 
+    async def test_nothing_is_found_by_ids_of_any_length(self) -> None:
+        async with self.opened() as store:
+            long = "x" * 100_000  # no store has to take a key of that length, but callers ask for it
+            assert await store.checkpoints.read_pointer(chain(long)) is None
+            assert await store.checkpoints.read_snapshot(chain(long), "run") is None
+            assert await store.checkpoints.read_snapshot(chain(), long) is None
+
     async def test_what_was_written_is_read_back_byte_for_byte(self) -> None:
         async with self.opened() as store:
             key = chain()

@@ -72,6 +72,22 @@ async def test_who_names_no_namespace_is_charged_before_the_store_is_asked(askin
     assert len(desk.documents.reads) == reads
 
 
+async def test_no_call_looks_for_a_namespace_of_any_length() -> None:
+    desk = await open_desk()
+    tried = 0
+    for method in desk.frontend.methods.values():
+        if (
+            "namespace" not in method.request.DESCRIPTOR.fields_by_name
+            or "task_token" in method.request.DESCRIPTOR.fields_by_name
+        ):
+            continue
+        tried += 1
+        with pytest.raises(InvalidArgument, match="Namespace length exceeds limit"):
+            await method.handler(method.request(namespace="x" * 1001), CallMeta())
+    assert tried > 50
+    assert desk.documents.reads == []
+
+
 async def test_who_names_the_same_again_is_told_so_however_busy_the_host_is() -> None:
     desk = await open_desk(with_limits(host_rps=1, burst_ratio=1.0))
     execution = WorkflowExecution(workflow_id="wf")

@@ -9,6 +9,7 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import History, HistoryEvent
 from temporalio.api.protocol.v1 import Message as ProtocolMessage
 from temporalio.api.query.v1 import WorkflowQuery
+from temporalio.api.taskqueue.v1 import StickyExecutionAttributes, TaskQueue
 from temporalio.api.workflowservice.v1 import (
     DescribeWorkflowExecutionRequest,
     GetWorkflowExecutionHistoryRequest,
@@ -35,6 +36,10 @@ LONG = "x" * 1001
 RUN = "0a0a0a0a-0000-4000-8000-00000000000f"
 TOKEN = encode_token(TaskToken(HOME.id, "wf", RUN, 2, 3))
 QUERY_TOKEN = encode_token(QueryToken(HOME.id, "queue", "query"))
+
+
+def sticky(name: str) -> StickyExecutionAttributes:
+    return StickyExecutionAttributes(worker_task_queue=TaskQueue(name=name))
 
 
 def execution(workflow_id: str = "wf", run_id: str = "") -> WorkflowExecution:
@@ -177,8 +182,10 @@ async def test_a_sticky_queue_is_reset_on_its_run() -> None:
         (RespondWorkflowTaskCompletedRequest(task_token=TOKEN, intermediate_page=True), FailedPrecondition),
         (RespondWorkflowTaskFailedRequest(task_token=TOKEN, messages=[ProtocolMessage()]), Unimplemented),
         (RespondWorkflowTaskCompletedRequest(task_token=TOKEN, identity=LONG), InvalidArgument),
+        (RespondWorkflowTaskCompletedRequest(task_token=TOKEN, sticky_attributes=sticky(LONG)), InvalidArgument),
+        (RespondWorkflowTaskCompletedRequest(task_token=TOKEN, sticky_attributes=sticky("/_sys/q/1")), InvalidArgument),
     ],
-    ids=[str(number) for number in range(3)],
+    ids=[str(number) for number in range(5)],
 )
 async def test_what_a_completion_may_not_carry(request_message: Any, error: type[Exception]) -> None:
     desk = await open_desk()
