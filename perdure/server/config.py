@@ -192,6 +192,13 @@ class Config(Section):
             raise ValueError("roles: expected all of them: a store in a file is for one process")
         return self
 
+    @model_validator(mode="after")
+    def _knows_who_shows_a_certificate(self) -> "Config":
+        listener = self.tls.frontend
+        if self.auth is not None and self.auth.certificates and (listener is None or not listener.client_authority):
+            raise ValueError("auth.certificates: expected tls.frontend.client_authority, too: nobody is asked for one")
+        return self
+
 
 def load(path: str, environment: Mapping[str, str]) -> Config:
     """The configuration in a file, with what the environment sets instead. Raises InvalidArgument."""

@@ -6,6 +6,7 @@ and never the value of a secret. Refuses to know which keys there are.
 
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, SecretStr
@@ -153,6 +154,19 @@ def _texts(value: object) -> list[str]:
     return [part.strip() for part in found]
 
 
+def _source(value: str) -> str:
+    """An address on the network, or a file."""
+    if value.startswith(("https://", "http://")):
+        if not urlsplit(value).hostname:
+            raise unfit("an address with a host, https://host/path", value)
+        return value
+    try:
+        _file(value.removeprefix("file://"))
+    except ValueError as error:
+        raise ValueError(f"expected an https (or http) address, or a file: {error}") from None
+    return value
+
+
 def _file(value: str) -> str:
     """A file that is there and may be read. Its contents are read when they are needed."""
     try:
@@ -166,6 +180,7 @@ Port = Annotated[int, whole(0, 65_535)]
 Text = Annotated[str, BeforeValidator(_text)]
 Texts = Annotated[list[str], BeforeValidator(_texts)]
 File = Annotated[str, BeforeValidator(_text), AfterValidator(_file)]
+Source = Annotated[str, BeforeValidator(_text), AfterValidator(_source)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Secret = Annotated[SecretStr, BeforeValidator(_secret)]
 A_LIST = _structure(list, "a list")

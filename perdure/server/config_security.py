@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from perdure.frontend.authorization import roles_of
 from perdure.rpc.tls import ChannelFiles, ServerFiles
-from perdure.server.config_fields import A_LIST, File, Section, Text, Texts, seconds
+from perdure.server.config_fields import A_LIST, File, Section, Source, Text, Texts, seconds, unfit
 
 _DAY_S = 86_400.0
 
@@ -74,6 +75,9 @@ class CertificateRule(Section):
     def _has_a_kind(self) -> "CertificateRule":
         if not self.name.startswith(("dns:", "cn:", "uri:")):
             raise ValueError("name: expected dns:, cn: or uri:, and a name")
+        for permission in self.permissions:
+            if roles_of([permission]) == (0, {}):
+                raise unfit("permissions such as NAMESPACE:ROLE, of read, worker, write and admin", permission)
         return self
 
 
@@ -86,7 +90,7 @@ class AuthSection(Section):
 
     issuer: Text | None = None
     audience: Text | None = None
-    keys: Text | None = None
+    keys: Source | None = None
     permissions_claim: Text = "permissions"
     leeway: Annotated[float, seconds(0, 600)] = 30.0
     refresh: Annotated[float, seconds(60, _DAY_S)] = 3_600.0

@@ -26,7 +26,8 @@ Written from the code by `make compat`. [perdure.yaml](perdure.yaml) shows every
 `perdure server start --config FILE --role ROLE` runs a server; `perdure config check` says whether a server would take
 a file, `perdure config show` what it means with all defaults. Each value can also be set by the environment, which
 wins; an empty variable sets nothing. Durations are written `500ms`, `10s`, `1h30m`, `3d`; lists in variables `[a, b]`.
-A key that is not known is refused.
+A key that is not known is refused, and so is a variable with two underscores that is none of these; one that only looks
+like one of these, `PERDURE_LOG_LEVEL`, sets nothing, which the log and `config check` say.
 
 Secrets are in files of their own: `store.cassandra.password_file`, and the keys of certificates.
 
@@ -51,7 +52,8 @@ frontend.namespaceRPS:
 Constraints are `namespace`, and where it says so `taskQueueName` and `taskType` (Workflow or Activity). Of the values
 that match, the most specific one holds, and of equals the first. A value that its key can't have changes nothing: the
 former one stays, and the metric `dynamic_config_faults` is above 0 until it is put right. A key that is not known is
-logged. A server doesn't start with a faulty value under `dynamic.values`, or with a file that can't be read.
+logged, with the reason if it is one of those at the end of this page.
+A server doesn't start with a faulty value under `dynamic.values`, or with a file that can't be read.
 
 `history.rps` and `matching.rps` are calls a second that one host of the role takes from other hosts; 0, any number, is
 the default, for callers are limited at frontends, and memory is bounded anyway. The reference's are 3,000 and 1,200,

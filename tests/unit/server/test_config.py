@@ -289,6 +289,16 @@ def test_a_check_says_what_has_no_effect_and_why(tmp_path: Path) -> None:
     assert slip == "PERDURE_ROLE: sets nothing; did you mean PERDURE_ROLES?"
 
 
+def test_rules_for_certificates_need_clients_that_show_one(tmp_path: Path) -> None:
+    for name in ("cert", "key", "ca"):
+        (tmp_path / name).touch()
+    text = FILE + 'auth: {certificates: [{name: "cn:a", permissions: ["default:read"]}]}\n'
+    listener = f"tls: {{frontend: {{certificate: {tmp_path}/cert, key: {tmp_path}/key"
+    assert "auth.certificates: expected tls.frontend.client_authority" in _faults(tmp_path, text)[1]
+    assert "auth.certificates: expected tls.frontend.client_authority" in _faults(tmp_path, text + listener + "}}")[1]
+    assert _load(tmp_path, text + f"{listener}, client_authority: {tmp_path}/ca}}}}").auth is not None
+
+
 def test_the_sample_of_the_docs_can_be_used_and_shows_every_key(tmp_path: Path) -> None:
     text = SAMPLE.read_text()
     for part in ("password", "ca", "cert", "key", "dynamic.yaml"):

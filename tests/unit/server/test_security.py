@@ -286,8 +286,16 @@ def test_files_that_cant_be_used_are_named_before_anything_listens(folder: Folde
     ("section", "values", "expected"),
     [
         (AuthSection, {}, "expected issuer, audience and keys for tokens"),
-        (AuthSection, {"issuer": "a", "keys": "b"}, "all three of them"),
+        (AuthSection, {"issuer": "a", "keys": "https://b"}, "all three of them"),
+        (AuthSection, {"issuer": "a", "audience": "b", "keys": "/none.json"}, "/none.json: No such file"),
+        (
+            AuthSection,
+            {"issuer": "a", "audience": "b", "keys": "htps://a/keys"},
+            r"expected an https \(or http\) address",
+        ),
+        (AuthSection, {"issuer": "a", "audience": "b", "keys": "https:///keys"}, "expected an address with a host"),
         (AuthSection, {"certificates": [{"name": "a", "permissions": ["a:read"]}]}, "expected dns:, cn: or uri:"),
+        (AuthSection, {"certificates": [{"name": "cn:a", "permissions": ["a:read", "a:reader"]}]}, "not 'a:reader'"),
         (AuditSection, {"calls": "some"}, "calls"),
         (FrontendTlsSection, {"certificate": "/none"}, "No such file"),
     ],
