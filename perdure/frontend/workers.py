@@ -27,6 +27,8 @@ _SAME = (
     "sdk_version",
     "status",
 )
+# Those of one process come together. Empty ones take two bytes, and each becomes an object, here and at matching.
+HEARTBEATS_MAX = 1_000
 
 
 class _Token(msgspec.Struct):
@@ -48,6 +50,8 @@ class WorkerCalls:
     ) -> RecordWorkerHeartbeatResponse:
         if not self._limits.of(namespace.name).worker_heartbeats:
             raise Unimplemented("method RecordWorkerHeartbeat not supported")
+        if len(request.worker_heartbeat) > HEARTBEATS_MAX:
+            raise InvalidArgument(f"more than {HEARTBEATS_MAX} worker heartbeats in one call")
         beats = list(request.worker_heartbeat)  # the message's own container is of this process
         await self._routing.on_matching(
             registry_of(namespace.id), lambda role: role.record_workers(namespace.id, beats), call.timeout_ns

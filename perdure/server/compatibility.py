@@ -45,6 +45,10 @@ _STRICTER = (
         "INVALID_ARGUMENT `WorkerVersionCapabilities exceed 2000 bytes.`",
     ),
     (
+        "more than 1,000 heartbeats of workers in one call",
+        "INVALID_ARGUMENT `more than 1000 worker heartbeats in one call`",
+    ),
+    (
         "a sticky queue of a workflow task's answer, longer than `limit.maxIDLength` or with a reserved name",
         "INVALID_ARGUMENT `taskQueue length exceeds limit`, `task queue name cannot start with reserved prefix /_sys/`",
     ),

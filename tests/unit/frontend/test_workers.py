@@ -16,6 +16,7 @@ from temporalio.api.workflowservice.v1 import (
 
 from perdure.base.errors import InvalidArgument, ResourceExhausted
 from perdure.cluster.roles import WorkerSearch, WorkersFound
+from perdure.frontend.workers import HEARTBEATS_MAX
 from tests.unit.frontend.fakes import HOME, open_desk
 
 BEAT = WorkerHeartbeat(
@@ -37,6 +38,16 @@ async def test_heartbeats_are_passed_on_also_a_worker_s_last() -> None:
     assert desk.matching.heartbeats == [(HOME.id, [BEAT, BEAT]), (HOME.id, [BEAT])]
     described = await desk.call(DescribeNamespaceRequest(namespace="default"))
     assert described.namespace_info.capabilities.worker_heartbeats
+
+
+async def test_only_so_many_heartbeats_come_in_one_call() -> None:
+    desk = await open_desk()
+    beats = [WorkerHeartbeat()] * (HEARTBEATS_MAX + 1)
+    with pytest.raises(InvalidArgument, match="more than 1000 worker heartbeats"):
+        await desk.call(RecordWorkerHeartbeatRequest(namespace="default", worker_heartbeat=beats))
+    assert desk.matching.heartbeats == []
+    await desk.call(RecordWorkerHeartbeatRequest(namespace="default", worker_heartbeat=beats[1:]))
+    assert len(desk.matching.heartbeats[0][1]) == HEARTBEATS_MAX
 
 
 async def test_a_worker_goes_whether_or_not_its_last_words_are_kept() -> None:
