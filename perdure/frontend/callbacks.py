@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from temporalio.api.common.v1 import Callback
+from temporalio.api.common.v1 import Callback, Link
 from temporalio.api.workflowservice.v1 import StartWorkflowExecutionRequest
 
 from perdure.base.errors import InvalidArgument, Unimplemented
@@ -38,12 +38,17 @@ def check_callbacks(callbacks: Sequence[Callback], limits: Limits) -> None:
 def check_links_of_start(request: StartWorkflowExecutionRequest, limits: Limits) -> None:
     """The request's links, without those that its callbacks carry, and the callbacks' own."""
     callbacks = request.completion_callbacks
-    carried = [link for callback in callbacks if callback.HasField("nexus") for link in callback.links]
+    # By their bytes, in one pass: how many there are is not known to be bounded yet.
+    carried = {_bytes(link) for callback in callbacks if callback.HasField("nexus") for link in callback.links}
     if carried:
-        kept = [link for link in request.links if link not in carried]
+        kept = [link for link in request.links if _bytes(link) not in carried]
         del request.links[:]
         request.links.extend(kept)
     check_links([*request.links, *(link for callback in callbacks for link in callback.links)], limits)
+
+
+def _bytes(link: Link) -> bytes:
+    return link.SerializeToString(deterministic=True)
 
 
 def refuse_internal(callbacks: Iterable[Callback]) -> None:

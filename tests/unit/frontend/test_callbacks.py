@@ -67,3 +67,13 @@ def test_a_link_that_a_callback_carries_is_the_callbacks() -> None:
     check_links_of_start(request, LIMITS)
     assert list(request.links) == links[1:]
     assert list(request.completion_callbacks[0].links) == links[:1]
+
+
+def test_links_are_not_compared_each_with_each() -> None:
+    """A request has room for so many that this would take hours; here it would be half a minute."""
+    links = [Link(batch_job=Link.BatchJob(job_id="a"))] * 20_000
+    callback = Callback(nexus=Callback.Nexus(url="temporal://system"))
+    callback.links.extend([Link(batch_job=Link.BatchJob(job_id="b"))] * 20_000)
+    request = StartWorkflowExecutionRequest(links=links, completion_callbacks=[callback])
+    with pytest.raises(InvalidArgument, match="cannot attach more than 10 links per request, got 40000"):
+        check_links_of_start(request, LIMITS)
