@@ -36,6 +36,7 @@ class Completion:
     asked to start. A handler that makes an event which the worker must see calls `workflow_task.wake`, as everywhere.
     `work`: for a handler that begins another run of the chain. `children`: workflow ids of those that it starts.
     `messages`: the worker's, None once they took effect; `updates`: the states that they brought updates to, by id.
+    `memo_bytes`: the size of the run's memo, once a command has changed it.
     `completed_event_id` is 0 where nothing is written (a speculative task whose updates are all rejected).
     """
 
@@ -46,6 +47,7 @@ class Completion:
         "draft",
         "eager_activities",
         "identity",
+        "memo_bytes",
         "messages",
         "unhandled",
         "updates",
@@ -61,6 +63,7 @@ class Completion:
         self.identity = identity
         self.unhandled = bool(draft.run.durable.buffered)
         self.eager_activities: list[int] = []
+        self.memo_bytes: int | None = None
         self.children: set[str] = set()
         self.messages: list[Message | None] = list(messages)
         self.updates: dict[str, str] = {}

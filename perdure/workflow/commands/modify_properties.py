@@ -1,7 +1,9 @@
 """Command modify_workflow_properties: change the run's memo."""
 
+from collections.abc import Mapping
+
 from temporalio.api.command.v1 import Command, ModifyWorkflowPropertiesCommandAttributes
-from temporalio.api.common.v1 import Memo, Payload
+from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import CommandType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import WorkflowPropertiesModifiedEventAttributes
 
@@ -28,15 +30,38 @@ def modify_properties(
     limits = draft.context.limits
     size = sum(len(name.encode()) + len(payload.data) for name, payload in given.items())
     check_size(size, limits.blob_bytes_max, _BAD, f"{_NAME}CommandAttributes exceeds size limit.")
-    memo = {name: Payload.FromString(value) for name, value in draft.run.facts.memo.items()}
-    memo.update(given)
-    kept = Memo(fields={name: payload for name, payload in memo.items() if not is_nothing(payload)})
+    kept = _size_after(completion, given)
     message = f"{_NAME}CommandAttributes. Memo exceeds size limit."
-    check_size(kept.ByteSize(), limits.memo_bytes_max, _BAD, message)
+    check_size(kept, limits.memo_bytes_max, _BAD, message)
     draft.add(
         WorkflowPropertiesModifiedEventAttributes(
             workflow_task_completed_event_id=completion.completed_event_id, upserted_memo=attributes.upserted_memo
         ),
         **marks(command),
     )
+    completion.memo_bytes = kept
     show(draft)
+
+
+def _size_after(completion: Completion, given: Mapping[str, Payload]) -> int:
+    """Of the memo as it will be, as a message. Counted on from command to command: there may be as many as fields."""
+    memo, size = completion.draft.run.facts.memo, completion.memo_bytes
+    if size is None:
+        size = sum(_entry_bytes(name, len(value)) for name, value in memo.items())
+    for name, payload in given.items():
+        before = memo.get(name)
+        if before is not None:
+            size -= _entry_bytes(name, len(before))
+        if not is_nothing(payload):
+            size += _entry_bytes(name, payload.ByteSize())
+    return size
+
+
+def _entry_bytes(name: str, payload_bytes: int) -> int:
+    """Of an entry of a message's map."""
+    return _field_bytes(_field_bytes(len(name.encode())) + _field_bytes(payload_bytes))
+
+
+def _field_bytes(length: int) -> int:
+    """Of a field of so many bytes, with its tag and its length."""
+    return 1 + max(1, -(-length.bit_length() // 7)) + length
