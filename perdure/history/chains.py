@@ -207,6 +207,29 @@ class Entry:
                 waiter.set_exception(error)
 
 
+class CacheRoom:
+    """What the caches of all shards that are here may hold, in bytes: each has an equal part, which `caches` of them
+    share. Updates that are in memory only may fill half of it, whichever shards they are of; `held` are these.
+    """
+
+    __slots__ = ("bytes_max", "caches", "held")
+
+    def __init__(self, bytes_max: int) -> None:
+        self.bytes_max = bytes_max
+        self.caches = 0
+        self.held = 0
+
+    @property
+    def part(self) -> int:
+        """What each cache may hold."""
+        return self.bytes_max // max(1, self.caches)
+
+    @property
+    def is_full_of_updates(self) -> bool:
+        """True if no further update may come before others are over."""
+        return self.held > self.bytes_max // 2
+
+
 class ShardChains:
     """The cached chains of one shard under one epoch."""
 
@@ -214,24 +237,24 @@ class ShardChains:
         "_checkpoints",
         "_loaded_ns",
         "_lookups",
+        "_room",
         "audit_cursor",
         "bytes",
-        "bytes_max",
         "entries",
         "held",
         "lost",
         "shard",
     )
 
-    def __init__(self, shard: Shard, checkpoints: Checkpoints, bytes_max: int, lookups: Lookups | None = None) -> None:
+    def __init__(self, shard: Shard, checkpoints: Checkpoints, room: CacheRoom, lookups: Lookups | None = None) -> None:
         self.shard = shard
         self.entries: OrderedDict[ChainKey, Entry] = OrderedDict()
         self.bytes = 0
-        self.bytes_max = bytes_max
         self.held = 0
         self.lost = False
         self.audit_cursor: list[ChainKey] = []
         self._checkpoints = checkpoints
+        self._room = room
         self._loaded_ns = shard.now_ns()
         self._lookups = lookups or Lookups(Metrics())
 
@@ -317,19 +340,20 @@ class ShardChains:
         before, entry.held = entry.held, sum(map(_held, entry.chain.runs.values()))
         entry.bytes += entry.held - before
         self.bytes += entry.held - before
-        self.held += entry.held - before
+        if not self.lost:
+            self._hold(entry.held - before)
+
+    def _hold(self, size: int) -> None:
+        self.held += size
+        self._room.held += size
 
     def evict(self) -> None:
         """Drop the entries not used for longest until the cache is within its bytes; dirty and waited-for ones stay."""
-        self._drop(lambda: self.bytes > self.bytes_max)
+        self._drop(lambda: self.bytes > self._room.part)
 
-    def has_room_for_updates(self) -> bool:
-        """False if updates in memory fill half of the cache, and none of them can be dropped."""
-        self._drop(self._is_full_of_updates)
-        return not self._is_full_of_updates()
-
-    def _is_full_of_updates(self) -> bool:
-        return self.held > self.bytes_max // 2
+    def drop_updates(self) -> None:
+        """Drop updates that nobody asks for any more, with their entries, until there is room for others."""
+        self._drop(lambda: self.held > 0 and self._room.is_full_of_updates)
 
     def _drop(self, wanted: Callable[[], bool]) -> None:
         passed, now_ns = 0, 0
@@ -342,7 +366,7 @@ class ShardChains:
             else:
                 del self.entries[key]
                 self.bytes -= entry.bytes
-                self.held -= entry.held
+                self._hold(-entry.held)
 
     def distrust(self) -> None:
         """A decision on what is in memory showed a defect."""
@@ -352,6 +376,7 @@ class ShardChains:
     def close(self, error: Exception) -> None:
         """The shard is gone: forget everything and wake every waiter with `error`."""
         self.lost = True
+        self._hold(-self.held)
         entries, self.entries = self.entries, OrderedDict()
         for entry in entries.values():
             entry.fail(error)

@@ -10,7 +10,7 @@ from perdure.base.metrics import UNKNOWN, Metrics
 from perdure.base.slots import ChainKey
 from perdure.cluster.measured import NameOf
 from perdure.cluster.roles import Call, Directory
-from perdure.history.chains import Entry, ShardChains, StoredRows, deletion, index_tasks
+from perdure.history.chains import CacheRoom, Entry, ShardChains, StoredRows, deletion, index_tasks
 from perdure.history.lookups import Lookups
 from perdure.history.outcomes import Outcomes
 from perdure.history.recovery import Recovery
@@ -27,9 +27,7 @@ from perdure.workflow.tasks import ERRANDS, Backlog, Effect, EffectKind, Offer, 
 
 
 class HistoryExecutions:
-    """The `Executions` of `perdure.shards.contract`, over the role's caches. `cached_bytes_max`: what all of them may
-    hold; each shard that is here has an equal part of it. It may be set before the first one is taken.
-    """
+    """The `Executions` of `perdure.shards.contract`, over the role's caches. `room`: what all of them may hold."""
 
     def __init__(
         self,
@@ -41,7 +39,7 @@ class HistoryExecutions:
     ) -> None:
         self._store = store
         self._directory = directory
-        self.cached_bytes_max = cache_bytes_max
+        self.room = CacheRoom(cache_bytes_max)
         self._chains: dict[str, ShardChains] = {}
         metrics = metrics or Metrics()
         self.spans = metrics.spans
@@ -67,21 +65,24 @@ class HistoryExecutions:
             raise ShardLost("The shard of this workflow id has moved.")
         return chains
 
+    def has_room_for_updates(self) -> bool:
+        """False if updates in memory fill half of all caches, and none of them can be dropped."""
+        for chains in self._chains.values():
+            if not self.room.is_full_of_updates:
+                break
+            chains.drop_updates()
+        return not self.room.is_full_of_updates
+
     async def recover(self, shard: Shard, records: Sequence[tuple[int, bytes]]) -> dict[ChainKey, list[Task] | None]:
         """Replay the tail into a new cache."""
-        chains = ShardChains(shard, self._store.checkpoints, self.cached_bytes_max, self._lookups)
+        chains = ShardChains(shard, self._store.checkpoints, self.room, self._lookups)
         self._chains[shard.shard_id] = chains  # before the replay: `unload` may come meanwhile
-        self._divide()
+        self.room.caches = len(self._chains)  # one that has more than its part drops it with its next look-up
         tasks = await Recovery(chains, self._store.checkpoints).replay(records)
         if self.watcher is not None:
             for entry in chains.entries.values():
                 self.watcher(entry.chain)
         return tasks
-
-    def _divide(self) -> None:
-        """A cache that has more than its part now drops it with its next checkpoint or look-up."""
-        for chains in self._chains.values():
-            chains.bytes_max = self.cached_bytes_max // len(self._chains)
 
     def rows(self, shard: Shard, key: ChainKey) -> ChainRows:
         """The rows of a chain as it is now. Raises Bug for a quarantined one: its log has to stay."""
@@ -166,7 +167,7 @@ class HistoryExecutions:
         chains = self._chains.get(shard.shard_id)
         if chains is not None and chains.shard.epoch == shard.epoch:
             del self._chains[shard.shard_id]
-            self._divide()
+            self.room.caches = len(self._chains)
             error = ShardLost("The shard of this workflow id has moved.")
             chains.close(error)
             if self.service is not None:

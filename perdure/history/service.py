@@ -151,7 +151,7 @@ class HistoryService:
     ) -> tuple[Any, ShardChains]:
         """As `transact`; `decided` gets the reply before anything else can be decided. Raises ResourceExhausted."""
         shard = self._shards.by_slot(key.slot)
-        if type(request) is not FindUpdate and not self._executions.chains(shard).has_room_for_updates():
+        if type(request) is not FindUpdate and not self._executions.has_room_for_updates():
             raise ResourceExhausted("Too many updates wait for workers.", _OVERLOADED, _SYSTEM)
         return await self._settle(shard, key, request, call, decided)
 

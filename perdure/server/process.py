@@ -92,7 +92,7 @@ def measure_history(metrics: Metrics, shards: Shards, executions: HistoryExecuti
             lag.observe(shard.firing.lag_ns() / SECOND_NS)
         yield series.NUMSHARDS, ("ShardController", "history"), len(owned)
         yield series.CACHE_USAGE, ("mutablestate", "history"), executions.cached_bytes
-        yield series.CACHE_SIZE, ("mutablestate", "history"), executions.cached_bytes_max
+        yield series.CACHE_SIZE, ("mutablestate", "history"), executions.room.bytes_max
 
     metrics.on_read(read)
 

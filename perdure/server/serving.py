@@ -140,7 +140,7 @@ class Server:
         patience = Patience(SystemClock(), options.store_wait_s)
         await self._file.start()
         if self._roles.history is not None:
-            self._roles.history.executions.cached_bytes_max = self._dynamic.settings.cache_bytes_max
+            self._roles.history.executions.room.bytes_max = self._dynamic.settings.cache_bytes_max
         self._metrics_port = await self._scrape.start(options.metrics_ip, options.metrics_port)
         await patience.until(lambda: make_namespaces(namespaces, options.namespaces, self._entropy))
         await patience.until(namespaces.list)  # those that were made later have metrics of their own, too

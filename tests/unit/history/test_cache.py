@@ -128,7 +128,7 @@ def test_the_bytes_are_those_of_all_shards_together() -> None:
         house = await House(running_loop(), store, options).open()
         for number in range(200):
             assert await house.events(f"w{number}") == ["1 started", "2 workflow_task_scheduled"]
-        return house.roles.executions.cached_bytes, house.roles.executions.cached_bytes_max
+        return house.roles.executions.cached_bytes, house.roles.executions.room.bytes_max
 
     held, most = run_virtual(play())
     assert most == 40 * 4096

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgspec
 import pytest
 from temporalio.api.common.v1 import Payload, Payloads
 
@@ -24,8 +25,11 @@ _OPTIONS = Options(
 )
 
 
-async def _house() -> House:
-    return await House(running_loop(), MemoryStore(), _OPTIONS).open()
+_MANY = msgspec.structs.replace(_OPTIONS, shards=msgspec.structs.replace(_OPTIONS.shards, shards=8))
+
+
+async def _house(options: Options = _OPTIONS) -> House:
+    return await House(running_loop(), MemoryStore(), options).open()
 
 
 def _chains(house: House) -> ShardChains:
@@ -34,9 +38,11 @@ def _chains(house: House) -> ShardChains:
 
 
 def _check(house: House) -> None:
-    chains = _chains(house)
-    assert chains.bytes == sum(entry.bytes for entry in chains.entries.values())
-    assert chains.held == sum(entry.held for entry in chains.entries.values())
+    executions = house.roles.executions
+    for chains in executions._chains.values():
+        assert chains.bytes == sum(entry.bytes for entry in chains.entries.values())
+        assert chains.held == sum(entry.held for entry in chains.entries.values())
+    assert executions.room.held == sum(chains.held for chains in executions._chains.values())
 
 
 async def _give_up(house: House, workflow_id: str, size: int = 100_000) -> None:
@@ -92,6 +98,39 @@ def test_there_are_no_more_than_half_of_the_cache_holds() -> None:
         await _give_up(house, "w1")
         with pytest.raises(ResourceExhausted):
             await house.roles.history.update(key_of("w2"), asked("w2", "u"), Call())
+        _check(house)
+
+    run_virtual(play())
+
+
+def test_a_shard_may_have_all_of_that_and_leaves_it_with_its_updates() -> None:
+    async def play() -> None:
+        house = await _house(_MANY)
+        await house.start("w0")
+        await house.start("w1")
+        await _give_up(house, "w0", 250_000)
+        with pytest.raises(ResourceExhausted):
+            await house.roles.history.update(key_of("w1"), asked("w1", "u"), Call())
+        _check(house)
+        (shard,) = [shard for shard in house.roles.shards.owned() if key_of("w0").slot in shard.slots]
+        shard.fail("lost")
+        await passes(1)
+        assert house.roles.executions.room.held == 0
+        await _give_up(house, "w1", 1)
+        _check(house)
+
+    run_virtual(play())
+
+
+def test_those_of_another_shard_make_room_too() -> None:
+    async def play() -> None:
+        house = await _house(_MANY)
+        for number in range(20):
+            await house.start(f"w{number}")
+        await _give_up(house, "w0", 250_000)
+        await passes(70)
+        for number in range(1, 20):
+            await _give_up(house, f"w{number}", 1)
         _check(house)
 
     run_virtual(play())
