@@ -4,9 +4,12 @@ Invariant: what is replayed is every group that the log ever took, from the firs
 recovery have a part in it.
 """
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
 
+from perdure.base.errors import Unavailable
 from perdure.base.slots import ChainKey
+from perdure.history.chains import Entry
 from perdure.server.cluster import HistoryPart
 from perdure.shards.groups import decode_group
 from perdure.testing.checkers.evidence import AttemptSeen, Commit
@@ -16,6 +19,8 @@ from perdure.workflow.outstanding import outstanding
 from perdure.workflow.state import CurrentRun, Run
 from perdure.workflow.steps import Put, Record, decode_record
 from perdure.workflow.tasks import Effect, Timer, TimerKind
+
+_AWAY_S, _AGAIN_S = 10.0, 0.1
 
 
 class Replayed:
@@ -51,9 +56,7 @@ class Replayed:
         """Where the live state of the host that owns a slot is another one. Every chain is loaded for it."""
         found: list[str] = []
         for key, runs in self.runs.items():
-            part = owner(key.slot)
-            chains = part.executions.chains(part.shards.by_slot(key.slot))
-            entry = await chains.entry(key, tuple(runs))
+            entry = await _entry(owner, key, runs)
             if entry.chain.current != self.pointers[key]:
                 found.append(f"{key.workflow_id}: the pointer is {entry.chain.current}, not {self.pointers[key]}")
             for run_id, wanted in runs.items():
@@ -73,6 +76,21 @@ class Replayed:
             for task in outstanding(run)
             if not isinstance(task, Effect) and not (isinstance(task, Timer) and task.kind == TimerKind.RETENTION)
         ]
+
+
+async def _entry(owner: Callable[[int], HistoryPart], key: ChainKey, run_ids: Iterable[str]) -> Entry:
+    """What the owner of the chain has of it. A shard may just be split or merged, for a cluster at rest does so too."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + _AWAY_S
+    while True:
+        try:
+            part = owner(key.slot)
+            chains = part.executions.chains(part.shards.by_slot(key.slot))
+            return await chains.entry(key, tuple(run_ids))
+        except Unavailable:
+            if loop.time() > until:
+                raise
+        await asyncio.sleep(_AGAIN_S)
 
 
 def compared(live: Run, replayed: Run) -> Iterator[str]:

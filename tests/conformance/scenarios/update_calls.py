@@ -30,7 +30,7 @@ from tests.conformance.harness.updates import (
 )
 
 _LATE = Wording(
-    r"^(Stream removed.*|context deadline exceeded)$",
+    r"^(Stream removed.*|context deadline exceeded|Deadline Exceeded)$",
     "the client's library and the server both see that the time is over",
     "<late>",
 )

@@ -39,7 +39,7 @@ FAILED_ONLY = policies.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY
 
 
 _LATE = Wording(
-    r"^(Stream removed.*|context deadline exceeded)$",
+    r"^(Stream removed.*|context deadline exceeded|Deadline Exceeded)$",
     "the client's library and the server both see that the time is over",
     "<late>",
 )
