@@ -416,6 +416,10 @@ class SimCluster:
         except TimeoutError as error:
             raise DeadlineExceeded("Deadline exceeded.") from error
 
+    def doubted(self, workflow_id: str) -> None:
+        """A call about this workflow is repeated, which may have been done: what it is told may be of what it did."""
+        self.network.replies_lost.append((workflow_id, self.loop.clock.now_ns()))
+
     def owner(self, slot: int) -> HistoryPart:
         """The history role that has the slot. Raises Unavailable while nobody has it."""
         for host in self.hosts:

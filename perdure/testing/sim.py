@@ -7,6 +7,7 @@ fails again: the same seed is the same run, step by step.
 import argparse
 import asyncio
 import gc
+import logging
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
@@ -21,6 +22,7 @@ from temporalio.api.workflowservice.v1 import CountWorkflowExecutionsRequest
 
 from perdure.base.errors import PerdureError
 from perdure.base.tasks import Background
+from perdure.frontend.routing import MAYBE_DONE
 from perdure.server.cluster import Roles
 from perdure.testing.checkers import Evidence, Violation, check, vacuous
 from perdure.testing.client import Client
@@ -50,6 +52,7 @@ _YOUNG_OBJECTS = 50_000
 _CHECKPOINTED_S = 90.0
 # These befall a host whenever they are planned; to be cut off is nothing to one that dies meanwhile.
 _PAUSE_TRIES = 60
+_HARMLESS = frozenset({"debug", "info", "warning"})
 _ONLOOKERS = 4
 _CERTAIN = (
     HostTrouble.CRASH,
@@ -293,7 +296,10 @@ def run_seed(seed: int, scenario: Scenario | None = None, build: Callable[..., R
         simulations.append(Simulation(seed, scenario, build))
         return await simulations[0].run()
 
-    with _Alarms() as alarms:
+    def doubted(workflow_id: str) -> None:
+        simulations[0].cluster.doubted(workflow_id)
+
+    with _Alarms(doubted) as alarms:
         try:
             evidence = run_virtual(simulate(), seed)
         except (RuntimeError, PerdureError) as error:  # a deadlock, or steps without end
@@ -313,16 +319,19 @@ def _events(evidence: Evidence) -> Counter[str]:
 
 
 class _Alarms:
-    """Gathers what the cluster logs as errors: each is a defect by its own account."""
+    """Gathers what the cluster logs as errors: each is a defect by its own account. `doubted` is told the workflow ids
+    of calls that were repeated although they may have been done.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, doubted: Callable[[str], None]) -> None:
         self.found: list[str] = []
+        self._doubted = doubted
 
     def __enter__(self) -> Self:
         self._before = structlog.get_config()
         structlog.configure(
             processors=[self._take],
-            wrapper_class=structlog.make_filtering_bound_logger(40),
+            wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
             cache_logger_on_first_use=False,
         )
         return self
@@ -330,8 +339,10 @@ class _Alarms:
     def __exit__(self, *_: object) -> None:
         structlog.configure(**self._before)
 
-    def _take(self, _logger: Any, _level: str, event: MutableMapping[str, Any]) -> str:
-        if not is_outlived():
+    def _take(self, _logger: Any, level: str, event: MutableMapping[str, Any]) -> str:
+        if event["event"] == MAYBE_DONE and "wf_id" in event:
+            self._doubted(event["wf_id"])
+        if level not in _HARMLESS and not is_outlived():
             self.found.append(", ".join(f"{key}={value!r}" for key, value in event.items()))
         raise structlog.DropEvent
 
