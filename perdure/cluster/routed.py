@@ -93,6 +93,11 @@ class Timed:
             return self._call
         return msgspec.structs.replace(self._call, timeout_ns=max(1, self._call.timeout_ns - spent_ns))
 
+    def part_s(self, most_s: float) -> float:
+        """What one of those whom the call needs may take: `most_s`, or half of what is left if that is less."""
+        left_ns = self.call().timeout_ns
+        return min(most_s, left_ns / SECOND_NS / 2) if left_ns else most_s
+
     def poll(self, poll: Poll) -> Poll | None:
         """The poll, with what is left of its time; None if that is over."""
         spent_ns = self.spent_ns

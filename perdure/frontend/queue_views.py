@@ -9,7 +9,6 @@ from collections.abc import Iterable
 
 from temporalio.api.taskqueue.v1 import PollerInfo
 
-from perdure.base.clock import SECOND_NS
 from perdure.base.errors import ResourceExhausted, Unavailable
 from perdure.cluster.branches import branch_of
 from perdure.cluster.roles import Call, PartitionView
@@ -32,7 +31,7 @@ async def describe_queue(services: Services, root: QueueKey, timeout_ns: int) ->
     view = await describe_partition(services, root, timeout_ns)
     branches = [branch_of(root, index) for index in range(1, view.partitions)]
     if branches:
-        limit_s = min(BRANCH_S, timed.call().timeout_ns / SECOND_NS / 2) if timeout_ns else BRANCH_S
+        limit_s = timed.part_s(BRANCH_S)
         _merge(view.pollers, await asyncio.gather(*(_pollers(services, branch, limit_s) for branch in branches)))
     return view
 

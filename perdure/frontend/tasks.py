@@ -23,7 +23,6 @@ from temporalio.api.workflowservice.v1 import (
     ShutdownWorkerResponse,
 )
 
-from perdure.base.clock import SECOND_NS
 from perdure.base.entropy import new_id
 from perdure.base.errors import (
     FailedPrecondition,
@@ -249,7 +248,7 @@ class Tasks:
             partitions.append(QueueKey(namespace.id, request.sticky_task_queue, QueueKind.WORKFLOW))
         owners = {id(role): role for role in map(self._services.directory.matching, partitions)}
         timed = Timed(call)
-        limit_s = min(_END_S, call.timeout_ns / SECOND_NS / 2) if call.timeout_ns else _END_S
+        limit_s = timed.part_s(_END_S)
         faults = await asyncio.gather(*(_end_polls(role, namespace.id, request, limit_s) for role in owners.values()))
         if request.HasField("worker_heartbeat") and self._limits.of(namespace.name).worker_heartbeats:
             last = [request.worker_heartbeat]

@@ -62,12 +62,17 @@ def test_what_was_just_read_is_not_read_again() -> None:
     assert cached(play) == (1, 2)
 
 
+async def changes_while_read(cache: ShardMapCache, maps: SlowMaps, group: asyncio.TaskGroup) -> None:
+    """Begin a read that will not see the change."""
+    group.create_task(cache.refresh())
+    await passes(ANSWER_S / 2)
+    maps.version = 2
+
+
 def test_who_knows_of_a_change_has_it_read_anew() -> None:
     async def play(cache: ShardMapCache, maps: SlowMaps) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(cache.refresh())
-            await passes(ANSWER_S / 2)
-            maps.version = 2
+            await changes_while_read(cache, maps, group)
             await cache.refresh(anew=True)
             assert cache.version == 2
         maps.version = 3
@@ -79,9 +84,7 @@ def test_who_knows_of_a_change_has_it_read_anew() -> None:
 def test_all_who_know_of_a_change_share_the_read_after_it() -> None:
     async def play(cache: ShardMapCache, maps: SlowMaps) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(cache.refresh())
-            await passes(ANSWER_S / 2)
-            maps.version = 2
+            await changes_while_read(cache, maps, group)
             for _ in range(5):
                 group.create_task(cache.refresh(anew=True))
 

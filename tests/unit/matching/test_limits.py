@@ -114,11 +114,14 @@ async def test_a_poll_that_is_held_back_goes_on_though_a_branch_tells_of_a_rate_
     assert running_loop().time() == pytest.approx(1, abs=0.1)
 
 
-class Slow:
-    """Documents that come after a while."""
+class Contended:
+    """Documents that somebody else changes before every write; a read takes so many seconds."""
+
+    def __init__(self, read_s: float = 0.0) -> None:
+        self._read_s = read_s
 
     async def read_document(self, kind: str, key: str) -> Document | None:
-        await pass_time(5)
+        await pass_time(self._read_s)
         return None
 
     async def list_documents(self, kind: str) -> list[Document]:
@@ -131,22 +134,9 @@ class Slow:
 @virtual
 async def test_a_poll_that_waits_for_what_operators_set_ends_no_later_than_others() -> None:
     world = World()
-    world.matching.configs.open(Slow())
+    world.matching.configs.open(Contended(read_s=5))
     assert await world.matching.poll(poll(ACTIVITY, timeout_ns=10 * SECOND), Call()) == b""
     assert 8 < running_loop().time() <= 10
-
-
-class Contended:
-    """Documents that somebody else changes before every write."""
-
-    async def read_document(self, kind: str, key: str) -> Document | None:
-        return None
-
-    async def list_documents(self, kind: str) -> list[Document]:
-        return []
-
-    async def replace_document(self, document: Document) -> bool:
-        return False
 
 
 @virtual

@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 from temporalio.api.workflowservice.v1 import RespondQueryTaskCompletedRequest
@@ -139,15 +140,20 @@ async def test_a_query_is_handed_over_again_while_the_owner_moves_and_then_fails
     assert not polled.done()
 
 
-@virtual
-async def test_a_query_whose_worker_left_goes_to_another() -> None:
-    world = World()
+def hanging() -> Callable[[QueryTask, bool], Awaitable[None]]:
+    """A history that is never done with giving a query to a worker."""
     forever = running_loop().create_future()
 
     async def hang(task: QueryTask, sticky: bool) -> None:
         await forever
 
-    world.history.on_query = hang
+    return hang
+
+
+@virtual
+async def test_a_query_whose_worker_left_goes_to_another() -> None:
+    world = World()
+    world.history.on_query = hanging()
     gone = await world.waiting_poll()
     asked = ask(world, question())
     await pass_time(1)
@@ -175,12 +181,7 @@ async def test_a_query_whose_poll_is_over_with_its_sticky_queue_fails_at_once() 
 @virtual
 async def test_a_query_whose_worker_left_after_its_sticky_queue_fails_at_once() -> None:
     world = World()
-    forever = running_loop().create_future()
-
-    async def hang(task: QueryTask, sticky: bool) -> None:
-        await forever
-
-    world.history.on_query = hang
+    world.history.on_query = hanging()
     gone = await world.waiting_poll(poll(STICKY, normal_queue="queue", worker_instance_key="key"))
     asked = ask(world, question(partition=STICKY), STICKY)
     await pass_time(0.01)
